@@ -1,0 +1,5 @@
+"""Exact toy distributions, the experiments on them, the report, and the console command `arguide`."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,11 @@
+from .factors import ScaleFactors as ScaleFactors, scale_factors as scale_factors
+from .toys import (
+    GaussianMixture as GaussianMixture,
+    GaussianPair as GaussianPair,
+    GaussianSequence as GaussianSequence,
+    MarkovChain as MarkovChain,
+    Table as Table,
+    digits_table as digits_table,
+    read_chain as read_chain,
+    read_table as read_table,
+)

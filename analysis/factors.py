@@ -1,0 +1,88 @@
+r"""The two input-dependent scale factors of the source, and all their laws say of one another.
+
+    joint:        p_γ(x|y) = s_γ(x, y) p(x),    s_γ  = p(y|x)^γ / E_{p(x)}[p(y|x)^γ]
+    sequential:   q_γ(x|y) = s′_γ(x, y) p(x),   s′_γ = Π_t p(y|x_≤t)^γ / E_{p(x_t|x_<t)}[p(y|x_≤t)^γ]
+    identity:     s_γ / s′_γ = Π_t Z_t(x_<t) / Z.
+
+Source: Dieleman, "Guidance: a cheat code for diffusion models" (2022), the section on autoregressive models.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from analysis import distances
+from analysis.toys.law import Label, guidance
+from analysis.toys.table import Table
+
+
+class ScaleFactors(NamedTuple):
+    """log s_γ and log s′_γ for every x, [V_1, …, V_T]; NaN where p(x) = 0, for there they are not defined.
+
+    log_path: Σ_t log Z_t(x_<t), [V_1, …, V_T]; log_normalizer: log Z, [].
+    """
+
+    log_joint: Tensor
+    log_sequential: Tensor
+    log_path: Tensor
+    log_normalizer: Tensor
+
+
+def scale_factors(toy: Table, label: Label, scale: float, *, temperature: float = 1.0) -> ScaleFactors:
+    """Return log s_γ = log p_γ(x|y) − log p(x) and log s′_γ = log q_γ(x|y) − log p(x).
+
+    Raises:
+        ValueError: a wrong label, a scale that is not finite, an improper tilt.
+    """
+    weights = guidance(toy.index(label), scale, temperature)
+    log_u = toy.log_probs()
+    log_joint, log_normalizer = toy.log_joint(weights)
+    log_sequential, log_normalizers = toy.log_sequential(weights)
+    log_path = path_normalizers(log_normalizers, toy.shape)
+    base = torch.where(log_u == -math.inf, math.nan, log_u)
+    return ScaleFactors(log_joint - base, log_sequential - base, log_path, log_normalizer)
+
+
+def path_normalizers(log_normalizers: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
+    """Return Σ_t log Z_t(x_<t) for every x, [V_1, …, V_T]."""
+    total = torch.zeros((), dtype=torch.float64)
+    for size, log_z in zip(shape, log_normalizers, strict=True):
+        total = (total + log_z)[..., None].expand(*log_z.shape, size)
+    return total
+
+
+def summary(toy: Table, label: Label, scale: float, *, temperature: float = 1.0) -> dict[str, float]:
+    """Return log Z, KL both ways and TV between the joint and the sequential law, and entropies, in nats."""
+    weights = guidance(toy.index(label), scale, temperature)
+    log_p, log_normalizer = toy.log_joint(weights)
+    log_q, _ = toy.log_sequential(weights)
+    figures = {
+        "log_z": log_normalizer,
+        "kl_sequential_joint": distances.kl(log_q, log_p),
+        "kl_joint_sequential": distances.kl(log_p, log_q),
+        "tv": distances.tv(log_p, log_q),
+        "entropy_joint": distances.entropy(log_p),
+        "entropy_sequential": distances.entropy(log_q),
+        "entropy_conditional": distances.entropy(toy.log_probs(label)),
+    }
+    return {name: float(value) for name, value in figures.items()}
+
+
+def laws_frame(toy: Table, label: Label, scale: float, *, temperature: float = 1.0) -> pd.DataFrame:
+    """Return one row per x: x_1 … x_T, p_uncond, p_cond, p_joint, p_sequential, log_s, log_s_prime (null where p(x) = 0)."""
+    log_u = toy.log_probs()
+    factors = scale_factors(toy, label, scale, temperature=temperature)
+    codes = torch.cartesian_prod(*map(torch.arange, toy.shape)).reshape(-1, toy.length)
+    columns: dict[str, Any] = {f"x_{t + 1}": [toy.values[t][c] for c in codes[:, t].tolist()] for t in range(toy.length)}
+    probabilities = {
+        "p_uncond": log_u,
+        "p_cond": toy.log_probs(label),
+        "p_joint": toy.log_joint(guidance(toy.index(label), scale, temperature))[0],
+        "p_sequential": toy.log_sequential(guidance(toy.index(label), scale, temperature))[0],
+    }
+    columns |= {name: log_p.exp().flatten().numpy() for name, log_p in probabilities.items()}
+    columns |= {"log_s": factors.log_joint.flatten().numpy(), "log_s_prime": factors.log_sequential.flatten().numpy()}
+    return pd.DataFrame(columns)

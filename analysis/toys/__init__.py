@@ -1,0 +1,31 @@
+"""Exact distributions: every law of the argument computed, none sampled.
+
+Toys import no wing. They satisfy the protocols of `arguide` and `diffusion` by their shape, so that the code checked on
+them is the code that runs on real models, and their laws are an oracle that shares no line with it.
+"""
+
+from analysis.toys.chain import MarkovChain, MarkovLaw
+from analysis.toys.gaussian import Gaussian, GaussianPair, GaussianSequence
+from analysis.toys.law import Joint, Label, Sequential, Weights, guidance, temperature
+from analysis.toys.mixture import GaussianMixture
+from analysis.toys.readers import digits_table, read_chain, read_table
+from analysis.toys.table import Table
+
+__all__ = [
+    "Gaussian",
+    "GaussianMixture",
+    "GaussianPair",
+    "GaussianSequence",
+    "Joint",
+    "Label",
+    "MarkovChain",
+    "MarkovLaw",
+    "Sequential",
+    "Table",
+    "Weights",
+    "digits_table",
+    "guidance",
+    "read_chain",
+    "read_table",
+    "temperature",
+]

@@ -1,0 +1,245 @@
+r"""`MarkovChain`: class-conditional Markov chains, exact at any length by transfer matrices in O(T·V²).
+
+With first (i) = Σ_k w_k log p_k(x_1 = i) and step(i, j) = Σ_k w_k log p_k(j | i), both guided laws are Markov:
+
+* joint: p(x) ∝ exp(first(x_1) + Σ_t step(x_t, x_{t+1})), normalised by backward messages
+  m_t(i) = log Σ_j exp(step(i, j) + m_{t+1}(j)), m_T = 0, and log Z = log Σ_i exp(first(i) + m_1(i));
+* sequential: every row of exp(step) normalised by itself, Z_{t+1}(i) = Σ_j exp step(i, j), no messages.
+
+The unconditional law must itself be Markov; a mixture of chains is not. Left out, it is the chain of the pooled expected
+transition counts, what an unconditional model of order one would learn.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from analysis.toys.law import Joint, Label, Weights, guidance, log_combine, log_divide
+
+
+class MarkovLaw(NamedTuple):
+    """A law over V^T that is ∝ exp(first(x_1) + Σ_t step(x_t, x_{t+1})).
+
+    first: [V]; step: [V, V]; messages: m_t, [T, V]; log_normalizer: log Z, [].
+    """
+
+    first: Tensor
+    step: Tensor
+    messages: Tensor
+    log_normalizer: Tensor
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return len(self.messages)
+
+    def log_initial(self) -> Tensor:
+        """Return log p(x_1), [V]."""
+        return self.first + self.messages[0] - self.log_normalizer
+
+    def log_transition(self, t: int) -> Tensor:
+        """Return log p(x_{t+1} = j | x_t = i) for t = 1 … T − 1, [V, V]; rows of −∞ for states that have no future."""
+        return log_divide(self.step + self.messages[t], self.messages[t - 1][:, None])
+
+    def marginals(self) -> Tensor:
+        """Return p(x_t = i), [T, V]."""
+        marginal, rows = self.log_initial().exp(), []
+        for t in range(1, self.length):
+            rows.append(marginal)
+            marginal = marginal @ self.log_transition(t).exp()
+        return torch.stack([*rows, marginal])
+
+    def expectation(self, first: Tensor, step: Tensor) -> Tensor:
+        """Return E[first(x_1) + Σ_t step(x_t, x_{t+1})], []; values where the law has no mass do not count."""
+        marginal = self.log_initial().exp()
+        total = _weighted(marginal, first)
+        for t in range(1, self.length):
+            transition = self.log_transition(t).exp()
+            total = total + _weighted(marginal[:, None] * transition, step)
+            marginal = marginal @ transition
+        return total
+
+    def entropy(self) -> Tensor:
+        """Return −E[log p(x)] in nats, []."""
+        return self.log_normalizer - self.expectation(self.first, self.step)
+
+    def kl(self, other: "MarkovLaw") -> Tensor:
+        """Return KL(self ‖ other), []."""
+        gap = self.expectation(_gap(self.first, other.first), _gap(self.step, other.step))
+        return gap - self.log_normalizer + other.log_normalizer
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x), [n, T] ↦ [n]."""
+        return self.first[x[:, 0]] + self.step[x[:, :-1], x[:, 1:]].sum(1) - self.log_normalizer
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw n sequences, [n, T]."""
+        initial = self.log_initial().exp()
+        tokens = [torch.multinomial(initial, n, replacement=True, generator=generator)]
+        for t in range(1, self.length):
+            rows = self.log_transition(t).exp()[tokens[-1]]
+            tokens.append(torch.multinomial(rows, 1, generator=generator)[:, 0])
+        return torch.stack(tokens, 1)
+
+
+class MarkovChain:
+    """Class-conditional chains p(x_1 | y) Π_t p(x_{t+1} | x_t, y) of one length, with a Markov p(x).
+
+    Args:
+        initial: p(x_1 | y), [K, V].
+        transition: p(x_{t+1} = j | x_t = i, y), [K, V, V].
+        length: T.
+        prior: p(y), [K]; uniform by default. Only the default unconditional chain uses it.
+        unconditional: (p(x_1) [V], p(x_{t+1} | x_t) [V, V]); pooled by default.
+        labels: K names.
+
+    Raises:
+        ValueError: shapes that do not fit, entries that are no probabilities, T < 1.
+    """
+
+    def __init__(
+        self,
+        initial: Tensor,
+        transition: Tensor,
+        length: int,
+        *,
+        prior: Tensor | None = None,
+        unconditional: tuple[Tensor, Tensor] | None = None,
+        labels: tuple[str, ...] | None = None,
+    ) -> None:
+        initial = torch.as_tensor(initial, dtype=torch.float64)
+        transition = torch.as_tensor(transition, dtype=torch.float64)
+        if initial.ndim != 2 or transition.shape != (*initial.shape, initial.shape[1]) or length < 1:
+            raise ValueError("a chain needs initial [K, V], transition [K, V, V] and a length of at least 1")
+        _check_laws(initial, transition)
+        self.length = length
+        self.labels = labels or tuple(map(str, range(len(initial))))
+        self._laws: dict[int | None, tuple[Tensor, Tensor]] = {
+            y: (initial[y].log(), transition[y].log()) for y in range(len(initial))
+        }
+        if unconditional is None:
+            weights = torch.full((len(initial),), 1 / len(initial)) if prior is None else torch.as_tensor(prior)
+            unconditional = self._pooled(weights.double())
+        _check_laws(*unconditional)
+        self._laws[None] = (unconditional[0].double().log(), unconditional[1].double().log())
+
+    @property
+    def size(self) -> int:
+        """V."""
+        return len(self._laws[None][0])
+
+    def index(self, label: Label) -> int | None:
+        """Return a label's index from its index or its name; None stays None."""
+        index = self.labels.index(label) if isinstance(label, str) and label in self.labels else label
+        if isinstance(index, str) or index not in self._laws:
+            raise ValueError(f"no label {label!r}; the labels are {', '.join(self.labels[:20])}")
+        return index
+
+    def log_joint(self, weights: Weights) -> MarkovLaw:
+        """Return the joint law Π_k p(x|y_k)^{w_k} / Z, its normalizer in it.
+
+        Raises:
+            ValueError: an improper tilt, or laws that share no sequence.
+        """
+        first, step = self._combined(weights)
+        messages = [torch.zeros(self.size, dtype=torch.float64)]
+        for _ in range(self.length - 1):
+            messages.append((step + messages[-1]).logsumexp(1))
+        log_normalizer = (first + messages[-1]).logsumexp(0)
+        if log_normalizer == -math.inf:
+            raise ValueError("the laws combined share no sequence of positive probability")
+        return MarkovLaw(first, step, torch.stack(messages[::-1]), log_normalizer)
+
+    def log_sequential(self, weights: Weights) -> tuple[MarkovLaw, tuple[Tensor, Tensor]]:
+        """Return the sequential law, and its log normalizers (log Z_1 [], log Z_{t+1}(x_t) [V], the same at every t)."""
+        first, step = self._combined(weights)
+        log_z1, log_z = first.logsumexp(0), step.logsumexp(1)
+        zeros = torch.zeros(self.length, self.size, dtype=torch.float64)
+        law = MarkovLaw(first - log_z1, log_divide(step, log_z[:, None]), zeros, zeros[0, 0])
+        return law, (log_z1, log_z)
+
+    def joint_guided(self, label: Label, scale: float, *, temperature: float = 1.0) -> MarkovLaw:
+        """Return p(x)^{(1−γ)/τ} p(x|y)^{γ/τ} / Z, log Z in `.log_normalizer`."""
+        return self.log_joint(guidance(self.index(label), scale, temperature))
+
+    def sequential_guided(
+        self, label: Label, scale: float, *, temperature: float = 1.0
+    ) -> tuple[MarkovLaw, tuple[Tensor, Tensor]]:
+        """Return the law guided step by step, and (log Z_1, log Z_{t+1}(x_t))."""
+        return self.log_sequential(guidance(self.index(label), scale, temperature))
+
+    def log_law(self, label: Label = None) -> MarkovLaw:
+        """Return p(x | label), p(x) for None."""
+        return self.log_joint({label: 1.0})
+
+    def table(self, label: Label) -> Joint:
+        """Return p(x | label) written out, [V, …, V], with log Z = 0; for small V^T."""
+        first, step = self._laws[self.index(label)]
+        log_p = first
+        for _ in range(self.length - 1):
+            log_p = log_p[..., None] + step
+        return Joint(log_p.exp(), torch.zeros((), dtype=torch.float64))
+
+    def autoregressive(self, label: Label = None) -> "ChainModel":
+        """Return p(x | label) as an autoregressive model over V tokens."""
+        return ChainModel(*self._laws[self.index(label)])
+
+    def _combined(self, weights: Weights) -> tuple[Tensor, Tensor]:
+        laws = [self._laws[self.index(label)] for label in weights]
+        values = list(weights.values())
+        return log_combine([first for first, _ in laws], values), log_combine([step for _, step in laws], values)
+
+    def _pooled(self, prior: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the chain of the expected initial and transition counts under p(y)."""
+        initial = sum(weight * self._laws[y][0].exp() for y, weight in enumerate(prior))
+        counts = torch.zeros(2 * (len(self._laws[0][0]),), dtype=torch.float64)
+        for y, weight in enumerate(prior):
+            first, step = self._laws[y]
+            marginal, visits = first.exp(), torch.zeros_like(first)
+            for _ in range(self.length - 1):
+                visits, marginal = visits + marginal, marginal @ step.exp()
+            counts += weight * visits[:, None] * step.exp()
+        total = counts.sum(1, keepdim=True)
+        return torch.as_tensor(initial), torch.where(total > 0, counts / total, 1 / len(counts))
+
+
+class ChainState(NamedTuple):
+    """n prefixes of a chain: the law of the next token, [n, V]; the last token is all that it depends on."""
+
+    log_probs: Tensor
+
+
+class ChainModel:
+    """A Markov chain as an `arguide.Autoregressive`."""
+
+    def __init__(self, first: Tensor, step: Tensor) -> None:
+        self._first, self._step = first, step
+
+    def start(self, n: int) -> ChainState:
+        """Return n empty prefixes."""
+        return ChainState(self._first.expand(n, -1))
+
+    def append(self, state: ChainState, token: Tensor) -> ChainState:
+        """Append one token a row, [n]."""
+        return ChainState(self._step[token])
+
+    def select(self, state: ChainState, index: Tensor) -> ChainState:
+        """Return the state whose row i is row index[i]."""
+        return ChainState(state.log_probs[index])
+
+
+def _check_laws(*laws: Tensor) -> None:
+    for law in laws:
+        if not law.isfinite().all() or (law < 0).any() or ((law.sum(-1) - 1).abs() > 1e-6).any():
+            raise ValueError("a chain's rows must be probabilities that sum to 1")
+
+
+def _weighted(mass: Tensor, value: Tensor) -> Tensor:
+    return (mass * torch.where(mass > 0, value, 0.0)).sum()
+
+
+def _gap(p: Tensor, q: Tensor) -> Tensor:
+    """Return p − q in log space; what p excludes does not count."""
+    return torch.where(p == -math.inf, 0.0, p - q)

@@ -1,0 +1,74 @@
+r"""What a law is made of: weights on the conditional and unconditional laws of one toy, and their log-linear combination.
+
+    log-linear law with weights w:    Π_k p(x | y_k)^{w_k} / Z,    where the label None stands for p(x).
+
+Zeros: a weight of 0 ignores its law; probability 0 under a positive weight, or in every law, is probability 0; what is
+left, probability 0 under a negative weight, is an improper tilt, and an error.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Label = int | str | None
+Weights = Mapping[Label, float]
+
+
+class Joint(NamedTuple):
+    """The joint law Π_k p(x|y_k)^{w_k} / Z: probabilities [V_1, …, V_T], and log Z, []."""
+
+    probabilities: Tensor
+    log_normalizer: Tensor
+
+
+class Sequential(NamedTuple):
+    """The sequential law Π_t (Π_k p(x_t|x_<t,y_k)^{w_k}) / Z_t(x_<t): probabilities [V_1, …, V_T], and log Z_t for t = 1 … T.
+
+    log_normalizers[t] has shape [V_1, …, V_t], one value a prefix; −∞ after a prefix that cannot be reached.
+    """
+
+    probabilities: Tensor
+    log_normalizers: tuple[Tensor, ...]
+
+
+def guidance(label: Label, scale: float, temperature: float = 1.0) -> Weights:
+    """Return the weights of p(x)^{(1−γ)/τ} p(x|y)^{γ/τ}.
+
+    Raises:
+        ValueError: a scale that is not finite, or a temperature that is not positive.
+    """
+    if not math.isfinite(scale):
+        raise ValueError(f"scale must be finite, not {scale}")
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be positive and finite, not {temperature}")
+    return {None: (1 - scale) / temperature, label: scale / temperature} if label is not None else {None: 1 / temperature}
+
+
+def temperature(tau: float, label: Label = None) -> Weights:
+    """Return the weights of p(x|y)^{1/τ}, of p(x)^{1/τ} without a label."""
+    return guidance(label, 1.0, tau)
+
+
+def log_combine(logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return Σ_k w_k log p_k, elementwise, with the module's policy for zeros.
+
+    Raises:
+        ValueError: an improper tilt.
+    """
+    live = [(log, weight) for log, weight in zip(logs, weights, strict=True) if weight != 0]
+    if not live:
+        return torch.where(torch.stack(list(logs)).amax(0) == -math.inf, -math.inf, 0.0)
+    total = sum((weight * log.nan_to_num(neginf=0.0) for log, weight in live), start=torch.zeros_like(logs[0]))
+    empty = torch.stack([log == -math.inf for log, _ in live]).all(0)
+    vetoed = torch.stack([(log == -math.inf) & (weight > 0) for log, weight in live]).any(0) | empty
+    if any(((log == -math.inf) & ~vetoed).any() for log, weight in live if weight < 0):
+        raise ValueError("improper tilt: a law of negative weight is 0 where the others are not, so the total mass is infinite")
+    return total.masked_fill(vetoed, -math.inf)
+
+
+def log_divide(log: Tensor, by: Tensor) -> Tensor:
+    """Return log − by, and −∞ (not NaN) where both are −∞."""
+    return torch.where(by == -math.inf, -math.inf, log - by)

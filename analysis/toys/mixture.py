@@ -1,0 +1,174 @@
+r"""`GaussianMixture`: labelled Gaussians or points in R^d, with exact density, score class probability at every noise.
+
+    p_σ(x | y) = Σ_m p(m | y) N(x; μ_m, Σ_m + σ²I),    score = Σ_m r_m(x) (Σ_m + σ²I)^{−1} (μ_m − x),    r = softmax.
+
+Everything goes through log-sum-exp, so it stays finite far from the data. A component may belong to several labels.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from analysis.toys.law import Joint, Label, Sequential
+
+if TYPE_CHECKING:
+    from analysis.toys.table import Table
+
+
+class GaussianMixture:
+    """A mixture of M Gaussians in d dimensions under K labels.
+
+    Args:
+        means: μ, [M, d].
+        covariances: isotropic variances [M], or full covariances [M, d, d]; variance 0 makes a point.
+        weights: p(y, m), [K, M], summing to 1; or p(m), [M], for one label a component.
+
+    Raises:
+        ValueError: shapes that do not fit, negative variances or weights, weights that do not sum to 1.
+    """
+
+    def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor) -> None:
+        self.means = torch.as_tensor(means, dtype=torch.float64)
+        covariances = torch.as_tensor(covariances, dtype=torch.float64)
+        weights = torch.as_tensor(weights, dtype=torch.float64)
+        self.weights = torch.diag(weights) if weights.ndim == 1 else weights
+        if self.means.ndim != 2 or self.weights.shape[1] != len(self.means) or len(covariances) != len(self.means):
+            raise ValueError("a mixture of M components in d dimensions needs means [M, d], M covariances and weights [K, M]")
+        if (self.weights < 0).any() or not math.isclose(float(self.weights.sum()), 1, abs_tol=1e-6):
+            raise ValueError("a mixture's weights must be probabilities that sum to 1")
+        if covariances.ndim == 1:
+            self.variances, self._axes = covariances[:, None], None
+        else:
+            self.variances, self._axes = torch.linalg.eigh(covariances)
+        if (self.variances < -1e-12).any() or not self.variances.isfinite().all():
+            raise ValueError("a mixture's covariances must be positive semi-definite")
+        self.variances = self.variances.clamp(min=0.0)
+        self._centre = self.means.mean(0)
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.means.shape[1]
+
+    def log_density(self, x: Tensor, sigma: Tensor | float = 0.0, label: Label = None) -> Tensor:
+        """Return log p_σ(x | label), [n, d] ↦ [n]; log p_σ(x) for None."""
+        return (self._log_components(x, sigma) + self._log_weights(label)).logsumexp(1)
+
+    def score(self, x: Tensor, sigma: Tensor | float, label: Label = None) -> Tensor:
+        """Return ∇_x log p_σ(x | label), [n, d] ↦ [n, d]."""
+        posterior = (self._log_components(x, sigma) + self._log_weights(label)).softmax(1)
+        precision = 1 / self._spread(sigma)
+        if self._axes is None:
+            return posterior @ (precision * self.means) - (posterior @ precision) * x
+        pull = torch.einsum("mde,nme->nmd", self._axes, precision * self._rotated(x))
+        return -torch.einsum("nm,nmd->nd", posterior, pull)
+
+    def log_class_probability(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
+        """Return log p(y | x, σ), [n, d] ↦ [n, K]: the exact classifier of noised data."""
+        log_components = self._log_components(x, sigma)
+        return (log_components[:, None] + self.weights.log()).logsumexp(-1).log_softmax(1)
+
+    def sample(
+        self, n: int, sigma: Tensor | float = 0.0, label: Label = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw x_σ ~ p_σ(· | label), [n, d]."""
+        component = torch.multinomial(self._log_weights(label).exp(), n, replacement=True, generator=generator)
+        xi = torch.randn((n, self.dim), generator=generator, dtype=torch.float64) * self._spread(sigma)[component].sqrt()
+        if self._axes is not None:
+            xi = torch.einsum("nde,ne->nd", self._axes[component], xi)
+        return self.means[component] + xi
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """Return the index of the nearest mean, [n, d] ↦ [n]."""
+        return torch.cdist(x, self.means).argmin(1)
+
+    def axes(self, points: int | None = None, width: float = 9.0) -> tuple[Tensor, ...]:
+        """Return d axes of equally spaced points that reach `width` standard deviations beyond the means (d ≤ 2)."""
+        if self.dim > 2:
+            raise ValueError(f"a grid serves at most 2 dimensions, not {self.dim}")
+        reach = width * self.variances.max().sqrt()
+        count = points or (4001 if self.dim == 1 else 401)
+        bounds = zip(self.means.amin(0) - reach, self.means.amax(0) + reach, strict=True)
+        return tuple(torch.linspace(float(low), float(high), count, dtype=torch.float64) for low, high in bounds)
+
+    def on_grid(self, axes: Sequence[Tensor] | None = None, sigma: Tensor | float = 0.0) -> "Table":
+        """Return p_σ(y, x) on a grid as a `Table` of cell masses: quadrature for every law of it."""
+        from analysis.toys.table import Table
+
+        axes = self.axes() if axes is None else tuple(axes)
+        points = torch.cartesian_prod(*axes).reshape(-1, self.dim)
+        labels = range(len(self.weights))
+        prior = self.weights.sum(1).log()
+        log_joint = torch.stack([self.log_density(points, sigma, label) + prior[label] for label in labels])
+        return Table.from_log(log_joint.reshape(-1, *(len(axis) for axis in axes)))
+
+    def joint_guided(self, label: Label, scale: float, *, axes: Sequence[Tensor] | None = None) -> Joint:
+        """Return the joint tilt by quadrature on a grid (d ≤ 2): cell masses [V_1, …, V_d], and log Z.
+
+        Raises:
+            ValueError: an improper tilt, or d > 2.
+        """
+        self.check_proper(label, scale)
+        return self.on_grid(axes).joint_guided(label, scale)
+
+    def sequential_guided(self, label: Label, scale: float, *, axes: Sequence[Tensor] | None = None) -> Sequential:
+        """Return the law guided coordinate by coordinate, by quadrature on a grid (d ≤ 2)."""
+        self.check_proper(label, scale)
+        return self.on_grid(axes).sequential_guided(label, scale)
+
+    def check_proper(self, label: Label, scale: float) -> None:
+        """Raise ValueError if p(x)^{1−γ} p(x|y)^γ has infinite mass.
+
+        For γ ≥ 0 it never has, since p(y|x)^γ ≤ 1. For γ < 0 the tails decide: the widest component of p(x) must be
+        narrow enough against every component of p(x|y).
+        """
+        if scale >= 0:
+            return
+        precision = self._precisions()
+        cond = precision[self._log_weights(label) > -math.inf]
+        tails = (1 - scale) * precision[:, None] + scale * cond
+        if (torch.linalg.eigvalsh(tails)[..., 0] <= 0).all(1).any():
+            raise ValueError(f"improper tilt: at scale {scale:g} the density p(x)^(1-scale) p(x|y)^scale has infinite mass")
+
+    def _precisions(self) -> Tensor:
+        axes = torch.eye(self.dim, dtype=torch.float64) if self._axes is None else self._axes
+        inverse = (1 / self.variances).expand(-1, self.dim)
+        return axes @ torch.diag_embed(inverse) @ axes.mT
+
+    def _spread(self, sigma: Tensor | float) -> Tensor:
+        """Return the noised variances along each component's axes, [M, 1] or [M, d]."""
+        spread = self.variances + sigma**2
+        if (spread <= 0).any():
+            raise ValueError("points have no density at sigma = 0; ask for a noise level above 0")
+        return spread
+
+    def _rotated(self, x: Tensor) -> Tensor:
+        """Return x − μ_m along the axes of component m, [n, M, d]."""
+        assert self._axes is not None
+        return torch.einsum("nmd,mde->nme", x[:, None] - self.means, self._axes)
+
+    def _log_components(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """Return log N(x; μ_m, Σ_m + σ²I), [n, M]."""
+        spread = self._spread(sigma)
+        if self._axes is None:
+            return self._log_isotropic(x - self._centre, spread)
+        exponent = (self._rotated(x).square() / spread).sum(-1)
+        return -(exponent + (2 * math.pi * spread).log().sum(-1)) / 2
+
+    def _log_isotropic(self, x: Tensor, spread: Tensor) -> Tensor:
+        """Return the same for covariances v_m·I, as one affine map of (x, ‖x‖²), [n, M]."""
+        means = self.means - self._centre
+        bias = means.square().sum(1) / spread[:, 0] + self.dim * (2 * math.pi * spread[:, 0]).log()
+        slopes = torch.cat([means, torch.full_like(spread, -0.5)], 1) / spread
+        return torch.addmm(-bias / 2, torch.cat([x, x.square().sum(1, keepdim=True)], 1), slopes.T)
+
+    def _log_weights(self, label: Label) -> Tensor:
+        """Return log p(m | label), [M]."""
+        if label is None:
+            return self.weights.sum(0).log()
+        if not isinstance(label, int) or not 0 <= label < len(self.weights):
+            raise ValueError(f"no label {label!r}; the labels are 0 to {len(self.weights) - 1}")
+        return (self.weights[label] / self.weights[label].sum()).log()

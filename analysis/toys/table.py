@@ -1,0 +1,193 @@
+r"""`Table`: any joint distribution p(y, x_1, …, x_T) of a label and T discrete variables, small enough to write down.
+
+Joint and sequential laws cost one pass over the table. The table is also an autoregressive model (`autoregressive`) and,
+its cells placed on a lattice, a mixture of points in R^T with exact scores (`mixture`): one law for both wings.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis.toys.law import Joint, Label, Sequential, Weights, guidance, log_combine, log_divide
+from analysis.toys.mixture import GaussianMixture
+
+TOLERANCE = 1e-6
+
+
+class Table:
+    """A joint distribution over labels and sequences.
+
+    Args:
+        joint: probabilities [K, V_1, …, V_T], float64; their sum may be off 1 by 1e-6 and is mended.
+        labels: K names; "0", "1", … by default. Methods take a label's index, its name, or None for p(x).
+        values: for every x_t the V_t values its codes stand for; the codes themselves by default.
+
+    Raises:
+        ValueError: entries that are negative, NaN or do not sum to 1, no variable, or names that do not fit.
+    """
+
+    def __init__(
+        self,
+        joint: Tensor | np.ndarray,
+        *,
+        labels: Sequence[str] | None = None,
+        values: Sequence[Sequence[object]] | None = None,
+    ) -> None:
+        joint = torch.as_tensor(joint, dtype=torch.float64)
+        if joint.ndim < 2 or 0 in joint.shape:
+            raise ValueError(f"a table needs a label and at least one variable, [y, x_1, …], not shape {tuple(joint.shape)}")
+        if not joint.isfinite().all() or (joint < 0).any():
+            raise ValueError("a table's entries must be probabilities: some are negative, NaN or infinite")
+        if abs(float(joint.sum()) - 1) > TOLERANCE:
+            raise ValueError(f"a table's entries must sum to 1, not to {float(joint.sum()):.6g}")
+        self._set((joint / joint.sum()).log(), labels, values)
+
+    @classmethod
+    def from_log(cls, log_joint: Tensor) -> "Table":
+        """Return the table ∝ exp(log_joint), [K, V_1, …, V_T], which may underflow without harm."""
+        table = cls.__new__(cls)
+        table._set(log_joint - log_joint.flatten().logsumexp(0), None, None)
+        return table
+
+    def _set(self, log_joint: Tensor, labels: Sequence[str] | None, values: Sequence[Sequence[object]] | None) -> None:
+        self.log_joint_with_label = log_joint
+        self.labels = tuple(map(str, range(len(log_joint)) if labels is None else labels))
+        self.values = tuple(map(tuple, map(range, self.shape) if values is None else values))
+        if len(self.labels) != len(log_joint) or tuple(map(len, self.values)) != self.shape:
+            raise ValueError("a table needs one name per label and one value per code")
+        self._conditionals: dict[int | None, tuple[Tensor, ...]] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes (V_1, …, V_T)."""
+        return tuple(self.log_joint_with_label.shape[1:])
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return len(self.shape)
+
+    def log_prior(self) -> Tensor:
+        """Return log p(y), [K]."""
+        return self.log_joint_with_label.flatten(1).logsumexp(1)
+
+    def log_probs(self, label: Label = None) -> Tensor:
+        """Return log p(x | label), or log p(x) for None, [V_1, …, V_T]."""
+        index = self.index(label)
+        if index is None:
+            return self.log_joint_with_label.logsumexp(0)
+        return self.log_joint_with_label[index] - self.log_prior()[index]
+
+    def log_class_probability(self) -> Tensor:
+        """Return log p(y | x), [K, V_1, …, V_T]; −∞ where p(x) = 0."""
+        return log_divide(self.log_joint_with_label, self.log_probs())
+
+    def log_conditionals(self, label: Label = None) -> tuple[Tensor, ...]:
+        """Return log p(x_t | x_<t, label) for t = 1 … T, of shape [V_1, …, V_t]; −∞ after a prefix of probability 0."""
+        index = self.index(label)
+        if index not in self._conditionals:
+            log_p = self.log_probs(index)
+            marginals = [log_p.new_zeros(()), *(log_p.flatten(t).logsumexp(-1) for t in range(1, self.length)), log_p]
+            pairs = zip(marginals[1:], marginals[:-1], strict=True)
+            self._conditionals[index] = tuple(log_divide(ahead, behind[..., None]) for ahead, behind in pairs)
+        return self._conditionals[index]
+
+    def log_joint(self, weights: Weights) -> tuple[Tensor, Tensor]:
+        """Return the joint law Π_k p(x|y_k)^{w_k} / Z in log space, [V_1, …, V_T], and log Z, [].
+
+        Raises:
+            ValueError: an improper tilt, or weights whose laws share no x.
+        """
+        logits = log_combine([self.log_probs(label) for label in weights], list(weights.values()))
+        log_normalizer = logits.flatten().logsumexp(0)
+        if log_normalizer == -math.inf:
+            raise ValueError("the laws combined share no x of positive probability")
+        return logits - log_normalizer, log_normalizer
+
+    def log_sequential(self, weights: Weights) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the sequential law in log space, [V_1, …, V_T], and log Z_t(x_<t) for t = 1 … T, [V_1, …, V_{t−1}].
+
+        Raises:
+            ValueError: an improper tilt at a prefix.
+        """
+        log_q, log_normalizers = torch.zeros((), dtype=torch.float64), []
+        for branches in zip(*(self.log_conditionals(label) for label in weights), strict=True):
+            logits = log_combine(branches, list(weights.values()))
+            log_normalizers.append(logits.logsumexp(-1))
+            log_q = log_q[..., None] + log_divide(logits, log_normalizers[-1][..., None])
+        return log_q, tuple(log_normalizers)
+
+    def joint_guided(self, label: Label, scale: float, *, temperature: float = 1.0) -> Joint:
+        """Return p(x)^{(1−γ)/τ} p(x|y)^{γ/τ} / Z with log Z."""
+        log_p, log_normalizer = self.log_joint(guidance(self.index(label), scale, temperature))
+        return Joint(log_p.exp(), log_normalizer)
+
+    def sequential_guided(self, label: Label, scale: float, *, temperature: float = 1.0) -> Sequential:
+        """Return Π_t p(x_t|x_<t)^{(1−γ)/τ} p(x_t|x_<t,y)^{γ/τ} / Z_t(x_<t) with log Z_t."""
+        log_q, log_normalizers = self.log_sequential(guidance(self.index(label), scale, temperature))
+        return Sequential(log_q.exp(), log_normalizers)
+
+    def autoregressive(self, label: Label = None) -> "TableModel":
+        """Return p(x | label) as an autoregressive model over max_t V_t tokens."""
+        return TableModel(self.log_conditionals(label))
+
+    def mixture(self, spacing: float = 1.0) -> GaussianMixture:
+        """Return the table as points in R^T: code v of x_t stands at spacing·(v − (V_t − 1)/2)."""
+        axes = [spacing * (torch.arange(size, dtype=torch.float64) - (size - 1) / 2) for size in self.shape]
+        points = torch.cartesian_prod(*axes).reshape(-1, self.length)
+        return GaussianMixture(points, torch.zeros(len(points)), self.log_joint_with_label.flatten(1).exp())
+
+    def index(self, label: Label) -> int | None:
+        """Return a label's index from its index or its name; None stays None.
+
+        Raises:
+            ValueError: no such label, or one of probability 0.
+        """
+        if label is None:
+            return None
+        index = self.labels.index(label) if isinstance(label, str) and label in self.labels else label
+        if not isinstance(index, int) or not 0 <= index < len(self.labels):
+            raise ValueError(f"no label {label!r}; the labels are {', '.join(self.labels[:20])}")
+        if (self.log_joint_with_label[index] == -math.inf).all():
+            raise ValueError(f"label {self.labels[index]!r} has probability 0")
+        return index
+
+
+class TableState(NamedTuple):
+    """n prefixes of t tokens: the law of the next, [n, V], and each prefix's flat index in [V_1, …, V_t], [n]."""
+
+    log_probs: Tensor
+    prefix: Tensor
+    position: int
+
+
+class TableModel:
+    """A table's conditionals as an `arguide.Autoregressive`."""
+
+    def __init__(self, log_conditionals: tuple[Tensor, ...]) -> None:
+        self._laws = [law.flatten(0, -2) if law.ndim > 1 else law[None] for law in log_conditionals]
+        self._vocabulary = max(law.shape[1] for law in self._laws)
+
+    def start(self, n: int) -> TableState:
+        """Return n empty prefixes."""
+        return self._state(torch.zeros(n, dtype=torch.long), 0)
+
+    def append(self, state: TableState, token: Tensor) -> TableState:
+        """Append one token a row, [n]; after the last variable there is no law, [n, V] of −∞."""
+        size = self._laws[state.position].shape[1]
+        return self._state(state.prefix * size + token, state.position + 1)
+
+    def select(self, state: TableState, index: Tensor) -> TableState:
+        """Return the state whose row i is row index[i]."""
+        return TableState(state.log_probs[index], state.prefix[index], state.position)
+
+    def _state(self, prefix: Tensor, position: int) -> TableState:
+        law = torch.full((len(prefix), self._vocabulary), -math.inf, dtype=torch.float64)
+        if position < len(self._laws):
+            rows = self._laws[position][prefix.clamp(max=len(self._laws[position]) - 1)]
+            law[:, : rows.shape[1]] = rows
+        return TableState(law, prefix, position)

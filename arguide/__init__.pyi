@@ -1,0 +1,19 @@
+__version__: str
+
+from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
+from .models import Autoregressive as Autoregressive, LogLinear as LogLinear
+from .particles import JointSample as JointSample, sample_joint as sample_joint
+from .resampling import (
+    multinomial as multinomial,
+    residual as residual,
+    stratified as stratified,
+    systematic as systematic,
+)
+from .sampling import Sample as Sample, sample as sample
+from .truncation import (
+    compose as compose,
+    nucleus as nucleus,
+    temperature as temperature,
+    top_k as top_k,
+    typical as typical,
+)

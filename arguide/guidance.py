@@ -1,0 +1,114 @@
+r"""The rule: a log-linear combination of next-token laws, and its log normalizer.
+
+    log p̃(v) = Σ_k w_k log p_k(v),    Z = Σ_v exp log p̃(v),    log p_γ = log p̃ − log Z.
+
+Guidance has weights (γ, 1 − γ) on (conditional, unconditional); temperature τ is one model with weight 1/τ; several
+conditions γ_i have (γ_1, …, 1 − Σ γ_i). Zeros follow one policy, so that no NaN comes out:
+
+* a weight of 0 ignores its branch, whatever it holds;
+* log p_k = −∞ under a positive weight gives −∞, and so does −∞ in every branch;
+* what is left, log p_k = −∞ under a negative weight, is an *improper tilt*: infinite mass on one token. It raises, or,
+  given a `floor`, a branch of negative weight is read as max(log p_k, floor).
+
+Sources: Ho & Salimans, "Classifier-free diffusion guidance" (2022), eq. 6, for scores; Dieleman, "Guidance: a cheat code
+for diffusion models" (2022), for logits.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Weight = float | Tensor
+
+
+class Normalized(NamedTuple):
+    """A law in log space, [..., V], and the log of the sum it was divided by, [...]."""
+
+    log_probs: Tensor
+    log_normalizer: Tensor
+
+
+def guidance_weights(scale: Weight) -> tuple[Weight, Weight]:
+    """Return the weights (γ, 1 − γ) of (cond, uncond) for the scale γ."""
+    return scale, 1 - scale
+
+
+def guide(cond: Tensor, uncond: Tensor, scale: Weight, *, floor: float | None = None) -> Tensor:
+    """Guide next-token logits: return γ·cond + (1 − γ)·uncond, unnormalised, bit-exact at γ = 0 and γ = 1.
+
+    Args:
+        cond: logits or log-probs under the condition, [..., V]. Half precisions are combined in float32.
+        uncond: the same without the condition, [..., V].
+        scale: γ, a number or one value a row, [...].
+        floor: see the module; without it an improper tilt raises.
+
+    Returns:
+        Unnormalised guided logits [..., V]. Their `logsumexp` is the log normalizer log Z_t if both inputs are log-probs.
+
+    Raises:
+        ValueError: shapes that do not fit, a scale that is not finite, or an improper tilt.
+    """
+    if cond.shape[-1] != uncond.shape[-1]:
+        raise ValueError(f"cond and uncond must share one vocabulary, not {cond.shape[-1]} and {uncond.shape[-1]} tokens")
+    if not torch.as_tensor(scale).isfinite().all():
+        raise ValueError(f"scale must be finite, not {scale}")
+    return combine((cond, uncond), guidance_weights(scale), floor=floor)
+
+
+def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float | None = None) -> Tensor:
+    """Combine K branches log-linearly: return Σ_k w_k log p_k, unnormalised, [..., V].
+
+    Args:
+        logits: K tensors [..., V].
+        weights: K numbers, or tensors with one value a row, [...].
+        floor: the least log-probability that a branch of negative weight is read with.
+
+    Raises:
+        ValueError: an improper tilt without a `floor`, or a weight whose shape does not fit the rows.
+    """
+    total = torch.zeros((), dtype=_precision(logits), device=logits[0].device)
+    vetoed = improper = torch.zeros((), dtype=torch.bool, device=total.device)
+    empty = torch.ones_like(vetoed)
+    for branch, weight in zip(logits, weights, strict=True):
+        branch, weight = branch.to(total.dtype), _column(weight, branch, total)
+        if floor is not None:
+            branch = torch.where(weight < 0, branch.clamp(min=floor), branch)
+        zero = branch == -math.inf
+        total = total + torch.where(weight == 0, 0.0, weight * branch.masked_fill(zero, 0.0))
+        vetoed, improper, empty = vetoed | zero & (weight > 0), improper | zero & (weight < 0), empty & zero
+    removed = vetoed | empty
+    if (improper & ~removed).any():
+        raise ValueError(
+            "improper tilt: a branch of negative weight gives probability 0 to a token that the others allow; "
+            "guide raw logits before any mask or truncation, or give a floor"
+        )
+    return total.masked_fill(removed, -math.inf)
+
+
+def normalize(logits: Tensor) -> Normalized:
+    """Return log-probs [..., V] and the log normalizer log Σ_v exp(logits), [...]; a row of −∞ stays −∞ with log Z = −∞."""
+    log_normalizer = logits.logsumexp(-1)
+    reached = torch.where(log_normalizer == -math.inf, 0.0, log_normalizer)
+    return Normalized(logits - reached[..., None], log_normalizer)
+
+
+def _precision(logits: Sequence[Tensor]) -> torch.dtype:
+    """Return the widest dtype of the branches, float32 at least."""
+    dtype = torch.float32
+    for branch in logits:
+        dtype = torch.promote_types(dtype, branch.dtype)
+    return dtype
+
+
+def _column(weight: Weight, branch: Tensor, like: Tensor) -> Tensor:
+    """Return a weight as a tensor that broadcasts over the vocabulary."""
+    column = torch.as_tensor(weight, dtype=like.dtype, device=like.device)
+    if column.ndim == 0:
+        return column
+    rows = branch.shape[:-1]
+    if column.ndim > len(rows) or any(n not in (1, row) for n, row in zip(column.shape[::-1], rows[::-1], strict=False)):
+        raise ValueError(f"a scale per row must have shape {tuple(rows)}, not {tuple(column.shape)}")
+    return column[..., None]

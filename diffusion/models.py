@@ -1,0 +1,109 @@
+r"""What is guided: scores ∇_x log p_σ(x | y), from whatever a network predicts, and their log-linear combinations.
+
+With x = x_0 + σ·ε and D = E[x_0 | x]:    s = (D − x)/σ² = −E[ε | x]/σ    (Tweedie; Karras et al. 2022, eq. 3).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from diffusion.guidance import Weight, combine, log_normalizer
+
+Weights = Sequence[Weight] | Callable[[Tensor], Sequence[Weight]]
+Field = Callable[[Tensor, Tensor], Tensor]
+
+
+class Score(Protocol):
+    """∇_x log p_σ(x | label), [n, …], at samples x [n, …] and one noise level sigma []; label None is unconditional."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, label: Any = None) -> Tensor:
+        """Return the score, [n, …]."""
+        ...
+
+
+@dataclass(frozen=True)
+class LogLinear:
+    """The guided score Σ_k w_k s_k(x, σ): sequential guidance over noise levels.
+
+    Attributes:
+        scores: K functions (x, sigma) ↦ score; `conditioned` binds a label.
+        weights: K weights, or a function from sigma to K weights (a schedule or an interval of the scale).
+    """
+
+    scores: tuple[Field, ...]
+    weights: Weights
+
+    @classmethod
+    def guidance(
+        cls, cond: Field, uncond: Field, scale: Weight | Callable[[Tensor], Weight], *, temperature: float = 1.0
+    ) -> Self:
+        """Return the score of p_σ(x)^{(1−γ)/τ} p_σ(x|y)^{γ/τ}; γ a number, one a sample, or a function of sigma."""
+
+        def at(sigma: Tensor) -> tuple[Weight, ...]:
+            gamma = scale(sigma) if callable(scale) else scale
+            return gamma / temperature, (1 - gamma) / temperature
+
+        return cls((cond, uncond), at if callable(scale) else at(torch.zeros(())))
+
+    def weights_at(self, sigma: Tensor) -> Sequence[Weight]:
+        """Return the K weights at a noise level."""
+        return self.weights(sigma) if callable(self.weights) else self.weights
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Return the combined score Σ_k w_k s_k, [n, …]."""
+        return self.guided(x, sigma)[0]
+
+    def guided(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the combined score [n, …] and log Z of a step, per unit of its variance σ² − σ'², [n]."""
+        scores, weights = [score(x, sigma) for score in self.scores], self.weights_at(sigma)
+        return combine(scores, weights), log_normalizer(scores, weights, 1.0)
+
+
+def conditioned(score: Score, label: Any = None) -> Field:
+    """Bind a label: return (x, sigma) ↦ score(x, sigma, label)."""
+    return lambda x, sigma: score(x, sigma, label)
+
+
+def from_denoiser(denoiser: Score) -> Score:
+    """Return the score (D(x, σ) − x)/σ² of a model that predicts the clean data."""
+    return lambda x, sigma, label=None: (denoiser(x, sigma, label) - x) / sigma**2
+
+
+def from_noise(noise: Score) -> Score:
+    """Return the score −ε(x, σ)/σ of a model that predicts the noise."""
+    return lambda x, sigma, label=None: -noise(x, sigma, label) / sigma
+
+
+def from_velocity(velocity: Score) -> Score:
+    """Return the score of a v-prediction model, which sees z = α·x and predicts v = α·ε − √(1−α²)·x_0, α = 1/√(1+σ²).
+
+    From it x_0 = α·z − √(1−α²)·v (Salimans & Ho, "Progressive distillation", 2022, appendix D).
+    """
+
+    def denoiser(x: Tensor, sigma: Tensor, label: Any = None) -> Tensor:
+        alpha = (1 + sigma**2) ** -0.5
+        return alpha**2 * x - sigma * alpha * velocity(alpha * x, sigma, label)
+
+    return from_denoiser(denoiser)
+
+
+def with_classifier(score: Field, log_classifier: Field, scale: Weight | Callable[[Tensor], Weight]) -> Field:
+    """Return classifier guidance, s(x, σ) + γ ∇_x log p(y | x, σ), the gradient by autograd.
+
+    It equals classifier-free guidance when the classifier is the exact one *of noised data*; one that never saw noise
+    gives another field (Dhariwal & Nichol 2021, eq. 10; Dieleman 2022).
+
+    Args:
+        log_classifier: (x [n, …], sigma) ↦ log p(y | x, σ), [n].
+    """
+
+    def guided(x: Tensor, sigma: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(log_classifier(leaf, sigma).sum(), leaf)
+        return combine((score(x, sigma), gradient), (1.0, scale(sigma) if callable(scale) else scale))
+
+    return guided

@@ -1,0 +1,79 @@
+r"""Drawing by the reverse process, one noise level at a time, with one number between the ODE and the SDE.
+
+The family dx = ½(1 + λ²) s dτ + λ dW, along falling variance τ = σ², has the marginals p_σ for every λ: λ = 0 is the
+probability-flow ODE dx/dσ = −σ·s, λ = 1 the reverse SDE; with a guided score λ → ∞ tends to the joint tilt. A step from τ to τ'
+splits it into what is exact and what an ODE solver does well: noise up to τ + λ²(τ − τ'), then the ODE down to τ'.
+With Heun's solver the moments of the result are of second order in the step.
+
+Sources: Song et al. (2021), eq. 13; Karras et al., "Elucidating the design space" (2022), algorithms 1 and 2,
+whose churn is λ²(τ − τ').
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from diffusion.models import Field
+
+Draw = Callable[[Tensor], Tensor]
+Step = Callable[[Field, Tensor, Tensor, Tensor, Draw], Tensor]
+
+
+def normal(generator: torch.Generator | None = None) -> Draw:
+    """Return the draw x ↦ ξ, standard normal of x's shape, dtype and device."""
+    return lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def init(like: Tensor, sigma_max: Tensor, draw: Draw, total_weight: float = 1.0) -> Tensor:
+    """Return x ~ N(0, σ_max²/W), the wide-noise limit of Π_k p_{σ,k}^{w_k} with W = Σ_k w_k; shape of `like`."""
+    return draw(like) * sigma_max / total_weight**0.5
+
+
+def euler(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Tensor:
+    """Take one ODE step x + (σ' − σ)·dx/dσ; first order. With σ' = 0 this returns the denoised x."""
+    return x - (sigma_next - sigma) * sigma * score(x, sigma)
+
+
+def heun(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Tensor:
+    """Take one ODE step by the trapezoidal rule, Euler's where σ' = 0; second order."""
+    slope = -sigma * score(x, sigma)
+    predicted = x + (sigma_next - sigma) * slope
+    if sigma_next == 0:
+        return predicted
+    return x + (sigma_next - sigma) * (slope - sigma_next * score(predicted, sigma_next)) / 2
+
+
+def sde(noise: float = 1.0, *, noise_scale: float = 1.0, solver: Step = heun) -> Step:
+    """Return the step of the SDE with noise level λ = `noise`, its noise multiplied by η = `noise_scale` (a temperature)."""
+
+    def step(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, draw: Draw) -> Tensor:
+        added = noise**2 * (sigma**2 - sigma_next**2)
+        return solver(score, x + noise_scale * added.sqrt() * draw(x), (sigma**2 + added).sqrt(), sigma_next, draw)
+
+    return step
+
+
+def trajectory(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) -> Iterator[Tensor]:
+    """Yield x at sigmas[1], sigmas[2], …, starting from x [n, …] at sigmas[0]."""
+    for sigma, sigma_next in pairwise(sigmas):
+        x = step(score, x, sigma, sigma_next, draw)
+        yield x
+
+
+def sample(
+    score: Field,
+    shape: tuple[int, ...],
+    sigmas: Tensor,
+    *,
+    step: Step = heun,
+    generator: torch.Generator | None = None,
+    draw: Draw | None = None,
+    total_weight: float = 1.0,
+) -> Tensor:
+    """Draw x_0, [n, …] = shape, from N(0, σ_max²/W) through the grid; dtype and device are those of `sigmas`."""
+    draw = draw or normal(generator)
+    first = init(sigmas.new_empty(shape), sigmas[0], draw, total_weight)
+    return deque(trajectory(score, first, sigmas, step, draw), maxlen=1).pop()
