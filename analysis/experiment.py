@@ -1,0 +1,93 @@
+r"""What an experiment is: a claim, a computation that returns a tidy frame, a verdict read off the frame, and its figures.
+
+A tidy frame has one number a row: `law` (the distribution), `family` (how it is drawn or guided), `quantity`, `scale`,
+`length`, `value`, `std_error` (0 where the number is exact), and whatever else an experiment varies.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+COLUMNS = ("law", "family", "quantity", "scale", "length")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run of the experiments depends on.
+
+    Attributes:
+        quick: smaller grids and fewer samples, about a minute in all.
+        seed: of every generator.
+        device: where samplers run.
+        text: a labelled text file for the chains of real data, see `analysis.toys.read_chain`.
+    """
+
+    quick: bool = False
+    seed: int = 0
+    device: str = "cpu"
+    text: Path | None = None
+
+
+class Track(Protocol):
+    """A progress bar: returns the items as they are."""
+
+    def __call__(self, items: Iterable[Any], /) -> Iterable[Any]: ...
+
+
+class Verdict(NamedTuple):
+    """The number that decides the claim, what it measures, and what follows."""
+
+    measure: str
+    number: str
+    verdict: str
+
+
+class Plot(NamedTuple):
+    """One figure: panels side by side, each a function of (frame, axes), and a caption that says how to read it."""
+
+    name: str
+    panels: tuple[Callable[[pd.DataFrame, Axes], Axes], ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One chapter of the argument.
+
+    Attributes:
+        name: of its files.
+        title: of its chapter.
+        claim: what the source says, in its words where they are in quotation marks.
+        run: (settings, track) ↦ tidy frame.
+        verdict: frame ↦ verdict.
+        plots: its figures.
+    """
+
+    name: str
+    title: str
+    claim: str
+    run: Callable[[Settings, Track], pd.DataFrame]
+    verdict: Callable[[pd.DataFrame], Verdict]
+    plots: tuple[Plot, ...]
+
+
+def tidy(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows as a frame whose common columns come first; a number without `std_error` is exact."""
+    frame = pd.DataFrame(list(rows))
+    if "std_error" not in frame:
+        frame["std_error"] = 0.0
+    frame["std_error"] = frame["std_error"].fillna(0.0)
+    first = [name for name in COLUMNS if name in frame]
+    last = ["value", "std_error"]
+    return frame[[*first, *(name for name in frame if name not in (*first, *last)), *last]]
+
+
+def pick(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
+    """Return the rows whose columns have the wanted values."""
+    for name, value in wanted.items():
+        frame = frame[frame[name] == value]
+    return frame

@@ -1,0 +1,77 @@
+"""What figures share: one colour and one marker a family, readable without colour vision; lines with error bands."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.experiment import Plot
+
+# Okabe & Ito's palette, told apart by the colour-blind; the marker repeats what the colour says.
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+FAMILIES: dict[str, tuple[str, str]] = {
+    "joint": (BLACK, "s"),
+    "sequential": (ORANGE, "o"),
+    "sequential AR": (ORANGE, "o"),
+    "AR with weights": (BLUE, "D"),
+    "diffusion ODE": (RED, "v"),
+    "diffusion SDE": (PURPLE, "^"),
+    "Feynman–Kac": (GREEN, "P"),
+    "MALA": (SKY, "X"),
+    "exact draws": ("#888888", "."),
+    "conditional": ("#888888", "."),
+    "score × β": (RED, "v"),
+    "noise scale": (PURPLE, "^"),
+    "Gaussian correction": (SKY, "X"),
+    "weights": (GREEN, "P"),
+}
+CYCLE = (ORANGE, BLUE, GREEN, RED, PURPLE, SKY, BLACK)
+MARKERS = ("o", "D", "P", "v", "^", "X", "s")
+
+
+def draw(plot: Plot, frame: pd.DataFrame) -> Figure:
+    """Return a figure with the plot's panels side by side."""
+    sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
+    figure, axes = plt.subplots(1, len(plot.panels), figsize=(4.6 * len(plot.panels), 3.7), layout="constrained", squeeze=False)
+    for panel, ax in zip(plot.panels, axes[0], strict=True):
+        panel(frame, ax)
+        sns.despine(ax=ax)
+    return figure
+
+
+def lines(
+    frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: Sequence[Any] | None = None, prefix: str = ""
+) -> Axes:
+    """Draw value against x, one line for each value of `by`, with a band of two standard errors."""
+    for i, name in enumerate(order if order is not None else frame[by].unique()):
+        rows = frame[frame[by] == name].sort_values(x)
+        if rows.empty:
+            continue
+        colour, marker = FAMILIES.get(str(name), (CYCLE[i % len(CYCLE)], MARKERS[i % len(MARKERS)]))
+        ax.plot(rows[x], rows["value"], color=colour, marker=marker, markersize=4.5, lw=1.6, label=f"{prefix}{name}")
+        low, high = rows["value"] - 2 * rows["std_error"], rows["value"] + 2 * rows["std_error"]
+        ax.fill_between(rows[x], low, high, color=colour, alpha=0.18, lw=0)
+    return ax
+
+
+def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> Axes:
+    """Set the title, the axes' labels and the legend; legend None leaves it out, "" leaves it without a title."""
+    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    if legend is not None:
+        ax.legend(title=legend or None, frameon=False, fontsize="small")
+    return ax
