@@ -1,3 +1,4 @@
+from . import distances as distances, experiments as experiments, factors as factors, toys as toys
 from .factors import ScaleFactors as ScaleFactors, scale_factors as scale_factors
 from .toys import (
     GaussianMixture as GaussianMixture,

@@ -35,7 +35,9 @@ class Settings:
 class Track(Protocol):
     """A progress bar: returns the items as they are."""
 
-    def __call__(self, items: Iterable[Any], /) -> Iterable[Any]: ...
+    def __call__(self, items: Iterable[Any], /) -> Iterable[Any]:
+        """Return the items, counted as they are taken."""
+        ...
 
 
 class Verdict(NamedTuple):

@@ -1,3 +1,12 @@
+from . import (
+    guidance as guidance,
+    langevin as langevin,
+    models as models,
+    noise as noise,
+    particles as particles,
+    sampling as sampling,
+    temperature as temperature,
+)
 from .guidance import combine as combine, guide as guide, log_normalizer as log_normalizer
 from .langevin import annealed as annealed, annealed_mala as annealed_mala, mala as mala, unadjusted as unadjusted
 from .models import (

@@ -131,15 +131,16 @@ EXPERIMENT = Experiment(
         Plot(
             "scale_factors",
             (figures.scatter(1.5), figures.scatter(3.0), figures.gap_to_scale),
-            "Left and middle: every sequence x of one table, its factor under joint guidance against its factor under sequential "
+            "Left and middle: every sequence x of one table, its factor under joint guidance against that under sequential "
             "guidance; on the line the two would agree. The area of a point is p(x). Right: the distance between the two laws "
             "against the scale, zero at 0 and 1.",
         ),
         Plot(
             "scale_factors_growth",
             (figures.gap_to_length, figures.gap_to_coupling, figures.zeros),
-            "The gap grows with length and with the strength of the coupling. Right: four laws of one length; the source names "
-            "independence as the case of equality, but it is not the only one.",
+            "The gap grows with length. With the coupling of neighbours it rises, then falls: where one variable settles the "
+            "next, little is left to tilt. Right: four laws of one length; the source names independence as the case of "
+            "equality, but it is not the only one.",
         ),
     ),
 )

@@ -45,7 +45,7 @@ def read_chain(
     *,
     text_column: str = "text",
     label_column: str = "label",
-    smoothing: float = 0.1,
+    smoothing: float = 5.0,
     length: int | None = None,
     least: int = 20,
 ) -> MarkovChain:
@@ -56,7 +56,8 @@ def read_chain(
 
     Args:
         path: `.csv` or `.parquet` with the two columns, or a text file of lines "label<tab>text".
-        smoothing: added to the count of every transition, and of every first character.
+        smoothing: strength of the pooled chain as a prior, p(j | i, y) = (n_y(i, j) + smoothing·p(j | i)) / (n_y(i) +
+            smoothing): where a label has seen nothing it says what all labels say. Pooled counts are raised by 0.1 each.
         length: T; one more than the longest text by default.
 
     Raises:
@@ -78,8 +79,8 @@ def read_chain(
         codes = [len(alphabet), *(code.get(char, rare) for char in text), end]
         np.add.at(counts[label], (codes[:-1], codes[1:]), 1)
     longest = int(texts.str.len().max())
-    chains = _smoothed(torch.from_numpy(counts), smoothing, end)
-    pooled = _smoothed(torch.from_numpy(counts.sum(0)), smoothing * len(labels), end)
+    pooled = _smoothed(torch.from_numpy(counts.sum(0)), 0.1, end)
+    chains = _smoothed(torch.from_numpy(counts), smoothing * pooled, end)
     return MarkovChain(
         chains[:, -1],
         chains[:, :-1],
@@ -170,7 +171,7 @@ def _names(frame: pd.DataFrame) -> str:
     return ", ".join(map(str, frame.columns[:20]))
 
 
-def _smoothed(counts: Tensor, smoothing: float, end: int) -> Tensor:
+def _smoothed(counts: Tensor, smoothing: float | Tensor, end: int) -> Tensor:
     """Return rows of probabilities, [..., V + 1, V]; the end state stays where it is, and no text is empty."""
     raised = counts + smoothing
     raised[..., end, :] = 0.0

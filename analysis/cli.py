@@ -1,0 +1,172 @@
+"""The console command `arguide`: a table for people, `--json` for machines, errors in one line and exit code 2.
+
+Heavy modules are imported inside the commands, so that `arguide --help` is quick.
+"""
+
+import json as json_format
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="arguide",
+    help="Guidance of autoregressive and diffusion models: sequential against joint, measured and corrected.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every generator.", min=0)]
+Device = Annotated[str, typer.Option("--device", help="Where samplers run: cpu, cuda, cuda:1, …")]
+
+
+def main() -> NoReturn:
+    """Run the command; every expected error is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; what is finished is kept, and the same command picks it up", 130)
+    except (ValueError, OSError) as error:
+        _fail(_one_line(error), 2)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # the command line's own errors, which typer does not export
+            raise
+        _fail(error.format_message(), 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+@app.command(short_help="Run the whole argument and write the report.")
+def reproduce(
+    out: Annotated[Path, typer.Option(help="Folder of the report; an unfinished run there is picked up.")] = Path("report"),
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids: about a minute instead of ten.")] = False,
+    text: Annotated[Path | None, typer.Option(help="Labelled text (.csv, .parquet, or label<tab>text lines).")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in the folder first.")] = False,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Run every experiment, and write report.html, figures/, results.parquet and run.json."""
+    from analysis import reproduce as argument
+    from analysis import results
+    from analysis.experiment import Settings
+
+    _check_file(text)
+    settings = Settings(quick=quick, seed=seed, device=_device(device), text=text)
+    if fresh:
+        argument.clear(out)
+    results.claim(out, argument.config(settings))
+    done = list(argument.chapters(out, settings, _bar))
+    page = argument.publish(out, done)
+    if json:
+        headline = {c.experiment.name: c.verdict._asdict() for c in done}
+        print(json_format.dumps({"report": str(page), "headline": headline}, indent=2, ensure_ascii=False))
+        return
+    rows = [(c.experiment.title, c.verdict.measure, c.verdict.number) for c in done]
+    _table("Joint against sequential guidance", ("chapter", "what decides it", "number"), rows)
+    print(f"The report is {page}")
+
+
+@app.command(short_help="Exact laws of your own distribution.")
+def exact(
+    file: Annotated[Path, typer.Argument(help="A .npy joint table [y, x_1, …, x_T], or .csv/.parquet of discrete columns.")],
+    label: Annotated[str, typer.Option(help="The condition y: a label's name or index.")],
+    scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional.")],
+    temperature: Annotated[float, typer.Option(help="τ, of both laws.")] = 1.0,
+    label_column: Annotated[str | None, typer.Option(help="The column of y, for .csv and .parquet.")] = None,
+    smoothing: Annotated[float, typer.Option(help="Added to the count of every cell, for .csv and .parquet.")] = 0.0,
+    out: Annotated[Path | None, typer.Option(help="Write the laws to this new .parquet file, one row an x.")] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Compute the exact joint and sequential laws of your own distribution, and how far apart they are."""
+    from analysis import factors, results
+    from analysis.toys import read_table
+
+    del seed, device  # nothing is drawn here; every command takes them
+    _check_file(file)
+    if out is not None and out.suffix != ".parquet":
+        raise ValueError(f"--out must end in .parquet, not {out.name}")
+    if out is not None and out.exists():
+        raise ValueError(f"{out} exists already; nothing was overwritten")
+    table = read_table(file, label_column=label_column, smoothing=smoothing)
+    name = label if label in table.labels else _index(label, table.labels)
+    figures = factors.summary(table, name, scale, temperature=temperature)
+    if out is not None:
+        frame = factors.laws_frame(table, name, scale, temperature=temperature)
+        results.write_frame(out, frame)
+    if json:
+        finite = {key: value if math.isfinite(value) else str(value) for key, value in figures.items()}
+        print(json_format.dumps(finite, indent=2))
+        return
+    shape = " × ".join(map(str, table.shape))
+    title = f"{file.name}: {shape} cells, label {label}, γ = {scale:g}, τ = {temperature:g} (nats)"
+    _table(title, ("quantity", "value"), [(key, f"{value:.6g}") for key, value in figures.items()])
+    if out is not None:
+        print(f"The laws are in {out}")
+
+
+def _index(label: str, labels: tuple[str, ...]) -> int:
+    if not label.lstrip("-").isdigit() or not 0 <= int(label) < len(labels):
+        raise ValueError(f"no label {label!r}; the labels are {', '.join(labels[:20])}")
+    return int(label)
+
+
+def _check_file(path: Path | None) -> None:
+    if path is not None and not path.is_file():
+        raise ValueError(f"no file {path}")
+
+
+def _device(name: str) -> str:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} is not available: {_one_line(error)}") from error
+    return name
+
+
+def _bar(title: str) -> Any:
+    from functools import partial
+
+    from tqdm import tqdm
+
+    return partial(tqdm, desc=f"{title[:44]:44}", ncols=100, file=sys.stderr)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    print(title)
+    Console().print(table)
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"arguide: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

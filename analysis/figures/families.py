@@ -1,0 +1,64 @@
+"""Figures of the families."""
+
+from collections.abc import Callable
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.experiment import pick
+from analysis.figures.style import FAMILIES, label, lines
+
+Panel = Callable[[pd.DataFrame, Axes], Axes]
+ORDER = ("sequential AR", "diffusion ODE", "diffusion SDE", "AR with weights", "Feynman–Kac", "MALA", "exact draws")
+DISTANCE = {"table": ("tv", "total variation"), "Gaussian sequence": ("w2", "W2 (units of x)")}
+SWEPT = {"table": 2, "Gaussian sequence": 4}
+
+
+def against_scale(law: str) -> Panel:
+    """Return the panel of the distance to the joint tilt against the scale."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        quantity, name = DISTANCE[law]
+        rows = pick(frame, law=law, quantity=quantity, length=SWEPT[law])
+        lines(rows, ax, x="scale", order=ORDER)
+        return label(ax, title=f"{law.capitalize()}s, T = {SWEPT[law]}", x="scale γ", y=f"{name} to the joint tilt")
+
+    return panel
+
+
+def against_length(law: str) -> Panel:
+    """Return the panel of the distance to the joint tilt against the length."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        quantity, name = DISTANCE[law]
+        rows = pick(frame, law=law, quantity=quantity, scale=3.0)
+        lines(rows, ax, x="length", order=ORDER)
+        ax.set_xticks(sorted(rows["length"].unique()))
+        return label(ax, title=f"{law.capitalize()}s, γ = 3", x="length T", y=f"{name} to the joint tilt", legend=None)
+
+    return panel
+
+
+def paths(length: int) -> Panel:
+    """Return the panel of the histograms of Σ log Z − log Z at one length."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        rows = pick(frame, quantity="path_share", length=length)
+        for family in ("sequential AR", "diffusion SDE"):
+            colour, _ = FAMILIES[family]
+            line = pick(rows, family=family)
+            ax.fill_between(line["x"], line["value"], step="mid", color=colour, alpha=0.35, lw=0)
+            ax.step(line["x"], line["value"], where="mid", color=colour, lw=1.4, label=family)
+        ax.axvline(0, color="#888888", lw=1, ls="--", label="exact log Z")
+        return label(ax, title=f"Along paths, T = {length}, γ = 3", x="Σ log Z − log Z (nats)", y="share of paths")
+
+    return panel
+
+
+def spread(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the standard deviation of Σ log Z against the length."""
+    rows = frame[(frame["quantity"] == "path_sd") & frame["family"].isin(ORDER)]
+    lines(rows, ax, x="length", order=ORDER)
+    ax.set_xticks(sorted(rows["length"].unique()))
+    ax.set_ylim(bottom=0)
+    return label(ax, title="Spread of Σ log Z, γ = 3", x="length T", y="standard deviation (nats)")

@@ -1,0 +1,54 @@
+"""Figures of the exact laws of real data."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from analysis.experiment import pick
+from analysis.figures.style import BLUE, GREEN, ORANGE, label, lines
+
+PALETTE = {"toy table": ORANGE, "digits": BLUE, "text": GREEN}
+
+
+def gap(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw KL(sequential ‖ joint) of every label against the scale."""
+    _strip(pick(frame, quantity="kl_sequential_joint"), ax)
+    ax.set_yscale("log")
+    return label(ax, title="The gap, a point a label", x="scale γ", y="KL(sequential ‖ joint), nats")
+
+
+def tuned(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw what is left of the gap at the joint law's best scale."""
+    _strip(pick(frame, quantity="kl_best_scale"), ax)
+    ax.set_yscale("log")
+    return label(ax, title="… at the joint law's best scale", x="scale γ of the sequential law", y="least KL, nats")
+
+
+def pixels(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the 8×8 grid with the pixels used, numbered in the order they are generated."""
+    image = np.zeros((8, 8))
+    rows = pick(frame, quantity="pixel")
+    for order, pixel in zip(rows["order"], rows["value"], strict=True):
+        row, column = divmod(int(pixel), 8)
+        image[row, column] = 1
+        ax.text(column, row, f"x{int(order) + 1}", ha="center", va="center", color="white", fontsize="small")
+    ax.imshow(image, cmap="Blues", vmin=0, vmax=1.3)
+    return label(ax, title="Pixels of the digits table", x="column", y="row", legend=None)
+
+
+def smoothing(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the median gap of the digits against the scale, a line an amount of smoothing."""
+    rows = frame[frame["law"].str.startswith("digits") & (frame["quantity"] == "kl_sequential_joint")]
+    named = {"digits": "+0.02 (used)"} | {law: law.removeprefix("digits, ") for law in rows["law"].unique() if law != "digits"}
+    medians = rows.groupby(["law", "scale"], as_index=False)[["value", "std_error"]].median().replace({"law": named})
+    lines(medians, ax, x="scale", by="law", order=sorted(named.values()))
+    return label(ax, title="Digits: counts raised by", x="scale γ", y="median KL(seq. ‖ joint), nats")
+
+
+def _strip(rows: pd.DataFrame, ax: Axes) -> None:
+    rows = rows[rows["law"].isin(PALETTE) & (rows["scale"] > 1)]
+    order = [law for law in PALETTE if law in set(rows["law"])]
+    options = {"data": rows, "x": "scale", "y": "value", "hue": "law", "hue_order": order, "palette": PALETTE, "ax": ax}
+    sns.stripplot(**options, dodge=True, size=3.5, alpha=0.55, jitter=0.15)
+    sns.boxplot(**options, showbox=False, showcaps=False, showfliers=False, whis=0, legend=False, medianprops={"lw": 2})

@@ -1,0 +1,85 @@
+"""The report: one HTML file that needs nothing else, the experiments told as one story."""
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.reproduce import Chapter
+
+STYLE = """
+body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 0 auto; padding: 1.5rem; }
+h1 { line-height: 1.2; margin-bottom: 0.2rem; } h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1.2rem; }
+blockquote { margin: 0.8rem 0; padding: 0.1rem 1rem; border-left: 4px solid #0072B2; color: #333; background: #f5f8fa; }
+.number { font-size: 1.15rem; margin: 0.8rem 0; } .number b { color: #0072B2; }
+figure { margin: 1.2rem 0; } figure img { width: 100%; height: auto; } figcaption { font-size: 0.9rem; color: #444; }
+table { border-collapse: collapse; width: 100%; font-size: 0.93rem; }
+th, td { text-align: left; padding: 0.35rem 0.6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
+footer { margin-top: 3rem; border-top: 1px solid #ccc; font-size: 0.85rem; color: #555; }
+code, pre { font-size: 0.85rem; } pre { overflow-x: auto; background: #f6f6f6; padding: 0.7rem; }
+"""
+
+INTRODUCTION = """
+<p>Classifier-free guidance combines a conditional and an unconditional model with a scale γ: γ = 0 is the unconditional law,
+γ = 1 the conditional one, γ &gt; 1 sharpens (Ho &amp; Salimans count ω = γ − 1). Guiding every next-token law of an
+autoregressive model, <i>sequential</i> guidance, is not guiding the law of the whole sequence, <i>joint</i> guidance:
+p(x)<sup>1−γ</sup> p(x|y)<sup>γ</sup> / Z. All of the difference is in the local normalizers,
+s<sub>γ</sub> / s′<sub>γ</sub> = Π<sub>t</sub> Z<sub>t</sub> / Z, in both wings: tokens, and noise levels. So it can be
+measured, and corrected. Everything below is computed on exact laws, or sampled with a stated error.</p>
+"""
+
+
+def render(folder: Path, chapters: Sequence["Chapter"]) -> str:
+    """Return the report's HTML; its figures are read from `folder/figures` and put inside."""
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    sections = "".join(_section(folder, number, chapter) for number, chapter in enumerate(chapters, 1))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>arguide: joint against sequential guidance</title><style>{STYLE}</style></head><body>\n"
+        "<h1>Joint against sequential guidance</h1>\n"
+        "<p>The argument of Sander Dieleman, “Guidance: a cheat code for diffusion models” (2022), in numbers.</p>\n"
+        f"{INTRODUCTION}{_headline(chapters)}{sections}"
+        f"<footer><p>Made by <code>{html.escape(command(run['config']))}</code></p>"
+        f"<pre>{html.escape(json.dumps(run, indent=2, ensure_ascii=False))}</pre></footer>\n</body></html>\n"
+    )
+
+
+def command(config: dict[str, object]) -> str:
+    """Return the command that makes a run again."""
+    options = ["--quick"] if config["quick"] else []
+    options += [f"--seed {config['seed']}"] if config["seed"] else []
+    options += [f"--text {Path(str(config['text'])).name}"] if config["text"] else []
+    options += [f"--device {config['device']}"] if config["device"] != "cpu" else []
+    return " ".join(["arguide reproduce", *options])
+
+
+def _headline(chapters: Sequence["Chapter"]) -> str:
+    rows = "".join(
+        f'<tr><td><a href="#{chapter.experiment.name}">{html.escape(chapter.experiment.title)}</a></td>'
+        f"<td>{html.escape(chapter.verdict.measure)}</td><td><b>{html.escape(chapter.verdict.number)}</b></td></tr>"
+        for chapter in chapters
+    )
+    return (
+        f"<table><thead><tr><th>Chapter</th><th>What decides it</th><th>Number</th></tr></thead><tbody>{rows}</tbody></table>\n"
+    )
+
+
+def _section(folder: Path, number: int, chapter: "Chapter") -> str:
+    experiment, verdict = chapter.experiment, chapter.verdict
+    figures = "".join(_figure(folder / "figures" / f"{plot.name}.png", plot.caption) for plot in experiment.plots)
+    return (
+        f'<section id="{experiment.name}"><h2>{number}. {html.escape(experiment.title)}</h2>\n'
+        f"<blockquote><p>The source: {html.escape(experiment.claim)}</p></blockquote>\n"
+        f'<p class="number">{html.escape(verdict.measure)}: <b>{html.escape(verdict.number)}</b></p>\n'
+        f"<p>{html.escape(verdict.verdict)}</p>\n{figures}</section>\n"
+    )
+
+
+def _figure(path: Path, caption: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>\n'

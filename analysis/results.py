@@ -1,0 +1,85 @@
+r"""Where results live: files written whole or not at all, and a folder that belongs to one run.
+
+A run's folder holds `run.json` (its settings and versions), `experiments/NAME.parquet` for every finished experiment,
+`figures/`, `results.parquet` and `report.html`. A second run with the same settings picks up what is finished.
+"""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+PACKAGES = ("arguide", "torch", "transformers", "datasets", "numpy", "pandas", "seaborn", "scikit-learn")
+
+
+def write(path: Path, save: Callable[[Path], object]) -> None:
+    """Write a file atomically: `save` a temporary neighbour, then move it into place.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror}") from error
+    os.close(handle)
+    try:
+        save(Path(name))
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8."""
+    write(path, lambda place: place.write_text(text, encoding="utf-8"))
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a parquet file atomically."""
+    write(path, lambda place: frame.to_parquet(place, index=False))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a number depends on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def claim(folder: Path, config: Mapping[str, Any]) -> None:
+    """Make a folder this run's own, or find that it already is.
+
+    Raises:
+        ValueError: the folder cannot be written, holds other files, or belongs to a run with other settings.
+    """
+    record = folder / "run.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        strangers = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        if record.exists():
+            _check_same(folder, json.loads(record.read_text(encoding="utf-8")), config)
+        elif strangers:
+            raise ValueError(f"{folder} is not empty and holds no run of arguide; choose another --out")
+        else:
+            write_text(record, json.dumps({"config": dict(config), "versions": versions()}, indent=2) + "\n")
+        (folder / "experiments").mkdir(exist_ok=True)
+        (folder / "figures").mkdir(exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _check_same(folder: Path, found: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    before = {"config": found.get("config"), "versions": found.get("versions")}
+    now = {"config": dict(config), "versions": versions()}
+    for part in ("config", "versions"):
+        if before[part] != now[part]:
+            old, new = before[part] or {}, now[part]
+            differs = ", ".join(f"{key} {old.get(key)} → {new[key]}" for key in new if old.get(key) != new[key])
+            raise ValueError(f"{folder} holds a run with other settings ({differs}); choose another --out, or --fresh")

@@ -1,0 +1,1 @@
+"""arguide measured against its peers: `python -m benchmarks`."""

@@ -1,0 +1,86 @@
+"""How a ratio is measured: contestants take turns, and every round gives one ratio.
+
+Times are processor seconds of one thread, which other processes do not add to; what still disturbs one turn (caches, clock)
+disturbs its neighbours, so ratios within a round are steadier than times. The median over rounds is the number; the least
+and the greatest say how far to trust it.
+"""
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from time import process_time
+from typing import NamedTuple
+
+Job = Callable[[], object]
+TURN = 0.01
+
+
+class Ratio(NamedTuple):
+    """One row of the table: the time of one job over that of another."""
+
+    what: str
+    over: str
+    under: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """Jobs that take turns, and the ratios that are read off them.
+
+    Attributes:
+        name: of the group of rows.
+        jobs: by name.
+        ratios: rows.
+    """
+
+    name: str
+    jobs: dict[str, Job]
+    ratios: tuple[Ratio, ...]
+
+
+class Row(NamedTuple):
+    """A measured ratio: its median, least and greatest over the rounds, and the median seconds of both jobs."""
+
+    case: str
+    what: str
+    ratio: float
+    low: float
+    high: float
+    over: float
+    under: float
+
+
+def measure(case: Case, rounds: int, advance: Callable[[], object]) -> list[Row]:
+    """Time every job once a round, in turn; call `advance` after each round."""
+    calls = {name: _calls(job) for name, job in case.jobs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in case.jobs}
+    for _ in range(rounds):
+        for name, job in case.jobs.items():
+            seconds[name].append(_seconds(job, calls[name]))
+        advance()
+    return [_row(case.name, ratio, seconds) for ratio in case.ratios]
+
+
+def _row(case: str, ratio: Ratio, seconds: dict[str, list[float]]) -> Row:
+    over, under = seconds[ratio.over], seconds[ratio.under]
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    return Row(case, ratio.what, median(ratios), min(ratios), max(ratios), median(over), median(under))
+
+
+def _calls(job: Job) -> int:
+    """Return how many calls fill a turn, after one that warms up."""
+    job()
+    return max(1, round(TURN / _seconds(job, 1)))
+
+
+def _seconds(job: Job, calls: int) -> float:
+    """Return the processor seconds of one call, the mean of `calls`, without garbage collection."""
+    gc.collect()
+    gc.disable()
+    start = process_time()
+    for _ in range(calls):
+        job()
+    elapsed = process_time() - start
+    gc.enable()
+    return elapsed / calls

@@ -1,0 +1,121 @@
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from analysis import reproduce, results
+from analysis.experiment import Experiment, Plot, Settings, Verdict, tidy
+from analysis.experiments import EXPERIMENTS
+
+
+def panel(frame, ax):
+    ax.plot(frame["scale"], frame["value"])
+    return ax
+
+
+def experiment(name, runs, *, interrupt=False, title="A title"):
+    def run(settings, track):
+        runs.append(name)
+        if interrupt and runs.count(name) == 1:
+            raise KeyboardInterrupt
+        return tidy({"quantity": "q", "scale": float(i), "value": i} for i in track(range(3)))
+
+    return Experiment(
+        name, title, "“claim”", run, lambda frame: Verdict("m", "1", "v"), (Plot(f"{name}_plot", (panel,), "A caption"),)
+    )
+
+
+def bar(title):
+    return lambda items: items
+
+
+def test_an_interrupted_run_keeps_what_is_finished_and_the_next_picks_it_up(tmp_path, monkeypatch):
+    runs = []
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs), experiment("two", runs, interrupt=True)))
+    settings = Settings()
+    results.claim(tmp_path / "out", reproduce.config(settings))
+    with pytest.raises(KeyboardInterrupt):
+        list(reproduce.chapters(tmp_path / "out", settings, bar))
+    assert [path.name for path in (tmp_path / "out/experiments").iterdir()] == ["one.parquet"]
+    results.claim(tmp_path / "out", reproduce.config(settings))
+    done = list(reproduce.chapters(tmp_path / "out", settings, bar))
+    assert runs == ["one", "two", "two"]
+    assert [chapter.found for chapter in done] == [True, False]
+    page = reproduce.publish(tmp_path / "out", done)
+    assert page.exists()
+    assert list(pd.read_parquet(tmp_path / "out/results.parquet")["experiment"].unique()) == ["one", "two"]
+
+
+def test_a_report_is_self_contained_and_escapes_what_users_write(tmp_path, monkeypatch):
+    runs = []
+    hostile = tmp_path / "<script>alert(1)</script>.csv"
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs, title="A <b> & title"),))
+    settings = Settings(text=hostile.with_name(hostile.name.replace("/", "_")))
+    results.claim(tmp_path / "out", reproduce.config(settings))
+    page = reproduce.publish(tmp_path / "out", list(reproduce.chapters(tmp_path / "out", settings, bar))).read_text()
+    assert "<script" not in page
+    assert "A &lt;b&gt; &amp; title" in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+
+
+def test_a_folder_of_another_run_or_of_other_files_is_refused(tmp_path):
+    results.claim(tmp_path / "out", reproduce.config(Settings(seed=1)))
+    results.claim(tmp_path / "out", reproduce.config(Settings(seed=1)))
+    with pytest.raises(ValueError, match="seed 1 → 2"):
+        results.claim(tmp_path / "out", reproduce.config(Settings(seed=2)))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="not empty"):
+        results.claim(tmp_path / "mine", {})
+    reproduce.clear(tmp_path / "mine")
+    assert (tmp_path / "mine/thesis.tex").read_text() == "precious"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot write"):
+        results.claim(tmp_path / "file" / "out", {})
+
+
+def test_clearing_deletes_a_runs_files_and_nothing_else(tmp_path):
+    results.claim(tmp_path, {})
+    (tmp_path / "experiments/one.parquet").write_text("")
+    (tmp_path / "notes.txt").write_text("kept")
+    reproduce.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    results.write_text(tmp_path / "a.txt", "old")
+
+    def broken(path):
+        path.write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        results.write(tmp_path / "a.txt", broken)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_every_experiment_returns_a_tidy_frame_a_verdict_and_figures(experiment, tmp_path):
+    frame = experiment.run(Settings(quick=True), lambda items: items)
+    assert {"law", "family", "quantity", "value", "std_error"} <= set(frame)
+    assert frame[["family", "quantity", "std_error"]].notna().all(axis=None)
+    assert (frame["std_error"] >= 0).all()
+    results.write_frame(tmp_path / "frame.parquet", frame)
+    stored = pd.read_parquet(tmp_path / "frame.parquet")
+    assert experiment.verdict(stored) == experiment.verdict(frame)
+    assert all(experiment.verdict(frame))
+    for plot in experiment.plots:
+        reproduce.save_plot(tmp_path / f"{plot.name}.png", plot, stored)
+        assert (tmp_path / f"{plot.name}.png").stat().st_size > 10_000
+
+
+def test_the_record_of_a_run_names_its_settings_and_versions(tmp_path):
+    results.claim(tmp_path, reproduce.config(Settings(seed=3)))
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["config"]["seed"] == 3
+    assert {"torch", "transformers", "numpy", "arguide", "python"} <= set(record["versions"])

@@ -1,0 +1,31 @@
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "diffusion", "analysis", "seaborn", "pandas", "matplotlib")
+
+
+def imported_by(code):
+    script = f"import sys\n{code}\nprint(*[m for m in {HEAVY!r} if m in sys.modules])"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_importing_arguide_imports_nothing_heavy():
+    assert imported_by("import arguide; arguide.__version__; dir(arguide)") == []
+
+
+def test_the_import_check_sees_an_import():
+    assert "pandas" in imported_by("import pandas")
+
+
+def test_using_every_name_imports_torch_alone():
+    assert imported_by("import arguide; [getattr(arguide, name) for name in arguide.__all__]") == ["torch"]
+
+
+def test_every_public_name_resolves():
+    import arguide
+
+    assert all(getattr(arguide, name) is not None for name in arguide.__all__)
+    with pytest.raises(AttributeError):
+        _ = arguide.no_such_name

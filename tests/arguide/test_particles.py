@@ -1,0 +1,288 @@
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+import arguide
+from analysis import MarkovChain, Table
+from arguide import LogLinear, particles, sample, sample_joint
+
+
+def guided(table, label, scale):
+    return LogLinear.guidance(table.autoregressive(label), table.autoregressive(), scale)
+
+
+def exact_estimate(branches, seam, model, shape, n=2, **kwargs):
+    """Return E[Ẑ Σ_i W_i 1{x_i = x}], [V_1, …, V_T], over every draw and every multinomial ancestor."""
+    total, mass = np.zeros(shape), 0.0
+
+    def run(choose):
+        def resample(log_weights, _generator):
+            weights = log_weights.softmax(0).tolist()
+            return torch.tensor([choose(weights) for _ in weights])
+
+        options = {"resample": resample, **kwargs}
+        return sample_joint(model, n, len(shape), draw=seam(choose), **options)
+
+    for probability, result in branches(run):
+        mass += probability
+        for x, log_w in zip(result.tokens.tolist(), (result.log_weights + result.log_evidence).tolist(), strict=True):
+            total[tuple(x)] += probability * math.exp(log_w)
+    assert mass == pytest.approx(1)
+    return total
+
+
+CASES = {
+    "T = 2": ((2, 2, 2), 0.9, 2.5, 0.0),
+    "T = 3": ((2, 2, 2, 2), 0.9999, 3.0, 0.0),
+    "always": ((2, 2, 2), 1.1, -0.4, 0.0),
+    "three tokens": ((2, 3, 3), 0.9, 2.0, 0.0),
+    "zeros": ((2, 3, 3), 1.0, 2.0, 0.35),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weighted_particles_are_exactly_unbiased_for_the_joint_law(make_joint, brute, branches, seam, name):
+    shape, threshold, scale, zeros = CASES[name]
+    joint = make_joint(7, shape, zeros)
+    expected = brute(joint, {None: 1 - scale, 0: scale})
+    estimate = exact_estimate(branches, seam, guided(Table(joint), 0, scale), shape[1:], threshold=threshold)
+    np.testing.assert_allclose(estimate, expected.z * expected.joint, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("transform", [arguide.compose(), arguide.temperature(0.7), arguide.temperature(1.6)])
+@pytest.mark.parametrize("threshold", [0.0, 0.95])
+def test_importance_sampling_and_other_proposals_are_exactly_unbiased(make_joint, brute, branches, seam, transform, threshold):
+    joint = make_joint(6, (2, 2, 3))
+    expected = brute(joint, {None: -1.0, 1: 2.0})
+    estimate = exact_estimate(branches, seam, guided(Table(joint), 1, 2.0), (2, 3), threshold=threshold, transform=transform)
+    np.testing.assert_allclose(estimate, expected.z * expected.joint, rtol=0, atol=1e-9)
+
+
+def test_a_truncated_proposal_restricts_the_target(make_joint, brute, branches, seam):
+    joint = make_joint(6, (2, 3, 3))
+    expected, model = brute(joint, {None: -1.0, 1: 2.0}), guided(Table(joint), 1, 2.0)
+    estimate = exact_estimate(branches, seam, model, (3, 3), transform=arguide.top_k(2), threshold=0.9)
+    kept = np.zeros((3, 3))
+    for i in np.argsort(expected.steps[()])[-2:]:
+        for j in np.argsort(expected.steps[(i,)])[-2:]:
+            kept[i, j] = expected.z * expected.joint[i, j]
+    np.testing.assert_allclose(estimate, kept, rtol=0, atol=1e-9)
+
+
+def test_several_conditions_and_power_sampling_are_exactly_unbiased(make_joint, brute, branches, seam):
+    joint = make_joint(7, (2, 2, 3))
+    for weights in ({None: -0.8, 0: 1.2, 1: 0.6}, {None: 1 / 0.45}):
+        model = LogLinear(tuple(Table(joint).autoregressive(y) for y in weights), tuple(weights.values()))
+        expected = brute(joint, weights)
+        estimate = exact_estimate(branches, seam, model, (2, 3), threshold=0.95)
+        np.testing.assert_allclose(estimate, expected.z * expected.joint, rtol=0, atol=1e-9)
+
+
+class Unweighted:
+    """A negative control: the model with its normalizers dropped."""
+
+    class State(NamedTuple):
+        inner: object
+        log_probs: torch.Tensor
+
+    def __init__(self, model):
+        self.model = model
+
+    def start(self, n):
+        state = self.model.start(n)
+        return self.State(state, state.log_probs)
+
+    def append(self, state, token):
+        state = self.model.append(state.inner, token)
+        return self.State(state, state.log_probs)
+
+    def select(self, state, index):
+        state = self.model.select(state.inner, index)
+        return self.State(state, state.log_probs)
+
+
+def test_the_exact_check_fails_when_the_normalizers_are_dropped(make_joint, brute, branches, seam):
+    joint = make_joint(7, (2, 2, 2, 2))
+    expected = brute(joint, {None: -2.0, 0: 3.0})
+    estimate = exact_estimate(branches, seam, Unweighted(guided(Table(joint), 0, 3.0)), (2, 2, 2))
+    np.testing.assert_allclose(estimate, expected.sequential, rtol=0, atol=1e-9)
+    assert abs(estimate - expected.z * expected.joint).max() > 1e-2
+
+
+def test_the_exact_check_fails_when_resampling_does_not_bank_the_weights(make_joint, brute, branches, seam, monkeypatch):
+    joint = make_joint(7, (2, 2, 2, 2))
+    expected = brute(joint, {None: -2.0, 0: 3.0})
+    right = particles.resampled
+
+    def forgetful(population, select, ancestors):
+        return right(population, select, ancestors)._replace(log_banked=population.log_banked)
+
+    monkeypatch.setattr(particles, "resampled", forgetful)
+    estimate = exact_estimate(branches, seam, guided(Table(joint), 0, 3.0), (2, 2, 2), threshold=0.9999)
+    assert abs(estimate - expected.z * expected.joint).max() > 1e-3
+
+
+def test_the_exact_check_fails_under_biased_resampling(make_joint, brute, branches, seam):
+    joint = make_joint(7, (2, 2, 2, 2))
+    expected = brute(joint, {None: -2.0, 0: 3.0})
+    estimate = exact_estimate(
+        branches, seam, guided(Table(joint), 0, 3.0), (2, 2, 2), threshold=0.9999, resample=lambda w, _: w.argmax().expand(2)
+    )
+    assert abs(estimate - expected.z * expected.joint).max() > 1e-3
+
+
+# By Monte Carlo: RUNS independent populations of N give a mean and a standard error of Ẑ·Σ_i W_i 1{x_i = x} in each of 18
+# cells, and of Ẑ. At 6 standard errors, Student's t with 59 degrees of freedom, the false-fail rate of one test is below
+# 1e-5; a cell wrong by 6 standard errors, some 5 % of the fullest, is detected. No cell expects fewer than 100 visits.
+RUNS, SIGMAS = 60, 6.0
+
+
+def discrepancy(make, expected):
+    """Return the largest distance, in standard errors, of mean(make(seed)) from what is expected."""
+    values = np.stack([make(seed) for seed in range(RUNS)])
+    error = values.std(0, ddof=1) / math.sqrt(RUNS)
+    return (abs(values.mean(0) - expected) / np.maximum(error, 1e-12)).max()
+
+
+@pytest.fixture(scope="module")
+def even(make_joint):
+    """Return a table without rare cells."""
+    return 0.6 * make_joint(9, (2, 3, 2, 3)) + 0.4 / 36
+
+
+def frequencies(tokens, log_weights, shape):
+    cells = np.ravel_multi_index(tuple(tokens.T.numpy()), shape)
+    return np.bincount(cells, weights=log_weights.exp().numpy(), minlength=math.prod(shape))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("resample", ["systematic", "stratified", "residual", "multinomial"])
+def test_particles_follow_the_joint_law_and_log_evidence_is_log_z(even, brute, resample, threshold):
+    expected, model = brute(even, {None: -1.5, 0: 2.5}), guided(Table(even), 0, 2.5)
+    assert expected.joint.min() * 300 * RUNS > 100
+
+    def make(seed):
+        options = {"generator": torch.Generator().manual_seed(seed), "resample": getattr(arguide, resample)}
+        result = sample_joint(model, 300, 3, threshold=threshold, **options)
+        return np.append(
+            frequencies(result.tokens, result.log_weights + result.log_evidence, (3, 2, 3)), result.log_evidence.exp()
+        )
+
+    assert discrepancy(make, np.append(expected.z * expected.joint.ravel(), expected.z)) < SIGMAS
+
+
+def test_the_monte_carlo_check_fails_on_unweighted_samples(even, brute):
+    expected, model = brute(even, {None: -1.5, 0: 2.5}), guided(Table(even), 0, 2.5)
+    equal = torch.full((300,), -math.log(300))
+
+    def sequential(seed):
+        return frequencies(sample(model, 300, 3, generator=torch.Generator().manual_seed(seed)).tokens, equal, (3, 2, 3))
+
+    def weights_dropped(seed):
+        tokens = sample_joint(model, 300, 3, generator=torch.Generator().manual_seed(seed), threshold=0.0).tokens
+        return frequencies(tokens, equal, (3, 2, 3))
+
+    assert discrepancy(sequential, expected.joint.ravel()) > SIGMAS
+    assert discrepancy(weights_dropped, expected.joint.ravel()) > SIGMAS
+
+
+def test_power_sampling_draws_the_joint_temperature_law(even, brute):
+    expected = brute(even, {1: 1 / 0.4})
+    model = LogLinear.temperature(Table(even).autoregressive(1), 0.4)
+
+    def make(seed):
+        result = sample_joint(model, 300, 3, generator=torch.Generator().manual_seed(seed))
+        return frequencies(result.tokens, result.log_weights + result.log_evidence, (3, 2, 3))
+
+    assert discrepancy(make, expected.z * expected.joint.ravel()) < SIGMAS
+    assert discrepancy(make, expected.z * expected.sequential.ravel()) > SIGMAS
+
+
+def test_log_evidence_of_a_chain_is_its_log_z():
+    initial = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]], dtype=torch.float64)
+    transition = torch.tensor([[[5, 3, 2], [1, 8, 1], [3, 3, 4]], [[2, 2, 6], [4, 4, 2], [1, 3, 6]]], dtype=torch.float64) / 10
+    chain = MarkovChain(initial, transition, 20)
+    model = LogLinear.guidance(chain.autoregressive(0), chain.autoregressive(), 2.0)
+    log_z = chain.joint_guided(0, 2.0).log_normalizer
+
+    def ratio(seed):
+        return (sample_joint(model, 400, 20, generator=torch.Generator().manual_seed(seed)).log_evidence - log_z).exp().numpy()
+
+    assert discrepancy(ratio, 1.0) < SIGMAS
+
+
+def test_without_anything_to_correct_every_weight_is_equal(make_joint):
+    model = guided(Table(make_joint(9, (2, 3, 2, 3))), 0, 1.0)
+    result = sample_joint(model, 50, 3, generator=torch.Generator().manual_seed(0))
+    assert result.log_evidence.item() == pytest.approx(0, abs=1e-12)
+    torch.testing.assert_close(result.log_weights.exp(), torch.full((50,), 1 / 50, dtype=torch.float64))
+    torch.testing.assert_close(result.ess, torch.full((3,), 50.0, dtype=torch.float64))
+    assert result.ancestors == 50
+
+
+def test_when_every_particle_is_dead_it_says_so():
+    joint = np.zeros((2, 2, 2))
+    joint[0, 0, 0], joint[0, 1, 1], joint[1, 0, 1], joint[1, 1, 0] = 0.3, 0.2, 0.25, 0.25
+    model = LogLinear((Table(joint).autoregressive(0), Table(joint).autoregressive(1)), (1.0, 1.0))
+    with pytest.raises(ValueError, match="weight 0"):
+        sample_joint(model, 20, 2, generator=torch.Generator().manual_seed(0))
+
+
+def test_particles_that_die_are_replaced_and_counted(brute):
+    joint = np.zeros((2, 2, 2))  # after a first 0 the labels share a pair, after a first 1 none
+    joint[0, 0], joint[0, 1], joint[1, 0], joint[1, 1] = [0.2, 0.1], [0.2, 0.0], [0.1, 0.2], [0.0, 0.2]
+    model = LogLinear((Table(joint).autoregressive(0), Table(joint).autoregressive(1)), (1.0, 1.0))
+    result = sample_joint(model, 4000, 2, generator=torch.Generator().manual_seed(1))
+    assert set(result.tokens[result.log_weights > -math.inf][:, 0].tolist()) == {0}
+    # One run of 4,000: Ẑ has a relative standard error below 2 %, so 10 % is 5 of them.
+    assert result.log_evidence.exp().item() == pytest.approx(brute(joint, {0: 1.0, 1: 1.0}).z, rel=0.1)
+
+
+def test_the_same_seed_gives_the_same_particles(make_joint):
+    model = guided(Table(make_joint(9, (2, 3, 2, 3))), 0, 2.5)
+    runs = [sample_joint(model, 64, 3, generator=torch.Generator().manual_seed(s), threshold=1.0) for s in (1, 1, 2)]
+    assert torch.equal(runs[0].tokens, runs[1].tokens)
+    assert torch.equal(runs[0].log_weights, runs[1].log_weights)
+    assert not torch.equal(runs[0].tokens, runs[2].tokens)
+
+
+def test_effective_sample_size_and_evidence_of_known_weights():
+    population = particles.populate(None, torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).log() + 900)
+    assert population.ess.item() == pytest.approx(36 / 14)
+    assert population.log_evidence.item() == pytest.approx(math.log(2.0) + 900)
+    assert population.ancestors == 3
+
+
+def test_resampling_keeps_the_evidence_and_traces_the_first_ancestors():
+    population = particles.populate(torch.arange(4), torch.tensor([0.3, -1.0, 2.0, 0.1], dtype=torch.float64))
+    once = particles.resampled(population, lambda value, index: value[index], torch.tensor([2, 2, 0, 3]))
+    twice = particles.resampled(once, lambda value, index: value[index], torch.tensor([0, 1, 1, 2]))
+    assert once.log_evidence.item() == pytest.approx(population.log_evidence.item())
+    assert once.log_weights.tolist() == [0.0] * 4
+    assert twice.value.tolist() == twice.origin.tolist() == [2, 2, 2, 0]
+    assert (once.ancestors, twice.ancestors) == (3, 2)
+
+
+@pytest.mark.parametrize(("threshold", "resamplings"), [(0.0, 0), (0.3, 1), (0.9, 3), (1.0, 3)])
+def test_the_driver_resamples_when_the_effective_size_falls_below_the_threshold(threshold, resamplings):
+    # One particle in four weighs 1, the others e^−1.5: an effective size of 2.33 of 4 after one move, 1.2 after two.
+    calls, increment = [], torch.tensor([0.0, -1.5, -1.5, -1.5], dtype=torch.float64)
+
+    def keep(log_weights, _generator):
+        calls.append(len(log_weights))
+        return torch.arange(4)
+
+    moves = [lambda value: (value, increment)] * 4
+    start = particles.populate(torch.arange(4), torch.zeros(4, dtype=torch.float64))
+    stages = list(particles.drive(start, moves, lambda value, index: value[index], resample=keep, threshold=threshold))
+    assert len(stages) == 4
+    assert len(calls) == resamplings
+
+
+def test_no_tokens_is_a_population_of_equal_weights(make_joint):
+    result = sample_joint(guided(Table(make_joint()), 0, 2.0), 3, 0)
+    assert result.tokens.shape == (3, 0)
+    assert result.log_evidence.item() == 0

@@ -1,0 +1,129 @@
+from functools import partial
+
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+
+from diffusion import (
+    LogLinear,
+    conditioned,
+    from_denoiser,
+    from_noise,
+    from_velocity,
+    geometric,
+    guide,
+    sample,
+    with_classifier,
+)
+
+LABELS = [0, 1, None]
+SIGMAS = [0.05, 0.7, 20.0]
+
+
+@pytest.fixture
+def points():
+    generator = torch.Generator().manual_seed(2)
+    return lambda n, dim: 2 * torch.randn(n, dim, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture
+def clean():
+    """The mean of clean data given noised, E[x_0 | x, label], in two dimensions, from textbook conditioning."""
+    tensor = partial(torch.tensor, dtype=torch.float64)
+    means = tensor([[1.0, 0.5], [-1.2, 0.3], [0.2, -1.5]])
+    covariances = tensor([[[0.6, 0.3], [0.3, 0.5]], [[0.9, -0.2], [-0.2, 0.4]], [[0.5, 0.1], [0.1, 1.1]]])
+    weights = tensor([[0.25, 0.05, 0.1], [0.1, 0.3, 0.2]])
+
+    def denoiser(x, sigma, label=None):
+        prior = weights.sum(0) if label is None else weights[label]
+        noised = covariances + sigma**2 * torch.eye(2).double()
+        posterior = (MultivariateNormal(means, noised).log_prob(x[:, None]) + prior.log()).softmax(1)
+        gain = covariances @ torch.linalg.inv(noised)
+        each = means + (gain @ (x[:, None] - means)[..., None])[..., 0]
+        return (posterior[..., None] * each).sum(1)
+
+    return denoiser
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_every_prediction_gives_the_exact_score(plane, clean, points, sigma, label):
+    x, sigma = points(9, 2), torch.tensor(sigma).double()
+
+    def noise(x, sigma, label=None):
+        return (x - clean(x, sigma, label)) / sigma
+
+    def velocity(z, sigma, label=None):
+        alpha = (1 / (1 + sigma**2)).sqrt()
+        return alpha * noise(z / alpha, sigma, label) - (1 - alpha**2).sqrt() * clean(z / alpha, sigma, label)
+
+    exact = plane.score(x, sigma, label)
+    for made in (from_denoiser(clean), from_noise(noise), from_velocity(velocity)):
+        torch.testing.assert_close(made(x, sigma, label), exact, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(conditioned(made, label)(x, sigma), exact, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [-1.0, 0.0, 0.5, 1.0, 4.0])
+@pytest.mark.parametrize("name", ["skewed", "plane"])
+def test_an_exact_classifier_of_noised_data_guides_as_no_classifier_does(request, points, guided, name, scale):
+    toy = request.getfixturevalue(name)
+    x = points(11, toy.dim)
+    per_sample = torch.linspace(-1, 3, 11, dtype=torch.float64)
+    for gamma in (scale, per_sample, lambda sigma: scale / (1 + sigma)):
+        field = with_classifier(conditioned(toy.score), lambda x, sigma: toy.log_class_probability(x, sigma)[:, 1], gamma)
+        for sigma in torch.tensor(SIGMAS).double():
+            torch.testing.assert_close(field(x, sigma), guided(toy, gamma, 1)(x, sigma), rtol=1e-8, atol=1e-9)
+
+
+def test_classifier_guidance_leaves_no_graph_behind(skewed, points):
+    field = with_classifier(conditioned(skewed.score), lambda x, s: skewed.log_class_probability(x, s)[:, 1], 2.0)
+    x = points(3, 1)
+    with torch.no_grad():
+        assert not field(x, torch.tensor(1.0)).requires_grad
+    assert not x.requires_grad
+
+
+def test_a_classifier_that_never_saw_noise_draws_another_law(skewed):
+    sigmas = geometric(120, 1e-3, 100.0)
+    quantiles = torch.special.ndtri((torch.arange(400).double() + 0.5) / 400)[:, None]
+
+    def mean_and_accuracy(classifier):
+        x = sample(with_classifier(conditioned(skewed.score), classifier, 3.0), (400, 1), sigmas, draw=lambda like: quantiles)
+        return torch.stack([x.mean(), skewed.log_class_probability(x)[:, 0].exp().mean()])
+
+    aware = mean_and_accuracy(lambda x, sigma: skewed.log_class_probability(x, sigma)[:, 0])
+    blind = mean_and_accuracy(lambda x, sigma: skewed.log_class_probability(x)[:, 0])
+    free = sample(LogLinear.guidance(conditioned(skewed.score, 0), conditioned(skewed.score), 3.0), (400, 1), sigmas,
+                  draw=lambda like: quantiles)  # fmt: skip
+    assert float(aware[0]) == pytest.approx(float(free.mean()), abs=1e-9)
+    assert (blind - aware).abs().min() > 0.02
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("scale", [-0.5, 1.0, 3.0, torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0])])
+def test_guidance_is_the_log_linear_model_whose_score_is_the_gradient_of_its_log_density(plane, points, scale, temperature):
+    sigma = torch.tensor(0.6).double()
+    x = points(5, 2).requires_grad_()
+    cond, uncond = plane.log_density(x, sigma, 0), plane.log_density(x, sigma)
+    (expected,) = torch.autograd.grad(((uncond + scale * (cond - uncond)) / temperature).sum(), x)
+    branches = conditioned(plane.score, 0), conditioned(plane.score)
+    model = LogLinear.guidance(*branches, scale, temperature=temperature)
+    by_schedule = LogLinear.guidance(*branches, lambda sigma: scale, temperature=temperature)
+    for made in (model, by_schedule):
+        torch.testing.assert_close(made(x.detach(), sigma), expected, rtol=1e-9, atol=1e-9)
+        assert sum(made.weights_at(sigma)) == pytest.approx(1 / temperature) if isinstance(scale, float) else True
+
+
+def test_a_scale_that_depends_on_sigma_is_that_scale_at_every_level(skewed, points, guided):
+    model = guided(skewed, lambda sigma: torch.where(sigma > 1, 3.0, 1.0))
+    x, cond, uncond = points(6, 1), conditioned(skewed.score, 0), conditioned(skewed.score)
+    for sigma, scale in ((torch.tensor(0.5), 1.0), (torch.tensor(2.0), 3.0)):
+        assert model(x, sigma).equal(guide(cond(x, sigma), uncond(x, sigma), scale))
+
+
+def test_the_potential_of_a_log_linear_model_is_per_unit_of_variance(plane, points, guided):
+    x, sigma = points(6, 2), torch.tensor(0.9).double()
+    score, potential = guided(plane, 3.0)(x, sigma), guided(plane, 3.0).guided(x, sigma)[1]
+    gap = plane.score(x, sigma, 0) - plane.score(x, sigma)
+    torch.testing.assert_close(score, plane.score(x, sigma) + 3 * gap, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(potential, 3 * gap.square().sum(1), rtol=1e-9, atol=1e-9)

@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.ipynb")))
+def test_a_notebook_runs_and_matches_its_text(name, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    text = jupytext.read(FOLDER / f"{name}.py")
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [(cell.cell_type, cell.source) for cell in text.cells]
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+
+
+def test_every_text_notebook_has_its_ipynb():
+    assert {path.stem for path in FOLDER.glob("*.py")} == {path.stem for path in FOLDER.glob("*.ipynb")}
