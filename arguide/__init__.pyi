@@ -1,6 +1,13 @@
 __version__: str
 
-from . import guidance as guidance, models as models, particles as particles, resampling as resampling, sampling as sampling, truncation as truncation
+from . import (
+    guidance as guidance,
+    models as models,
+    particles as particles,
+    resampling as resampling,
+    sampling as sampling,
+    truncation as truncation,
+)
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
 from .models import Autoregressive as Autoregressive, LogLinear as LogLinear
 from .particles import JointSample as JointSample, sample_joint as sample_joint

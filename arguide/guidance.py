@@ -53,8 +53,6 @@ def guide(cond: Tensor, uncond: Tensor, scale: Weight, *, floor: float | None = 
     """
     if cond.shape[-1] != uncond.shape[-1]:
         raise ValueError(f"cond and uncond must share one vocabulary, not {cond.shape[-1]} and {uncond.shape[-1]} tokens")
-    if not torch.as_tensor(scale).isfinite().all():
-        raise ValueError(f"scale must be finite, not {scale}")
     return combine((cond, uncond), guidance_weights(scale), floor=floor)
 
 
@@ -67,9 +65,20 @@ def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float
         floor: the least log-probability that a branch of negative weight is read with.
 
     Raises:
-        ValueError: an improper tilt without a `floor`, or a weight whose shape does not fit the rows.
+        ValueError: an improper tilt without a `floor`, a weight that is not finite or whose shape does not fit the rows.
     """
     total = torch.zeros((), dtype=_precision(logits), device=logits[0].device)
+    for branch, weight in zip(logits, weights, strict=True):
+        total = total + _column(weight, branch, total) * branch.to(total.dtype)
+    if floor is None and total.isfinite().all():
+        return total
+    return _combine_zeros(logits, weights, floor, total.new_zeros(()))
+
+
+def _combine_zeros(logits: Sequence[Tensor], weights: Sequence[Weight], floor: float | None, total: Tensor) -> Tensor:
+    """Combine branches that hold −∞, by the policy of the module."""
+    if not all(torch.as_tensor(weight).isfinite().all() for weight in weights):
+        raise ValueError("scales and weights must be finite")
     vetoed = improper = torch.zeros((), dtype=torch.bool, device=total.device)
     empty = torch.ones_like(vetoed)
     for branch, weight in zip(logits, weights, strict=True):
@@ -86,6 +95,12 @@ def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float
             "guide raw logits before any mask or truncation, or give a floor"
         )
     return total.masked_fill(removed, -math.inf)
+
+
+def check_temperature(tau: float) -> None:
+    """Raise ValueError unless τ is positive and finite."""
+    if not (math.isfinite(tau) and tau > 0):
+        raise ValueError(f"temperature must be positive and finite, not {tau}")
 
 
 def normalize(logits: Tensor) -> Normalized:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from torch import Tensor
 
-from arguide.guidance import Weight, combine, guidance_weights, normalize
+from arguide.guidance import Weight, check_temperature, combine, guidance_weights, normalize
 
 Weights = Sequence[Weight] | Callable[[int], Sequence[Weight]]
 
@@ -77,6 +77,7 @@ class LogLinear:
         temperature: float = 1.0,
     ) -> Self:
         """Return p(x_t|x_<t)^{(1−γ)/τ} p(x_t|x_<t,y)^{γ/τ} at every position; γ a number, one a row, or a function of t."""
+        check_temperature(temperature)
 
         def at(position: int) -> tuple[Weight, ...]:
             gamma = scale(position) if callable(scale) else scale
@@ -87,6 +88,7 @@ class LogLinear:
     @classmethod
     def temperature(cls, model: Autoregressive, temperature: float) -> Self:
         """Return p(x_t|x_<t)^{1/τ} at every position; its joint law, p(x)^{1/τ}, is what power sampling draws from."""
+        check_temperature(temperature)
         return cls((model,), (1 / temperature,))
 
     def start(self, n: int) -> Combined:

@@ -155,9 +155,10 @@ def sample_joint(
         return sampling.State(model.select(state.model, index), state.tokens[index])
 
     first = sampling.init(model, n)
-    start, ess = populate(first, first.model.log_probs.new_zeros(n)), []
-    moves = (move for _ in range(length))
-    for population in drive(start, moves, select, resample=resample, threshold=threshold, generator=generator):
-        ess.append(population.ess)
+    population = populate(first, first.model.log_probs.new_zeros(n))
+    ess, moves = population.log_weights.new_empty(length), [move] * length
+    steps = drive(population, moves, select, resample=resample, threshold=threshold, generator=generator)
+    for t, population in enumerate(steps):
+        ess[t] = population.ess
     log_weights = population.log_weights.log_softmax(0)
-    return JointSample(population.value.tokens, log_weights, population.log_evidence, torch.stack(ess), population.ancestors)
+    return JointSample(population.value.tokens, log_weights, population.log_evidence, ess, population.ancestors)

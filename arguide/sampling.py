@@ -94,10 +94,11 @@ def sample(
         ValueError: a prefix after which no token has positive probability.
     """
     draw = draw or categorical(generator)
-    state, infos = init(model, n), []
-    for _ in range(length):
+    state = init(model, n)
+    log_target, log_proposal = state.model.log_probs.new_empty((2, n, length))
+    for t in range(length):
         state, info = step(model, state, draw, transform)
         if (info.log_target == -math.inf).any():
-            raise ValueError(f"dead end at position {state.tokens.shape[1] - 1}: the branches leave no possible token")
-        infos.append(info)
-    return Sample(state.tokens, *(torch.stack(rows, -1) for rows in zip(*infos, strict=True)))
+            raise ValueError(f"dead end at position {t}: the branches leave no possible token")
+        log_target[:, t], log_proposal[:, t] = info
+    return Sample(state.tokens, log_target, log_proposal)

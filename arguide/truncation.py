@@ -13,6 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from arguide.guidance import check_temperature
+
 Transform = Callable[[Tensor], Tensor]
 
 
@@ -34,8 +36,7 @@ def compose(*transforms: Transform) -> Transform:
 
 def temperature(tau: float) -> Transform:
     """Return p ↦ p^{1/τ} / Σ p^{1/τ}, for τ > 0."""
-    if not (math.isfinite(tau) and tau > 0):
-        raise ValueError(f"temperature must be positive and finite, not {tau}")
+    check_temperature(tau)
     return lambda log_probs: (log_probs / tau).log_softmax(-1)
 
 
@@ -54,12 +55,16 @@ def top_k(k: int) -> Transform:
 def nucleus(mass: float) -> Transform:
     """Return the law restricted to the smallest set of likeliest tokens that holds at least `mass` (top-p)."""
     _check_mass("nucleus", mass)
+    if mass == 1:
+        return identity
     return lambda log_probs: _smallest_set(log_probs, -log_probs, mass)
 
 
 def typical(mass: float) -> Transform:
     """Return the law restricted to the smallest set of tokens nearest the entropy, |−log p − H|, that holds `mass`."""
     _check_mass("typical", mass)
+    if mass == 1:
+        return identity
 
     def apply(log_probs: Tensor) -> Tensor:
         entropy = -torch.special.xlogy(log_probs.exp(), log_probs.exp()).sum(-1, keepdim=True)

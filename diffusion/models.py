@@ -54,7 +54,7 @@ class LogLinear:
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Return the combined score Σ_k w_k s_k, [n, …]."""
-        return self.guided(x, sigma)[0]
+        return combine([score(x, sigma) for score in self.scores], self.weights_at(sigma))
 
     def guided(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return the combined score [n, …] and log Z of a step, per unit of its variance σ² − σ'², [n]."""

@@ -1,8 +1,11 @@
 """The experiments in the order of the story, one a module, each offering `EXPERIMENT`."""
 
 from analysis.experiment import Experiment
-from analysis.experiments import correction, families, fidelity, real_data, scale_factors, temperature
+from analysis.experiments.correction import EXPERIMENT as CORRECTION
+from analysis.experiments.families import EXPERIMENT as FAMILIES
+from analysis.experiments.fidelity import EXPERIMENT as FIDELITY
+from analysis.experiments.real_data import EXPERIMENT as REAL_DATA
+from analysis.experiments.scale_factors import EXPERIMENT as SCALE_FACTORS
+from analysis.experiments.temperature import EXPERIMENT as TEMPERATURE
 
-EXPERIMENTS: tuple[Experiment, ...] = tuple(
-    module.EXPERIMENT for module in (scale_factors, temperature, correction, families, fidelity, real_data)
-)
+EXPERIMENTS: tuple[Experiment, ...] = (SCALE_FACTORS, TEMPERATURE, CORRECTION, FAMILIES, FIDELITY, REAL_DATA)

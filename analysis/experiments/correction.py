@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 import diffusion
+from analysis.draws import LABEL, Toy, antithetic, guided
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
 from analysis.figures import correction as figures
 from analysis.toys import GaussianMixture, GaussianPair
-from diffusion.sampling import Draw, Step, init
+from diffusion.sampling import Step, init
 
 PAIR, MIXTURE, PLANE = "pair of Gaussians", "two Gaussians", "plane"
 ODE, SDE, EXACT = "diffusion ODE", "diffusion SDE", "exact draws"
 TILT, NOISED = "tilt of p_σ", "noised tilt of p_0"
-LABEL, SCALE, GROUPS = 1, 2.0, 8
+SCALE, GROUPS = 2.0, 8
 SHOWN = (1.5, 3.0)
 Row = dict[str, Any]
-Toy = GaussianPair | GaussianMixture
 
 
 class Effort(NamedTuple):
@@ -35,10 +35,11 @@ class Effort(NamedTuple):
     plane: int
     scales: tuple[float, ...]
     noises: tuple[float, ...]
+    plane_scales: tuple[float, ...]
 
 
-FULL = Effort(48_000, 300, 12_000, (0.5, 1.5, 2.0, 3.0, 5.0), (0.5, 2.0, 3.0))
-QUICK = Effort(8_000, 140, 2_400, (1.5, 2.0, 4.0), (0.5, 2.0))
+FULL = Effort(30_000, 200, 8_000, (0.5, 1.5, 2.0, 3.0, 5.0), (0.5, 2.0, 3.0), (1.0, 1.5, 3.0, 5.0))
+QUICK = Effort(6_000, 100, 2_400, (2.0, 4.0), (0.5, 2.0), (1.0, 1.5, 3.0))
 
 
 def toy_of(law: str) -> Toy:
@@ -60,10 +61,10 @@ def run(settings: Settings, track: Track) -> pd.DataFrame:
     cases: list[Row] = [{"law": PAIR, "scale": g, "noise": n} for g in effort.scales for n in (0.0, 1.0)]
     cases += [{"law": PAIR, "scale": SCALE, "noise": noise} for noise in effort.noises]
     cases += [{"law": MIXTURE, "scale": SCALE, "noise": noise} for noise in (0.0, 1.0)]
-    cases += [{"law": PLANE, "scale": g, "noise": n} for g in (1.0, 1.5, 3.0, 5.0) for n in (0.0, 1.0)]
+    cases += [{"law": PLANE, "scale": g, "noise": n} for g in effort.plane_scales for n in (0.0, 1.0)]
     rows = list(_exact(effort.scales))
     for number, case in enumerate(track(cases)):
-        generator = torch.Generator(settings.device).manual_seed(settings.seed + number)
+        generator = torch.Generator().manual_seed(settings.seed + number)
         rows += _plane(case, effort, generator) if case["law"] == PLANE else _line(case, effort, generator)
     return tidy(rows)
 
@@ -79,22 +80,20 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     (to_tilt, tilt_error), (to_noised, noised_error) = (_read(way, against=name) for name in (TILT, NOISED))
     follows = [name for name, far in ((TILT, to_tilt > 4 * tilt_error), (NOISED, to_noised > 4 * noised_error)) if not far]
     plane = {family: _read(frame, law=PLANE, quantity="tv", scale=3.0, family=family)[0] for family in (ODE, SDE, EXACT)}
+    loud = pick(pair, family="λ", how="exact").sort_values("noise").iloc[-1]
+    right = abs(drawn - tilt) > 4 * error
+    agrees = abs(drawn - ode) < 4 * error
     return Verdict(
         f"variance of what the ODE draws at γ = {SCALE:g}, pair of Gaussians",
         f"{drawn:.3f} ± {error:.3f}, where the joint tilt has {tilt:.3f}",
-        f"The correction is {'right' if abs(drawn - tilt) > 4 * error else 'not borne out'}: the ODE's variance is "
-        f"{abs(drawn - tilt) / error:.0f} standard errors from the tilt's and "
-        f"{'agrees' if abs(drawn - ode) < 4 * error else 'disagrees'} with its closed form {ode:.3f} (SDE {sde:.3f}). On the way, "
-        f"at σ = {float(way['sigma'].iloc[0]):.2f}, the ODE's law is {' or '.join(follows) or 'neither candidate'}: W1 is "
-        f"{to_tilt:.3f} to the tilt of p_σ and {to_noised:.3f} to the noised tilt of p_0. In the plane at γ = 3 total variation "
-        f"to the tilt is {plane[ODE]:.2f} (ODE) and {plane[SDE]:.2f} (SDE); as many exact draws measure {plane[EXACT]:.2f}. More "
-        "noise leads to the tilt: that is what λ → ∞ draws.",
+        f"The correction is {'right' if right else 'not borne out'}: the ODE's variance is {abs(drawn - tilt) / error:.0f} "
+        f"standard errors from the tilt's and {'agrees' if agrees else 'disagrees'} with its closed form {ode:.3f} (SDE "
+        f"{sde:.3f}). On the way, at σ = {float(way['sigma'].iloc[0]):.2f}, the ODE's law is "
+        f"{' or '.join(follows) or 'neither candidate'}: W1 is {to_tilt:.3f} to the tilt of p_σ and {to_noised:.3f} to the "
+        f"noised tilt of p_0. In the plane at γ = 3 total variation to the tilt is {plane[ODE]:.2f} (ODE) and {plane[SDE]:.2f} "
+        f"(SDE); as many exact draws measure {plane[EXACT]:.2f}. Noise bridges the gap: at λ = {float(loud['noise']):g} the "
+        f"variance is {float(loud['value']):.3f}.",
     )
-
-
-def guided(toy: Toy, scale: float) -> diffusion.LogLinear:
-    """Return the guided score of the toy's label."""
-    return diffusion.LogLinear.guidance(diffusion.conditioned(toy.score, LABEL), diffusion.conditioned(toy.score), scale)
 
 
 def tilted(toy: Toy, scale: float, points: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
@@ -105,15 +104,16 @@ def tilted(toy: Toy, scale: float, points: Tensor, sigma: Tensor | float = 0.0) 
 def pair_moments(scale: float, noise: float) -> tuple[float, float]:
     """Return mean and variance of guided diffusion at noise level λ on the pair: N(m, a) against N(0, b), σ_max → ∞.
 
-    With q = 1 + λ² and f(τ) = (a/(a+τ))^{qγ} (b/(b+τ))^{q(1−γ)}: mean ½qγm ∫ √f/(a+τ) dτ, variance λ² ∫ f dτ, and
-    a^γ b^{1−γ} for λ = 0.
+    With q = 1 + λ² and f(τ) = (a/(a+τ))^{qγ} (b/(b+τ))^{q(1−γ)}: mean ½qγm ∫ √f/(a+τ) dτ; variance λ² ∫ f dτ,
+    which tends to lim τf = a^γ b^{1−γ} as λ → 0.
     """
     mean, a, b, q = 1.0, 1.0, 2.0, 1 + noise**2
     log_tau = torch.linspace(-25, 60, 20_001, dtype=torch.float64)
     tau = log_tau.exp()
     log_f = -q * (scale * torch.log1p(tau / a) + (1 - scale) * torch.log1p(tau / b))
     first = torch.trapezoid((log_f / 2).exp() * tau / (a + tau), log_tau) * q * scale * mean / 2
-    variance = noise**2 * torch.trapezoid(log_f.exp() * tau, log_tau) if noise else a**scale * b ** (1 - scale)
+    # The last term is what the integral has beyond the last τ, all of it for λ = 0.
+    variance = noise**2 * torch.trapezoid(log_f.exp() * tau, log_tau) + log_f[-1].exp() * tau[-1]
     return float(first), float(variance)
 
 
@@ -137,17 +137,18 @@ def _exact(scales: tuple[float, ...]) -> Iterator[Row]:
 
 def _line(case: Row, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
     """Yield moments on the line; at γ = 2 also densities, and, on the mixture, the laws on the way."""
-    toy, draw = toy_of(case["law"]), _antithetic(generator)
-    # Beyond σ = 1000 the start no longer shows in the ODE's mean, not even in the third decimal.
-    sigmas = diffusion.geometric(effort.steps, 0.01, 3000.0)
+    toy, draw = toy_of(case["law"]), antithetic(generator)
+    # The ODE forgets its start with 1/σ_max only, the SDE with its square; noise takes finer steps.
+    noise, widest = case["noise"], 3000.0 if case["noise"] < 1 else 100.0
+    sigmas = diffusion.geometric(round(effort.steps * max(1.0, 1.5 * noise)), 0.02, widest)
     score, first = guided(toy, case["scale"]), init(sigmas.new_empty(effort.samples, 1), sigmas[0], draw)
-    case = case | {"family": {0.0: ODE, 1.0: SDE}.get(case["noise"], "λ"), "how": "drawn"}
+    case = case | {"family": {0.0: ODE, 1.0: SDE}.get(noise, "λ"), "how": "drawn"}
     watched = case["law"] == MIXTURE
-    for i, x in enumerate(diffusion.trajectory(score, first, sigmas, _step(case["noise"]), draw), start=1):
-        if watched and 0 < sigmas[i] < 20 and i % (effort.steps // 60) == 0:
+    for i, x in enumerate(diffusion.trajectory(score, first, sigmas, _step(noise), draw), start=1):
+        if watched and 0 < sigmas[i] < 8 and i % (effort.steps // 30) == 0:
             yield from _on_the_way(case, toy, x[:, 0], sigmas[i])
     yield from _moments(case, x[:, 0])
-    if case["scale"] == SCALE and case["noise"] in (0.0, 1.0):
+    if case["scale"] == SCALE and noise in (0.0, 1.0):
         yield from _densities(case, toy, x[:, 0])
 
 
@@ -178,8 +179,8 @@ def _curve(case: Row, points: Tensor, values: Tensor) -> Iterator[Row]:
 def _on_the_way(case: Row, toy: Toy, x: Tensor, sigma: Tensor) -> Iterator[Row]:
     """Yield, at one σ, W1 from the sampler's law to both candidates; and the means and quantiles of all three."""
     case = case | {"sigma": float(sigma)}
-    axis = torch.linspace(-1, 1, 2001, dtype=torch.float64) * (3 + 6 * (1 + sigma**2).sqrt())
-    clean = torch.linspace(-8, 8, 641, dtype=torch.float64)
+    axis = torch.linspace(-1, 1, 1201, dtype=torch.float64) * (3 + 6 * (1 + sigma**2).sqrt())
+    clean = torch.linspace(-8, 8, 401, dtype=torch.float64)
     masses = tilted(toy, case["scale"], axis[:, None], sigma)
     noised = torch.special.ndtr((axis[:, None] - clean) / sigma) @ tilted(toy, case["scale"], clean[:, None])
     yield from (row for row in _moments(case, x) if row["quantity"] == "mean")
@@ -233,10 +234,10 @@ def _plane(case: Row, effort: Effort, generator: torch.Generator) -> Iterator[Ro
 
 
 def _binned_tv(x: Tensor, masses: Tensor) -> Row:
-    """Return the total variation on 20 by 20 bins of [−5, 5]², the mean of independent batches, with its error."""
-    truth = masses.reshape(20, 18, 20, 18).sum((1, 3)).flatten()
-    bins = ((x + 5) * 2).floor().long().clamp(0, 19) @ torch.tensor([20, 1])
-    batches = [torch.bincount(batch, minlength=400) / len(batch) for batch in bins.chunk(GROUPS // 2)]
+    """Return the total variation on unit bins of [−5, 5]², the mean of independent batches, with its error."""
+    truth = masses.reshape(10, 36, 10, 36).sum((1, 3)).flatten()
+    bins = (x + 5).floor().long().clamp(0, 9) @ torch.tensor([10, 1])
+    batches = [torch.bincount(batch, minlength=100) / len(batch) for batch in bins.chunk(GROUPS // 2)]
     distance = torch.stack([(batch - truth).abs().sum() / 2 for batch in batches])
     return {"value": float(distance.mean()), "std_error": float(distance.std() / len(distance) ** 0.5)}
 
@@ -252,16 +253,6 @@ def _picture(case: Row, x: Tensor, axis: Tensor, masses: Tensor) -> Iterator[Row
 
 def _step(noise: float) -> Step:
     return diffusion.sde(noise) if noise else diffusion.heun
-
-
-def _antithetic(generator: torch.Generator) -> Draw:
-    """Return a draw of pairs (ξ, −ξ): far out the process is linear, and the noise of a mean cancels within a pair."""
-
-    def draw(like: Tensor) -> Tensor:
-        half = torch.randn((len(like) // 2, *like.shape[1:]), generator=generator, dtype=like.dtype, device=like.device)
-        return torch.cat([half, -half])
-
-    return draw
 
 
 def _read(frame: pd.DataFrame, **wanted: Any) -> tuple[float, float]:
@@ -300,7 +291,8 @@ EXPERIMENT = Experiment(
             "correction_bridge",
             (figures.bridge("mean"), figures.bridge("variance")),
             "Pair of Gaussians, γ = 2. The noise level λ of the sampler leads from the ODE (0) over the reverse SDE (1) to the "
-            "joint tilt (λ → ∞). Line: closed form; points: samples, with two standard errors.",
+            "joint tilt (λ → ∞). Line: closed form; points: samples, with two standard errors. They come in pairs (ξ, −ξ), so a mean "
+            "here has no sampling error, only that of the steps.",
         ),
         Plot(
             "correction_plane",

@@ -10,6 +10,7 @@ from analysis.figures.style import FAMILIES, label, lines
 
 Panel = Callable[[pd.DataFrame, Axes], Axes]
 ORDER = ("sequential AR", "diffusion ODE", "diffusion SDE", "AR with weights", "Feynman–Kac", "MALA", "exact draws")
+UNCORRECTED, CORRECTED = ORDER[:3], ORDER[3:]
 DISTANCE = {"table": ("tv", "total variation"), "Gaussian sequence": ("w2", "W2 (units of x)")}
 SWEPT = {"table": 2, "Gaussian sequence": 4}
 
@@ -20,7 +21,7 @@ def against_scale(law: str) -> Panel:
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         quantity, name = DISTANCE[law]
         rows = pick(frame, law=law, quantity=quantity, length=SWEPT[law])
-        lines(rows, ax, x="scale", order=ORDER)
+        lines(rows, ax, x="scale", order=ORDER if law == "table" else UNCORRECTED)
         return label(ax, title=f"{law.capitalize()}s, T = {SWEPT[law]}", x="scale γ", y=f"{name} to the joint tilt")
 
     return panel
@@ -32,11 +33,27 @@ def against_length(law: str) -> Panel:
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         quantity, name = DISTANCE[law]
         rows = pick(frame, law=law, quantity=quantity, scale=3.0)
-        lines(rows, ax, x="length", order=ORDER)
+        lines(rows, ax, x="length", order=ORDER if law == "table" else UNCORRECTED)
         ax.set_xticks(sorted(rows["length"].unique()))
-        return label(ax, title=f"{law.capitalize()}s, γ = 3", x="length T", y=f"{name} to the joint tilt", legend=None)
+        return label(
+            ax,
+            title=f"{law.capitalize()}s, γ = 3",
+            x="length T",
+            y=f"{name} to the joint tilt",
+            legend=None if law == "table" else "",
+        )
 
     return panel
+
+
+def sampled(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw W2 of what should follow a Gaussian sequence's joint tilt against the length."""
+    rows = pick(frame, law="Gaussian sequence", quantity="w2", scale=3.0)
+    rows = rows[rows["length"].isin(pick(rows, family="exact draws")["length"])]
+    lines(rows, ax, x="length", order=("sequential AR", *CORRECTED))
+    ax.set_xticks(sorted(rows["length"].unique()))
+    ax.set_ylim(bottom=0)
+    return label(ax, title="… and samplers of the joint, γ = 3", x="length T", y="W2 (units of x) to the joint tilt")
 
 
 def paths(length: int) -> Panel:

@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from analysis.experiment import pick
-from analysis.figures.style import BLUE, GREEN, ORANGE, label, lines
+from analysis.figures.style import BLACK, BLUE, GREEN, ORANGE, label, lines
 
 PALETTE = {"toy table": ORANGE, "digits": BLUE, "text": GREEN}
 
@@ -51,4 +51,5 @@ def _strip(rows: pd.DataFrame, ax: Axes) -> None:
     order = [law for law in PALETTE if law in set(rows["law"])]
     options = {"data": rows, "x": "scale", "y": "value", "hue": "law", "hue_order": order, "palette": PALETTE, "ax": ax}
     sns.stripplot(**options, dodge=True, size=3.5, alpha=0.55, jitter=0.15)
-    sns.boxplot(**options, showbox=False, showcaps=False, showfliers=False, whis=0, legend=False, medianprops={"lw": 2})
+    bars = {"estimator": "median", "errorbar": None, "linestyle": "none", "marker": "_", "markersize": 16}
+    sns.pointplot(**options | {"palette": dict.fromkeys(PALETTE, BLACK)}, **bars, dodge=0.53, legend=False)

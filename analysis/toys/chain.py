@@ -11,12 +11,16 @@ transition counts, what an unconditional model of order one would learn.
 """
 
 import math
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from analysis.toys.law import Joint, Label, Weights, guidance, log_combine, log_divide
+from analysis.toys.law import Joint, Label, Weights, check_proper, guidance, log_combine, log_divide
+
+CHUNK = 256  # steps whose transitions are made at once, V² numbers each
 
 
 class MarkovLaw(NamedTuple):
@@ -45,21 +49,25 @@ class MarkovLaw(NamedTuple):
 
     def marginals(self) -> Tensor:
         """Return p(x_t = i), [T, V]."""
-        marginal, rows = self.log_initial().exp(), []
-        for t in range(1, self.length):
-            rows.append(marginal)
-            marginal = marginal @ self.log_transition(t).exp()
-        return torch.stack([*rows, marginal])
+        rows = [rows for rows, _ in self._walk()]
+        return torch.cat([self.log_initial().exp()[None], *(block[1:] for block in rows)])
 
     def expectation(self, first: Tensor, step: Tensor) -> Tensor:
         """Return E[first(x_1) + Σ_t step(x_t, x_{t+1})], []; values where the law has no mass do not count."""
-        marginal = self.log_initial().exp()
-        total = _weighted(marginal, first)
-        for t in range(1, self.length):
-            transition = self.log_transition(t).exp()
-            total = total + _weighted(marginal[:, None] * transition, step)
-            marginal = marginal @ transition
-        return total
+        pairs = torch.zeros_like(self.step)
+        for rows, transitions in self._walk():
+            pairs += torch.einsum("ti,tij->ij", rows[:-1], transitions)
+        return _weighted(self.log_initial().exp(), first) + _weighted(pairs, step)
+
+    def _walk(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield, in blocks of c ≤ CHUNK steps, the marginals before and after them, [c + 1, V], and transitions, [c, V, V]."""
+        rows = [self.log_initial().exp()]
+        for messages, ahead in zip(
+            *(torch.split(part, CHUNK) for part in (self.messages[:-1], self.messages[1:])), strict=True
+        ):
+            transitions = log_divide(self.step + ahead[:, None], messages[:, :, None]).exp()
+            rows = list(accumulate(transitions, torch.matmul, initial=rows[-1]))
+            yield torch.stack(rows), transitions
 
     def entropy(self) -> Tensor:
         """Return −E[log p(x)] in nats, []."""
@@ -114,14 +122,17 @@ class MarkovChain:
         if initial.ndim != 2 or transition.shape != (*initial.shape, initial.shape[1]) or length < 1:
             raise ValueError("a chain needs initial [K, V], transition [K, V, V] and a length of at least 1")
         _check_laws(initial, transition)
+        prior = torch.full((len(initial),), 1 / len(initial)) if prior is None else torch.as_tensor(prior)
+        if len(prior) != len(initial) or len(labels or initial) != len(initial):
+            raise ValueError(f"a chain of {len(initial)} labels needs as many prior probabilities and labels")
         self.length = length
         self.labels = labels or tuple(map(str, range(len(initial))))
         self._laws: dict[int | None, tuple[Tensor, Tensor]] = {
             y: (initial[y].log(), transition[y].log()) for y in range(len(initial))
         }
         if unconditional is None:
-            weights = torch.full((len(initial),), 1 / len(initial)) if prior is None else torch.as_tensor(prior)
-            unconditional = self._pooled(weights.double())
+            _check_laws(prior)
+            unconditional = self._pooled(prior.double())
         _check_laws(*unconditional)
         self._laws[None] = (unconditional[0].double().log(), unconditional[1].double().log())
 
@@ -189,7 +200,10 @@ class MarkovChain:
     def _combined(self, weights: Weights) -> tuple[Tensor, Tensor]:
         laws = [self._laws[self.index(label)] for label in weights]
         values = list(weights.values())
-        return log_combine([first for first, _ in laws], values), log_combine([step for _, step in laws], values)
+        first = check_proper(log_combine([first for first, _ in laws], values))
+        step = log_combine([step for _, step in laws], values)
+        left = _reached(first, step, self.length)
+        return first, check_proper(step.masked_fill(~left[:, None], -math.inf))
 
     def _pooled(self, prior: Tensor) -> tuple[Tensor, Tensor]:
         """Return the chain of the expected initial and transition counts under p(y)."""
@@ -228,6 +242,16 @@ class ChainModel:
     def select(self, state: ChainState, index: Tensor) -> ChainState:
         """Return the state whose row i is row index[i]."""
         return ChainState(state.log_probs[index])
+
+
+def _reached(first: Tensor, step: Tensor, length: int) -> Tensor:
+    """Return which states some sequence of `length` leaves again, [V]."""
+    reached = torch.zeros_like(first, dtype=torch.bool)
+    if length > 1:
+        reached = first > -math.inf
+        for _ in range(min(length - 2, len(first))):
+            reached = reached | (step[reached] > -math.inf).any(0)
+    return reached
 
 
 def _check_laws(*laws: Tensor) -> None:

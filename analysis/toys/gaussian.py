@@ -102,14 +102,19 @@ def sequential_tilt(laws: Sequence[Gaussian], weights: Sequence[float]) -> Gauss
 def diffused(laws: Sequence[Gaussian], weights: Sequence[float], noise: float, *, steps: int = 2000) -> Gaussian:
     """Return the law that guided diffusion of noise level λ = `noise` ends in, in the limit σ_max → ∞ and of small steps.
 
+    Raises:
+        ValueError: weights whose sum W is so small that the law has no limit, (1 + λ²)·W ≤ 1.
+
     The moment equations are integrated by RK4 over log τ, from 10^7 times the widest variance to 10^−9 of the narrowest.
     """
     dim, total = len(laws[0].mean), sum(weights)
     eye = torch.eye(dim, dtype=torch.float64)
     spectrum = torch.cat([torch.linalg.eigvalsh(law.covariance) for law in laws])
-    grid = torch.linspace(math.log(float(spectrum.max()) * 1e7), math.log(float(spectrum.min()) * 1e-9), steps + 1)
-    grid = grid.double()
+    high, low = math.log(float(spectrum.max()) * 1e7), math.log(float(spectrum.min()) * 1e-9)
     drift = (1 + noise**2) / 2
+    # The moments decay at up to 2·drift·Σ|w| per unit of log τ; RK4 is stable while a step times that is below 2.7.
+    stable = math.ceil((high - low) * 2 * drift * sum(map(abs, weights)) / 2.5)
+    grid = torch.linspace(high, low, max(steps, stable) + 1, dtype=torch.float64)
 
     def slope(log_tau: Tensor, moments: Tensor) -> Tensor:
         tau = log_tau.exp()
@@ -121,6 +126,8 @@ def diffused(laws: Sequence[Gaussian], weights: Sequence[float], noise: float, *
         rate = torch.cat([(drift * (pull - precision @ mean))[None], noise**2 * eye - decay - decay.mT])
         return -tau * rate
 
+    if noise and (1 + noise**2) * total <= 1:
+        raise ValueError(f"guided diffusion with noise level {noise:g} has no limit for weights that sum to {total:g}")
     first = grid[0].exp() * (noise**2 / ((1 + noise**2) * total - 1) if noise else 1.0)
     mean = torch.stack([w * law.mean for w, law in zip(weights, laws, strict=True)]).sum(0) / total
     moments = torch.cat([mean[None], first * eye])

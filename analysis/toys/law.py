@@ -3,7 +3,7 @@ r"""What a law is made of: weights on the conditional and unconditional laws of 
     log-linear law with weights w:    Π_k p(x | y_k)^{w_k} / Z,    where the label None stands for p(x).
 
 Zeros: a weight of 0 ignores its law; probability 0 under a positive weight, or in every law, is probability 0; what is
-left, probability 0 under a negative weight, is an improper tilt, and an error.
+left, probability 0 under a negative weight, is an improper tilt: infinite mass, and an error where it can be reached.
 """
 
 import math
@@ -53,20 +53,29 @@ def temperature(tau: float, label: Label = None) -> Weights:
 
 
 def log_combine(logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Return Σ_k w_k log p_k, elementwise, with the module's policy for zeros.
-
-    Raises:
-        ValueError: an improper tilt.
-    """
+    """Return Σ_k w_k log p_k, elementwise, with the module's policy for zeros; an improper tilt is +∞."""
+    plain = torch.stack([weight * log for log, weight in zip(logs, weights, strict=True)]).sum(0)
+    if plain.isfinite().all():
+        return plain
     live = [(log, weight) for log, weight in zip(logs, weights, strict=True) if weight != 0]
     if not live:
         return torch.where(torch.stack(list(logs)).amax(0) == -math.inf, -math.inf, 0.0)
     total = sum((weight * log.nan_to_num(neginf=0.0) for log, weight in live), start=torch.zeros_like(logs[0]))
     empty = torch.stack([log == -math.inf for log, _ in live]).all(0)
     vetoed = torch.stack([(log == -math.inf) & (weight > 0) for log, weight in live]).any(0) | empty
-    if any(((log == -math.inf) & ~vetoed).any() for log, weight in live if weight < 0):
-        raise ValueError("improper tilt: a law of negative weight is 0 where the others are not, so the total mass is infinite")
-    return total.masked_fill(vetoed, -math.inf)
+    improper = torch.stack([(log == -math.inf) & (weight < 0) for log, weight in live]).any(0) & ~vetoed
+    return total.masked_fill(vetoed, -math.inf).masked_fill(improper, math.inf)
+
+
+def check_proper(logits: Tensor) -> Tensor:
+    """Return combined log-probabilities as they are.
+
+    Raises:
+        ValueError: an improper tilt.
+    """
+    if (logits == math.inf).any():
+        raise ValueError("improper tilt: a law of negative weight is 0 where the others are not, so the mass is infinite")
+    return logits
 
 
 def log_divide(log: Tensor, by: Tensor) -> Tensor:

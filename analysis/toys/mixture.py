@@ -60,11 +60,12 @@ class GaussianMixture:
     def score(self, x: Tensor, sigma: Tensor | float, label: Label = None) -> Tensor:
         """Return ∇_x log p_σ(x | label), [n, d] ↦ [n, d]."""
         posterior = (self._log_components(x, sigma) + self._log_weights(label)).softmax(1)
-        precision = 1 / self._spread(sigma)
+        spread = self._spread(sigma)
         if self._axes is None:
-            return posterior @ (precision * self.means) - (posterior @ precision) * x
-        pull = torch.einsum("mde,nme->nmd", self._axes, precision * self._rotated(x))
-        return -torch.einsum("nm,nmd->nd", posterior, pull)
+            return posterior @ (self.means / spread) - (posterior @ (1 / spread)) * x
+        precision, pull = self._natural(spread)
+        mean_precision = (posterior @ precision.flatten(1)).reshape(-1, self.dim, self.dim)
+        return posterior @ pull - (mean_precision @ (x - self._centre)[..., None])[..., 0]
 
     def log_class_probability(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """Return log p(y | x, σ), [n, d] ↦ [n, K]: the exact classifier of noised data."""
@@ -76,7 +77,8 @@ class GaussianMixture:
     ) -> Tensor:
         """Draw x_σ ~ p_σ(· | label), [n, d]."""
         component = torch.multinomial(self._log_weights(label).exp(), n, replacement=True, generator=generator)
-        xi = torch.randn((n, self.dim), generator=generator, dtype=torch.float64) * self._spread(sigma)[component].sqrt()
+        xi = torch.randn((n, self.dim), generator=generator, dtype=torch.float64)
+        xi = xi * (self.variances + sigma**2)[component].sqrt()
         if self._axes is not None:
             xi = torch.einsum("nde,ne->nd", self._axes[component], xi)
         return self.means[component] + xi
@@ -122,16 +124,24 @@ class GaussianMixture:
     def check_proper(self, label: Label, scale: float) -> None:
         """Raise ValueError if p(x)^{1−γ} p(x|y)^γ has infinite mass.
 
-        For γ ≥ 0 it never has, since p(y|x)^γ ≤ 1. For γ < 0 the tails decide: the widest component of p(x) must be
-        narrow enough against every component of p(x|y).
+        For γ ≥ 0 it never has, since p(y|x)^γ ≤ 1. For γ < 0 the tails decide: along a direction u the widest component
+        rules, and (1−γ) min_m uᵀP_m u + γ min_{m of y} uᵀP_m u must be positive. Directions are 720 in the plane, the
+        axes of every pair of components in more dimensions.
         """
         if scale >= 0:
             return
         precision = self._precisions()
         cond = precision[self._log_weights(label) > -math.inf]
-        tails = (1 - scale) * precision[:, None] + scale * cond
-        if (torch.linalg.eigvalsh(tails)[..., 0] <= 0).all(1).any():
+        directions = self._directions((1 - scale) * precision[:, None] + scale * cond)
+        widest, widest_cond = (torch.einsum("ud,mde,ue->um", directions, p, directions).amin(1) for p in (precision, cond))
+        if ((1 - scale) * widest + scale * widest_cond <= 0).any():
             raise ValueError(f"improper tilt: at scale {scale:g} the density p(x)^(1-scale) p(x|y)^scale has infinite mass")
+
+    def _directions(self, tails: Tensor) -> Tensor:
+        if self.dim != 2:
+            return torch.linalg.eigh(tails)[1].mT.reshape(-1, self.dim)
+        angle = torch.linspace(0, math.pi, 720, dtype=torch.float64)
+        return torch.stack([angle.cos(), angle.sin()], 1)
 
     def _precisions(self) -> Tensor:
         axes = torch.eye(self.dim, dtype=torch.float64) if self._axes is None else self._axes
@@ -145,18 +155,18 @@ class GaussianMixture:
             raise ValueError("points have no density at sigma = 0; ask for a noise level above 0")
         return spread
 
-    def _rotated(self, x: Tensor) -> Tensor:
-        """Return x − μ_m along the axes of component m, [n, M, d]."""
+    def _natural(self, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the noised precisions P_m, [M, d, d], and P_m (μ_m − c), [M, d], for variances along the axes [M, d]."""
         assert self._axes is not None
-        return torch.einsum("nmd,mde->nme", x[:, None] - self.means, self._axes)
+        precision = (self._axes / spread[:, None]) @ self._axes.mT
+        return precision, (precision @ (self.means - self._centre)[..., None])[..., 0]
 
     def _log_components(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """Return log N(x; μ_m, Σ_m + σ²I), [n, M]."""
         spread = self._spread(sigma)
         if self._axes is None:
             return self._log_isotropic(x - self._centre, spread)
-        exponent = (self._rotated(x).square() / spread).sum(-1)
-        return -(exponent + (2 * math.pi * spread).log().sum(-1)) / 2
+        return self._log_full(x - self._centre, spread)
 
     def _log_isotropic(self, x: Tensor, spread: Tensor) -> Tensor:
         """Return the same for covariances v_m·I, as one affine map of (x, ‖x‖²), [n, M]."""
@@ -164,6 +174,13 @@ class GaussianMixture:
         bias = means.square().sum(1) / spread[:, 0] + self.dim * (2 * math.pi * spread[:, 0]).log()
         slopes = torch.cat([means, torch.full_like(spread, -0.5)], 1) / spread
         return torch.addmm(-bias / 2, torch.cat([x, x.square().sum(1, keepdim=True)], 1), slopes.T)
+
+    def _log_full(self, x: Tensor, spread: Tensor) -> Tensor:
+        """Return the same for full covariances, as one affine map of (x, x xᵀ), [n, M]."""
+        precision, pull = self._natural(spread)
+        bias = ((self.means - self._centre) * pull).sum(1) + (2 * math.pi * spread).log().sum(1)
+        squares = (x[:, :, None] * x[:, None]).flatten(1)
+        return torch.addmm(-bias / 2, torch.cat([x, squares], 1), torch.cat([pull, -precision.flatten(1) / 2], 1).T)
 
     def _log_weights(self, label: Label) -> Tensor:
         """Return log p(m | label), [M]."""

@@ -7,6 +7,7 @@ r"""Toys from files: exact laws of real data.
 
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,8 @@ def read_chain(
     if smoothing < 0:
         raise ValueError(f"smoothing must not be negative, not {smoothing}")
     frame = frame[[text_column, label_column]].dropna()
+    if frame.empty:
+        raise ValueError(f"{path.name}: no row has both a text and a label")
     texts, names = frame[text_column].astype(str).str.lower(), frame[label_column].astype(str)
     seen = texts.str.split("").explode().value_counts().drop("", errors="ignore")
     alphabet = [*sorted(seen[seen >= least].index), "□", END]
@@ -84,7 +87,7 @@ def read_chain(
     return MarkovChain(
         chains[:, -1],
         chains[:, :-1],
-        length or longest + 1,
+        longest + 1 if length is None else length,
         unconditional=(pooled[-1], pooled[:-1]),
         labels=tuple(labels),
     )
@@ -114,12 +117,13 @@ def digits_table(pixels: int = 10, smoothing: float = 0.02) -> tuple[Table, Tens
 
 def _load_npy(path: Path) -> np.ndarray:
     try:
-        table = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with path.open("rb") as file:
+            table = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
         raise ValueError(f"{path.name}: not a readable .npy file ({str(error).splitlines()[0]})") from error
     if not isinstance(table, np.ndarray) or table.dtype.kind not in "fiu":
         raise ValueError(f"{path.name}: a table of numbers is needed")
-    return table
+    return table.astype(np.float64)
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
@@ -136,7 +140,7 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
 def _read_lines(path: Path) -> pd.DataFrame:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{path.name}: not readable as UTF-8 text") from error
     rows = [line.split("\t", 1) for line in lines if line.strip()]
@@ -172,7 +176,7 @@ def _names(frame: pd.DataFrame) -> str:
 
 
 def _smoothed(counts: Tensor, smoothing: float | Tensor, end: int) -> Tensor:
-    """Return rows of probabilities, [..., V + 1, V]; the end state stays where it is, and no text is empty."""
+    """Return rows of probabilities, [..., V + 1, V]; the end state stays where it is."""
     raised = counts + smoothing
     raised[..., end, :] = 0.0
     raised[..., end, end] = 1.0

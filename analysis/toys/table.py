@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.toys.law import Joint, Label, Sequential, Weights, guidance, log_combine, log_divide
+from analysis.toys.law import Joint, Label, Sequential, Weights, check_proper, guidance, log_combine, log_divide
 from analysis.toys.mixture import GaussianMixture
 
 TOLERANCE = 1e-6
@@ -90,10 +90,12 @@ class Table:
         """Return log p(x_t | x_<t, label) for t = 1 … T, of shape [V_1, …, V_t]; −∞ after a prefix of probability 0."""
         index = self.index(label)
         if index not in self._conditionals:
-            log_p = self.log_probs(index)
-            marginals = [log_p.new_zeros(()), *(log_p.flatten(t).logsumexp(-1) for t in range(1, self.length)), log_p]
-            pairs = zip(marginals[1:], marginals[:-1], strict=True)
-            self._conditionals[index] = tuple(log_divide(ahead, behind[..., None]) for ahead, behind in pairs)
+            ahead, laws = self.log_probs(index), []
+            while ahead.ndim:
+                behind = ahead.logsumexp(-1)
+                laws.append(log_divide(ahead, behind[..., None]))
+                ahead = behind
+            self._conditionals[index] = tuple(laws[::-1])
         return self._conditionals[index]
 
     def log_joint(self, weights: Weights) -> tuple[Tensor, Tensor]:
@@ -102,7 +104,7 @@ class Table:
         Raises:
             ValueError: an improper tilt, or weights whose laws share no x.
         """
-        logits = log_combine([self.log_probs(label) for label in weights], list(weights.values()))
+        logits = check_proper(log_combine([self.log_probs(label) for label in weights], list(weights.values())))
         log_normalizer = logits.flatten().logsumexp(0)
         if log_normalizer == -math.inf:
             raise ValueError("the laws combined share no x of positive probability")
@@ -116,7 +118,7 @@ class Table:
         """
         log_q, log_normalizers = torch.zeros((), dtype=torch.float64), []
         for branches in zip(*(self.log_conditionals(label) for label in weights), strict=True):
-            logits = log_combine(branches, list(weights.values()))
+            logits = check_proper(log_combine(branches, list(weights.values())))
             log_normalizers.append(logits.logsumexp(-1))
             log_q = log_q[..., None] + log_divide(logits, log_normalizers[-1][..., None])
         return log_q, tuple(log_normalizers)

@@ -52,6 +52,11 @@ def test_several_and_negative_conditions_agree_with_plain_loops(make_joint, brut
     np.testing.assert_allclose(table.log_sequential(weights)[0].exp().numpy(), expected.sequential, rtol=0, atol=1e-9)
 
 
+def test_what_every_law_excludes_is_excluded_under_negative_weights_too(brute):
+    joint, weights = np.array([[0.1, 0.0, 0.3], [0.2, 0.0, 0.4]]), {0: -0.5, 1: -0.4}
+    np.testing.assert_allclose(Table(joint).log_joint(weights)[0].exp().numpy(), brute(joint, weights).joint, atol=1e-12)
+
+
 def test_weights_of_temperature_and_guidance_are_those_of_the_definition():
     assert guidance(2, 3.0, 0.5) == {None: -4.0, 2: 6.0}
     assert temperature(0.5) == {None: 2.0}

@@ -37,21 +37,21 @@ def _guided(toy, scale, label=0, **options):
     return LogLinear.guidance(conditioned(toy.score, label), conditioned(toy.score), scale, **options)
 
 
-def _count(run):
-    """Return how many normals a run draws, one row a time."""
+def _count(run, sigmas):
+    """Return how many normals a run draws: one before the first step, the same number at every step."""
     calls = []
-    run(1, lambda like: calls.append(like) or torch.zeros_like(like))
-    return len(calls)
+    run(1, sigmas[:2], lambda like: calls.append(like) or torch.zeros_like(like))
+    return 1 + (len(calls) - 1) * (len(sigmas) - 1)
 
 
 def _sampled_law(score, sigmas, *, step=heun, dim=1, total_weight=1.0):
-    def run(n, draw):
+    def run(n, sigmas, draw):
         return sample(score, (n, dim), sigmas, step=step, draw=draw, total_weight=total_weight)
 
-    draws = _count(run)
+    draws = _count(run, sigmas)
     probes = torch.cat([torch.zeros(1, draws * dim, dtype=torch.float64), torch.eye(draws * dim, dtype=torch.float64)])
     normals = probes.reshape(-1, draws, dim).unbind(1)
-    x = run(len(probes), replay(normals))
+    x = run(len(probes), sigmas, replay(normals))
     slopes = x[1:] - x[0]
     return Law(x[0], slopes.mT @ slopes)
 
@@ -59,14 +59,14 @@ def _sampled_law(score, sigmas, *, step=heun, dim=1, total_weight=1.0):
 def _weighted_law(model, sigmas, **options):
     """Return the law and log evidence that `sample_joint` without resampling tends to for infinitely many particles."""
 
-    def run(n, draw):
+    def run(n, sigmas, draw):
         return sample_joint(model, (n, 1), sigmas, threshold=0, draw=draw, **options)
 
-    draws = _count(run)
+    draws = _count(run, sigmas)
     eye = torch.eye(draws, dtype=torch.float64)
     i, j = torch.tril_indices(draws, draws)
     probes = torch.cat([torch.zeros(1, draws, dtype=torch.float64), eye, eye[i] + eye[j]])
-    result = run(len(probes), replay(probes[:, :, None].unbind(1)))
+    result = run(len(probes), sigmas, replay(probes[:, :, None].unbind(1)))
     log_weights = result.log_weights + math.log(len(probes)) + result.log_evidence
 
     constant, ends, sums = log_weights[0], log_weights[1 : draws + 1], log_weights[draws + 1 :]

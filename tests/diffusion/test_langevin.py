@@ -172,6 +172,13 @@ def test_annealed_langevin_reaches_the_joint_tilt_of_its_last_level(guided, a, b
         assert not reaches(corrected, wrong)
 
 
+def test_the_annealed_step_is_in_proportion_to_the_variance_of_its_level_and_spares_level_zero():
+    levels, n, generator = torch.tensor([3.0, 0.5, 0.0], dtype=torch.float64), 20_000, torch.Generator().manual_seed(9)
+    x = annealed(lambda x, sigma: 0 * x, torch.zeros(n, 1).double(), levels, steps=3, ratio=0.2, generator=generator)
+    squares = x.square().sum() / (3 * 2 * 0.2 * (3.0**2 + 0.5**2))  # χ² of n degrees of freedom
+    assert abs(float(squares) - n) < 5 * (2 * n) ** 0.5
+
+
 def test_a_generators_seed_fixes_the_chains(skewed):
     x, target = torch.zeros(5, 1).double(), target_of(skewed)
     first, again, other = (

@@ -34,8 +34,8 @@ def test_a_scaled_score_in_the_ode_has_a_variance_that_depends_on_the_grid(toy, 
 @pytest.mark.parametrize(("a", "beta", "noise"), [(0.7, 3.0, 1.0), (1.8, 0.8, 1.3), (1.3, 1.7, 0.7)])
 def test_a_scaled_score_in_the_sde_has_too_small_a_variance(toy, sampled_law, a, beta, noise):
     law = sampled_law(scaled(toy(0.0, a), beta), edm(200, 1e-2, 300.0), step=sde(noise))
-    assert variance(law) == pytest.approx(noise**2 * a / ((1 + noise**2) * beta - 1), rel=0.04)
-    assert variance(law) != pytest.approx(a / beta, rel=0.1)
+    assert variance(law) == pytest.approx(noise**2 * a / ((1 + noise**2) * beta - 1), rel=0.06)
+    assert variance(law) != pytest.approx(a / beta, rel=0.15)
 
 
 @pytest.mark.parametrize("noise", [1.0, 1.5])
@@ -54,7 +54,7 @@ def test_the_gaussian_correction_reaches_the_tempered_law_at_every_noise_level(t
     step = sde(noise) if noise else heun
     law = sampled_law(field, geometric(200, 1e-3, 3000.0), step=step, total_weight=1.0)
     assert float(law.mean) == pytest.approx(-1.2, abs=6e-3)
-    assert variance(law) == pytest.approx(a / beta, rel=0.012)
+    assert variance(law) == pytest.approx(a / beta, rel=0.015)
 
 
 @pytest.mark.parametrize(("a", "beta"), CASES)

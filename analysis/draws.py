@@ -1,0 +1,152 @@
+r"""Draws of one toy's guided law by every family, in independent batches, for the experiments that compare them.
+
+Points are lattices of spacing 1 (`Table.mixture`). Their grid ends at σ = 0.15, where they no longer touch, and is finest
+there: below, scores change within an ever smaller part of the spacing, and one step down to 0 ruins the weights.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+import arguide
+import diffusion
+from analysis.toys import GaussianMixture, GaussianPair, Table
+from analysis.toys.gaussian import Gaussian
+from diffusion.langevin import Target
+from diffusion.sampling import Draw, Step
+
+LABEL = 1
+Toy = GaussianMixture | GaussianPair
+
+
+class Case(NamedTuple):
+    """A toy in R^T, the scale to guide its label 1 with, and how much to draw."""
+
+    toy: Toy
+    scale: float
+    length: int
+    samples: int
+    batches: int
+    generator: torch.Generator
+
+    @property
+    def total(self) -> int:
+        """Draws in all batches."""
+        return self.samples * self.batches
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[n, T]."""
+        return self.samples, self.length
+
+
+class Draws(NamedTuple):
+    """A batch: x [n, T], or tokens, and log-weights [n]; None where all weigh the same."""
+
+    x: Tensor
+    log_weights: Tensor | None = None
+
+
+def guided(toy: Toy, scale: float) -> diffusion.LogLinear:
+    """Return the guided score of a toy's label 1."""
+    return diffusion.LogLinear.guidance(diffusion.conditioned(toy.score, LABEL), diffusion.conditioned(toy.score), scale)
+
+
+def sequential(table: Table, scale: float) -> arguide.LogLinear:
+    """Return the sequentially guided table."""
+    return arguide.LogLinear.guidance(table.autoregressive(LABEL), table.autoregressive(), scale)
+
+
+def weighted(case: Case, table: Table) -> Iterator[Draws]:
+    """Draw with the autoregressive wing: sequential guidance, weighted by Z_t."""
+    for _ in range(case.batches):
+        sample = arguide.sample_joint(sequential(table, case.scale), *case.shape, generator=case.generator)
+        yield Draws(sample.tokens, sample.log_weights)
+
+
+def diffused(case: Case, sigmas: Tensor, step: Step) -> Iterator[Draws]:
+    """Draw with guided diffusion, uncorrected."""
+    score = guided(case.toy, case.scale)
+    return _chunks(diffusion.sample(score, (case.total, case.length), sigmas, step=step, generator=case.generator), case)
+
+
+def corrected(case: Case, sigmas: Tensor) -> Iterator[Draws]:
+    """Draw with guided diffusion, Feynman–Kac corrected."""
+    for _ in range(case.batches):
+        sample = diffusion.sample_joint(guided(case.toy, case.scale), case.shape, sigmas, generator=case.generator)
+        yield Draws(sample.x, sample.log_weights)
+
+
+def annealed(case: Case, levels: int) -> Iterator[Draws]:
+    """Draw from points by MALA on Π_k p_{σ,k}^{w_k}, σ falling to where the cells barely touch and chains no longer cross."""
+    sigmas = diffusion.geometric(levels, 0.25, 1.0)
+    first = 2 * _normal(case)
+    return _chunks(diffusion.annealed_mala(_target(case), first, sigmas, steps=20, ratio=1.0, generator=case.generator), case)
+
+
+def langevin(case: Case, steps: int) -> Iterator[Draws]:
+    """Draw by MALA at σ = 0, on the joint density itself."""
+    target = _target(case)(torch.zeros(()))
+    x, _ = diffusion.mala(target, _normal(case), step_size=0.1, steps=steps, generator=case.generator)
+    return _chunks(x, case)
+
+
+def _target(case: Case) -> Callable[[Tensor], Target]:
+    """Return σ ↦ x ↦ (log of Π_k p_{σ,k}^{w_k}, its score)."""
+    score = guided(case.toy, case.scale)
+
+    def at(sigma: Tensor) -> Target:
+        def target(x: Tensor) -> tuple[Tensor, Tensor]:
+            log_c, log_u = case.toy.log_density(x, sigma, LABEL), case.toy.log_density(x, sigma)
+            return case.scale * log_c + (1 - case.scale) * log_u, score(x, sigma)
+
+        return target
+
+    return at
+
+
+def exact_points(case: Case, log_p: Tensor) -> Iterator[Draws]:
+    """Draw points from a table's law, log p [V_1, …, V_T]."""
+    assert isinstance(case.toy, GaussianMixture)
+    cells = torch.multinomial(log_p.flatten().exp(), case.total, replacement=True, generator=case.generator)
+    return _chunks(case.toy.means[cells], case)
+
+
+def exact_gaussian(case: Case, law: Gaussian) -> Iterator[Draws]:
+    """Draw from a Gaussian."""
+    return _chunks(law.mean + _normal(case) @ torch.linalg.cholesky(law.covariance).mT, case)
+
+
+def antithetic(generator: torch.Generator) -> Draw:
+    """Return a draw of pairs (ξ, −ξ): far out the process is linear, and the noise of a mean cancels within a pair."""
+
+    def draw(like: Tensor) -> Tensor:
+        half = torch.randn((len(like) // 2, *like.shape[1:]), generator=generator, dtype=like.dtype, device=like.device)
+        return torch.cat([half, -half])
+
+    return draw
+
+
+def _normal(case: Case) -> Tensor:
+    """Draw standard normals for all batches, [n · batches, T]."""
+    return torch.randn((case.total, case.length), generator=case.generator, dtype=torch.float64)
+
+
+def _chunks(x: Tensor, case: Case) -> Iterator[Draws]:
+    return (Draws(batch) for batch in x.chunk(case.batches))
+
+
+def points_grid(steps: int) -> Tensor:
+    """Return the grid for points."""
+    return diffusion.edm(steps, 0.15, 20.0, rho=-2.0)[:-1]
+
+
+def cells(toy: Toy, x: Tensor) -> Tensor:
+    """Return the flat index of the cell of every token sequence, or of the point nearest to every x, [n]."""
+    assert isinstance(toy, GaussianMixture)
+    if x.is_floating_point():
+        return toy.nearest(x)
+    size = round(len(toy.means) ** (1 / x.shape[1]))
+    return x @ size ** torch.arange(x.shape[1] - 1, -1, -1)
