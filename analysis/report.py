@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.experiment import Plot
+
 if TYPE_CHECKING:
     from analysis.reproduce import Chapter
 
@@ -15,7 +17,7 @@ body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; 
 h1 { line-height: 1.2; margin-bottom: 0.2rem; } h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1.2rem; }
 blockquote { margin: 0.8rem 0; padding: 0.1rem 1rem; border-left: 4px solid #0072B2; color: #333; background: #f5f8fa; }
 .number { font-size: 1.15rem; margin: 0.8rem 0; } .number b { color: #0072B2; }
-figure { margin: 1.2rem 0; } figure img { width: 100%; height: auto; } figcaption { font-size: 0.9rem; color: #444; }
+figure { margin: 1.2rem 0; } figure img { height: auto; } figcaption { font-size: 0.9rem; color: #444; }
 table { border-collapse: collapse; width: 100%; font-size: 0.93rem; }
 th, td { text-align: left; padding: 0.35rem 0.6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
 footer { margin-top: 3rem; border-top: 1px solid #ccc; font-size: 0.85rem; color: #555; }
@@ -70,7 +72,7 @@ def _headline(chapters: Sequence["Chapter"]) -> str:
 
 def _section(folder: Path, number: int, chapter: "Chapter") -> str:
     experiment, verdict = chapter.experiment, chapter.verdict
-    figures = "".join(_figure(folder / "figures" / f"{plot.name}.png", plot.caption) for plot in experiment.plots)
+    figures = "".join(_figure(folder / "figures" / f"{plot.name}.png", plot) for plot in experiment.plots)
     return (
         f'<section id="{experiment.name}"><h2>{number}. {html.escape(experiment.title)}</h2>\n'
         f"<blockquote><p>The source: {html.escape(experiment.claim)}</p></blockquote>\n"
@@ -79,7 +81,8 @@ def _section(folder: Path, number: int, chapter: "Chapter") -> str:
     )
 
 
-def _figure(path: Path, caption: str) -> str:
+def _figure(path: Path, plot: Plot) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
-    text = html.escape(caption)
-    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>\n'
+    text, width = html.escape(plot.caption), min(100, 34 * len(plot.panels))
+    image = f'<img alt="{text}" style="width: {width}%" src="data:image/png;base64,{data}">'
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>\n"

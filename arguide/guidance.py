@@ -32,7 +32,8 @@ class Normalized(NamedTuple):
 
 
 def guidance_weights(scale: Weight) -> tuple[Weight, Weight]:
-    """Return the weights (γ, 1 − γ) of (cond, uncond) for the scale γ."""
+    """Return the weights (γ, 1 − γ) of (cond, uncond), which sum to 1 in double precision."""
+    scale = scale.double() if isinstance(scale, Tensor) else scale
     return scale, 1 - scale
 
 

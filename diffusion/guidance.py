@@ -27,7 +27,13 @@ def guide(cond: Tensor, uncond: Tensor, scale: Weight) -> Tensor:
     """
     if not torch.as_tensor(scale).isfinite().all():
         raise ValueError(f"scale must be finite, not {scale}")
-    return combine((cond, uncond), (scale, 1 - scale))
+    return combine((cond, uncond), guidance_weights(scale))
+
+
+def guidance_weights(scale: Weight) -> tuple[Weight, Weight]:
+    """Return the weights (γ, 1 − γ) of (cond, uncond), which sum to 1 in double precision."""
+    scale = scale.double() if isinstance(scale, Tensor) else scale
+    return scale, 1 - scale
 
 
 def combine(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
@@ -42,7 +48,7 @@ def log_normalizer(scores: Sequence[Tensor], weights: Sequence[Weight], variance
 
 
 def _norm2(x: Tensor) -> Tensor:
-    return x.flatten(1).square().sum(-1)
+    return x.reshape(len(x), -1).square().sum(-1)
 
 
 def _expand(weight: Weight, like: Tensor) -> Tensor:

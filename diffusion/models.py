@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from diffusion.guidance import Weight, combine, log_normalizer
+from diffusion.guidance import Weight, combine, guidance_weights, log_normalizer
 
 Weights = Sequence[Weight] | Callable[[Tensor], Sequence[Weight]]
 Field = Callable[[Tensor, Tensor], Tensor]
@@ -43,8 +43,8 @@ class LogLinear:
         """Return the score of p_σ(x)^{(1−γ)/τ} p_σ(x|y)^{γ/τ}; γ a number, one a sample, or a function of sigma."""
 
         def at(sigma: Tensor) -> tuple[Weight, ...]:
-            gamma = scale(sigma) if callable(scale) else scale
-            return gamma / temperature, (1 - gamma) / temperature
+            weights = guidance_weights(scale(sigma) if callable(scale) else scale)
+            return tuple(weight / temperature for weight in weights)
 
         return cls((cond, uncond), at if callable(scale) else at(torch.zeros(())))
 

@@ -69,7 +69,7 @@ def sample_joint(
         resample, threshold: see `arguide.particles.drive`; `threshold=0` only weighs.
 
     Raises:
-        ValueError: weights that depend on sigma or sum to 0 or less, or every particle of weight 0.
+        ValueError: weights that depend on sigma, differ between samples or sum to 0 or less; every particle of weight 0.
     """
     draw = draw or normal(generator)
     total = _total_weight(model)
@@ -97,7 +97,7 @@ def _move(model: LogLinear, sigma: Tensor, sigma_next: Tensor, noise: float, sol
             potentials.append(potential)
             return s
 
-        x = sde(noise, solver=solver)(score, value.x, sigma, sigma_next, draw)
+        x = sde(noise, solver=solver, after=0.0)(score, value.x, sigma, sigma_next, draw)
         first, last = potentials[0], potentials[-1]
         increment = (variance * first + (added + variance) * last - added * value.potential) / 2
         return Particle(x, last), increment
@@ -112,6 +112,8 @@ def _select(value: Particle, index: Tensor) -> Particle:
 def _total_weight(model: LogLinear) -> float:
     if callable(model.weights):
         raise ValueError("weights that depend on sigma have no joint law; give the same weights at every noise level")
+    if any(torch.as_tensor(weight).ndim for weight in model.weights):
+        raise ValueError("particles share one target: give one scale for all of them")
     total = sum(float(weight) for weight in model.weights)
     if total <= 0:
         raise ValueError(f"improper tilt: the weights must sum to more than 0, not to {total:g}")

@@ -2,8 +2,9 @@ r"""Drawing by the reverse process, one noise level at a time, with one number b
 
 The family dx = ½(1 + λ²) s dτ + λ dW, along falling variance τ = σ², has the marginals p_σ for every λ: λ = 0 is the
 probability-flow ODE dx/dσ = −σ·s, λ = 1 the reverse SDE; with a guided score λ → ∞ tends to the joint tilt. A step from τ to τ'
-splits it into what is exact and what an ODE solver does well: noise up to τ + λ²(τ − τ'), then the ODE down to τ'.
-With Heun's solver the moments of the result are of second order in the step.
+splits it into what is exact and what an ODE solver does well: half of the noise, of variance λ²(τ − τ') in all, then the
+ODE over what the noise has added and the step takes away, then the other half. With Heun's solver the moments of the
+result are of second order in the step.
 
 Sources: Song et al. (2021), eq. 13; Karras et al., "Elucidating the design space" (2022), algorithms 1 and 2,
 whose churn is λ²(τ − τ').
@@ -46,12 +47,20 @@ def heun(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw
     return x + (sigma_next - sigma) * (slope - sigma_next * score(predicted, sigma_next)) / 2
 
 
-def sde(noise: float = 1.0, *, noise_scale: float = 1.0, solver: Step = heun) -> Step:
-    """Return the step of the SDE with noise level λ = `noise`, its noise multiplied by η = `noise_scale` (a temperature)."""
+def sde(noise: float = 1.0, *, noise_scale: float = 1.0, solver: Step = heun, after: float = 0.5) -> Step:
+    """Return the step of the SDE with noise level λ = `noise`, its noise multiplied by η = `noise_scale` (a temperature).
+
+    Args:
+        solver: the ODE step.
+        after: share of the noise that comes after the ODE, as far as σ' leaves room for it; 0 is Karras et al.'s churn.
+    """
 
     def step(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, draw: Draw) -> Tensor:
         added = noise**2 * (sigma**2 - sigma_next**2)
-        return solver(score, x + noise_scale * added.sqrt() * draw(x), (sigma**2 + added).sqrt(), sigma_next, draw)
+        late = torch.minimum(after * added, sigma_next**2 / 2)
+        x = x + noise_scale * (added - late).sqrt() * draw(x)
+        x = solver(score, x, (sigma**2 + added - late).sqrt(), (sigma_next**2 - late).sqrt(), draw)
+        return x + noise_scale * late.sqrt() * draw(x) if late > 0 else x
 
     return step
 

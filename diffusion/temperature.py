@@ -2,9 +2,9 @@ r"""Temperature of a diffusion model: four ways, one of them right in general.
 
 Scaling the score by β does *not* draw from p^β: on N(0, a) the ODE's variance is σ_max² (a/(a+σ_max²))^β, which tends
 to 0, and the SDE's is λ²a/((1+λ²)β − 1), against a/β. Scaling the noise (`sampling.sde(noise_scale=β^{−1/2})`) is right for
-Gaussians and λ = 1 only; `gaussian_correction` for Gaussians of known variance, at any λ; weights
-(`particles.sample_joint` with the one weight β) are right for any law; take λ ≥ 2, for at small λ the particles drift to a
-law much narrower than p^β and the weights cannot mend it.
+Gaussians, at λ > 0; `gaussian_correction` for Gaussians of known variance, at any λ; weights (`particles.sample_joint` with
+the one weight β) for any law. Take λ ≥ 2 there, and a fine grid for large β: at small λ the particles drift to a law much
+narrower than p^β, and the weights cannot mend it.
 
 Source: Dieleman (2022), the section on temperature.
 """

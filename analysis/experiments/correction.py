@@ -291,8 +291,8 @@ EXPERIMENT = Experiment(
             "correction_bridge",
             (figures.bridge("mean"), figures.bridge("variance")),
             "Pair of Gaussians, γ = 2. The noise level λ of the sampler leads from the ODE (0) over the reverse SDE (1) to the "
-            "joint tilt (λ → ∞). Line: closed form; points: samples, with two standard errors. They come in pairs (ξ, −ξ), so a mean "
-            "here has no sampling error, only that of the steps.",
+            "joint tilt (λ → ∞). Line: closed form; points: samples, with two standard errors. They come in pairs (ξ, "
+            "−ξ), so a mean here has no sampling error, only that of the steps.",
         ),
         Plot(
             "correction_plane",
