@@ -59,6 +59,12 @@ def sequential(table: Table, scale: float) -> arguide.LogLinear:
     return arguide.LogLinear.guidance(table.autoregressive(LABEL), table.autoregressive(), scale)
 
 
+def unweighted(case: Case, table: Table) -> Iterator[Draws]:
+    """Draw with the autoregressive wing: sequential guidance as it is."""
+    sample = arguide.sample(sequential(table, case.scale), case.total, case.length, generator=case.generator)
+    return _chunks(sample.tokens, case)
+
+
 def weighted(case: Case, table: Table) -> Iterator[Draws]:
     """Draw with the autoregressive wing: sequential guidance, weighted by Z_t."""
     for _ in range(case.batches):

@@ -85,7 +85,11 @@ def sample_joint(
 
 
 def _move(model: LogLinear, sigma: Tensor, sigma_next: Tensor, noise: float, solver: Step, draw: Draw) -> Move:
-    """Return the move that takes one step of the sampler and keeps the potentials of the scores it asked for."""
+    """Return the move that takes one step of the sampler and keeps the potentials of the scores it asked for.
+
+    The last step, to σ' = 0, only denoises: noise added there would not be taken away, and where r ∝ 1/σ⁴ its weight explodes.
+    """
+    noise = noise if sigma_next > 0 else 0.0
     variance = sigma**2 - sigma_next**2
     added = noise**2 * variance
 

@@ -84,7 +84,9 @@ plain = arguide.sample(model, 20_000, 6, generator=generator)
 weighted = arguide.sample_joint(model, 20_000, 6, generator=generator)
 cells = (plain.tokens * place).sum(1), (weighted.tokens * place).sum(1)
 print(f"TV to the joint law, sequential: {distances.tv(distances.empirical(cells[0], 3**6), log_p.flatten()):.3f}")
-print(f"TV to the joint law, weighted:   {distances.tv(distances.empirical(cells[1], 3**6, weighted.log_weights), log_p.flatten()):.3f}")
+print(
+    f"TV to the joint law, weighted:   {distances.tv(distances.empirical(cells[1], 3**6, weighted.log_weights), log_p.flatten()):.3f}"
+)
 print(f"log Ẑ = {weighted.log_evidence:.3f}, exact log Z = {log_z:.3f}")
 
 # %% [markdown]

@@ -146,7 +146,7 @@ def _diffusion(law: str, family: str, beta: float, settings: Settings, number: i
     """Yield the variance of a sampler and its W1 to p^β over independent batches, and the same for as many exact draws."""
     mixture = one_gaussian() if law == GAUSSIAN else two_modes()
     generator = torch.Generator(settings.device).manual_seed(settings.seed + number)
-    n = 2000 if settings.quick else 6000
+    n = 1500 if settings.quick else 6000
     axis, target = _target(mixture, beta)
     exact = axis[torch.multinomial(target, n * BATCHES, replacement=True, generator=generator)]
     measured = {family: _batches(family, mixture, beta, n, settings, generator)}
@@ -162,7 +162,7 @@ def _batches(
     family: str, mixture: GaussianMixture, beta: float, n: int, settings: Settings, generator: torch.Generator
 ) -> list[Drawn]:
     """Return independent batches of n draws; particles interact, so theirs need runs of their own."""
-    grid = diffusion.edm(150 if settings.quick else 250, sigma_min=0.01, sigma_max=SIGMA_MAX).to(settings.device)
+    grid = diffusion.edm(110 if settings.quick else 250, sigma_min=0.01, sigma_max=SIGMA_MAX).to(settings.device)
     sampler, score = _SAMPLERS[family], diffusion.conditioned(mixture.score)
     if family == "weights":
         return [sampler(score, beta, grid, n, generator) for _ in range(BATCHES)]
@@ -183,7 +183,7 @@ def _densities(settings: Settings) -> Iterator[dict[str, Any]]:
     curves = {"p": (axis, axis_p), "p²": (axis, target)}
     generator = torch.Generator(settings.device).manual_seed(settings.seed)
     for family in _SAMPLERS:
-        batches = _batches(family, mixture, beta, 2000 if settings.quick else 8000, settings, generator)
+        batches = _batches(family, mixture, beta, 1500 if settings.quick else 8000, settings, generator)
         x, w = (torch.cat(parts) for parts in zip(*batches, strict=True))
         curves[family] = x, w / BATCHES
     for family, (x, w) in curves.items():
