@@ -21,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+INTERRUPTED = "interrupted; what is finished is kept, and the same command picks it up"
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every generator.", min=0)]
 Device = Annotated[str, typer.Option("--device", help="Where to compute; exact laws on the cpu.")]
@@ -33,13 +35,15 @@ def main() -> NoReturn:
     except typer.Exit as stop:
         code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; what is finished is kept, and the same command picks it up", 130)
+        _fail(INTERRUPTED, 130)
     except (ValueError, OSError) as error:
         _fail(_one_line(error), 2)
     except Exception as error:
         if not hasattr(error, "format_message"):  # the command line's own errors, which typer does not export
             raise
         _fail(error.format_message(), 2)
+    if code == 130:  # how typer says that it was interrupted
+        _fail(INTERRUPTED, 130)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -62,9 +66,12 @@ def reproduce(
     from analysis import reproduce as argument
     from analysis import results
     from analysis.experiment import Settings
+    from analysis.toys import read_chain
 
     _check_file(text)
     _check_device(device)
+    if text is not None:
+        read_chain(text)  # a malformed text must fail before the other chapters run
     settings = Settings(quick=quick, seed=seed, device=device, text=text)
     if fresh:
         argument.clear(out)
@@ -83,7 +90,7 @@ def reproduce(
 @app.command(short_help="Exact laws of your own distribution.")
 def exact(
     file: Annotated[Path, typer.Argument(help="A .npy joint table [y, x_1, …, x_T], or .csv/.parquet of discrete columns.")],
-    label: Annotated[str, typer.Option(help="The condition y: a label's name or index.")],
+    label: Annotated[str, typer.Option(help="The condition y: a label's name; its index in a .npy table.")],
     scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional.")],
     temperature: Annotated[float, typer.Option(help="τ, of both laws.")] = 1.0,
     label_column: Annotated[str | None, typer.Option(help="The column of y, for .csv and .parquet.")] = None,
@@ -104,9 +111,13 @@ def exact(
         raise ValueError(f"--out must end in .parquet, not {out.name}")
     if out is not None and out.exists():
         raise ValueError(f"{out} exists already; nothing was overwritten")
+    if file.suffix == ".npy" and (label_column is not None or smoothing):
+        raise ValueError("--label-column and --smoothing are for .csv and .parquet; a .npy file is a table already")
     table = read_table(file, label_column=label_column, smoothing=smoothing)
-    name = label if label in table.labels else _index(label, table.labels)
+    name = label if label in table.labels else _index(label, table.labels, numbered=file.suffix == ".npy")
     figures = factors.summary(table, name, scale, temperature=temperature)
+    if any(math.isnan(value) for value in figures.values()):
+        raise ValueError(f"scale {scale:g} at temperature {temperature:g} is beyond what double precision holds")
     if out is not None:
         frame = factors.laws_frame(table, name, scale, temperature=temperature)
         results.write_frame(out, frame)
@@ -121,8 +132,8 @@ def exact(
         print(f"The laws are in {out}")
 
 
-def _index(label: str, labels: tuple[str, ...]) -> int:
-    if not label.lstrip("-").isdigit() or not 0 <= int(label) < len(labels):
+def _index(label: str, labels: tuple[str, ...], *, numbered: bool) -> int:
+    if not (numbered and label.isdecimal() and int(label) < len(labels)):
         raise ValueError(f"no label {label!r}; the labels are {', '.join(labels[:20])}")
     return int(label)
 

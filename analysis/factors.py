@@ -55,7 +55,10 @@ def path_normalizers(log_normalizers: tuple[Tensor, ...], shape: tuple[int, ...]
 
 
 def summary(toy: Table, label: Label, scale: float, *, temperature: float = 1.0) -> dict[str, float]:
-    """Return log Z, KL both ways and TV between the joint and the sequential law, and entropies, in nats."""
+    """Return log Z, KL both ways and TV between the joint and the sequential law, and entropies, in nats.
+
+    What cannot be negative is cut at 0, where rounding leaves it some 1e-16 below.
+    """
     weights = guidance(toy.index(label), scale, temperature)
     log_p, log_normalizer = toy.log_joint(weights)
     log_q, _ = toy.log_sequential(weights)
@@ -68,7 +71,7 @@ def summary(toy: Table, label: Label, scale: float, *, temperature: float = 1.0)
         "entropy_sequential": distances.entropy(log_q),
         "entropy_conditional": distances.entropy(toy.log_probs(label)),
     }
-    return {name: float(value) for name, value in figures.items()}
+    return {name: float(value if name == "log_z" else value.clamp(min=0.0) + 0.0) for name, value in figures.items()}
 
 
 def laws_frame(toy: Table, label: Label, scale: float, *, temperature: float = 1.0) -> pd.DataFrame:

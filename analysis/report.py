@@ -54,7 +54,7 @@ def command(config: dict[str, object]) -> str:
     """Return the command that makes a run again."""
     options = ["--quick"] if config["quick"] else []
     options += [f"--seed {config['seed']}"] if config["seed"] else []
-    options += [f"--text {Path(str(config['text'])).name}"] if config["text"] else []
+    options += [f"--text {str(config['text']).split(' (sha256')[0]}"] if config["text"] else []
     options += [f"--device {config['device']}"] if config["device"] != "cpu" else []
     return " ".join(["arguide reproduce", *options])
 

@@ -1,6 +1,6 @@
 """The whole argument: every experiment once, picked up where an earlier run stopped, and told as one report."""
 
-import shutil
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -32,8 +32,9 @@ class Chapter(NamedTuple):
 
 def config(settings: Settings) -> dict[str, Any]:
     """Return what decides the numbers of a run, ready for JSON."""
-    text = str(settings.text.resolve()) if settings.text else None
-    return asdict(settings) | {"text": text}
+    text = settings.text
+    name = f"{text.name} (sha256 {hashlib.sha256(text.read_bytes()).hexdigest()[:16]})" if text else None
+    return asdict(settings) | {"text": name}
 
 
 def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) -> Iterator[Chapter]:
@@ -45,12 +46,21 @@ def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) ->
     """
     for experiment in EXPERIMENTS:
         path = folder / "experiments" / f"{experiment.name}.parquet"
-        found = path.exists()
-        if not found:
+        frame = _finished(path)
+        found = frame is not None
+        if frame is None:
             frame = experiment.run(settings, track(experiment.title))
             frame.insert(0, "experiment", experiment.name)
             results.write_frame(path, frame)
-        yield Chapter(experiment, pd.read_parquet(path), found)
+        yield Chapter(experiment, frame, found)
+
+
+def _finished(path: Path) -> pd.DataFrame | None:
+    """Return a frame that an earlier run has finished, None where there is none that can be read."""
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        return None
 
 
 def publish(folder: Path, done: list[Chapter]) -> Path:
@@ -72,10 +82,13 @@ def save_plot(path: Path, plot: Plot, frame: pd.DataFrame) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Delete an earlier run's files from a folder, and nothing else; without `run.json` the folder is no run's."""
-    if not (folder / "run.json").exists():
+    """Delete what a run of ours has written to a folder, and nothing else."""
+    if results.read_record(folder) is None:
         return
-    for name in ("experiments", "figures"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("results.parquet", "report.html", "run.json"):
-        (folder / name).unlink(missing_ok=True)
+    frames = [folder / "experiments" / f"{experiment.name}.parquet" for experiment in EXPERIMENTS]
+    pictures = [folder / "figures" / f"{plot.name}.png" for experiment in EXPERIMENTS for plot in experiment.plots]
+    for path in (*frames, *pictures, *(folder / name for name in ("results.parquet", "report.html", "run.json"))):
+        path.unlink(missing_ok=True)
+    for part in ("experiments", "figures"):
+        if (folder / part).is_dir() and not any((folder / part).iterdir()):
+            (folder / part).rmdir()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+PROGRAM = "arguide reproduce"
 PACKAGES = ("arguide", "torch", "transformers", "datasets", "numpy", "pandas", "seaborn", "scikit-learn")
 
 
@@ -59,20 +60,29 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the folder cannot be written, holds other files, or belongs to a run with other settings.
     """
-    record = folder / "run.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        strangers = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        if record.exists():
-            _check_same(folder, json.loads(record.read_text(encoding="utf-8")), config)
-        elif strangers:
+        found = read_record(folder)
+        if found is not None:
+            _check_same(folder, found, config)
+        elif any(not path.name.startswith(".") for path in folder.iterdir()):
             raise ValueError(f"{folder} is not empty and holds no run of arguide; choose another --out")
         else:
-            write_text(record, json.dumps({"config": dict(config), "versions": versions()}, indent=2) + "\n")
+            record = {"program": PROGRAM, "config": dict(config), "versions": versions()}
+            write_text(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         (folder / "experiments").mkdir(exist_ok=True)
         (folder / "figures").mkdir(exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the record of the run that a folder holds, None if it holds none of ours."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("program") == PROGRAM else None
 
 
 def _check_same(folder: Path, found: Mapping[str, Any], config: Mapping[str, Any]) -> None:

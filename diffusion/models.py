@@ -41,6 +41,8 @@ class LogLinear:
         cls, cond: Field, uncond: Field, scale: Weight | Callable[[Tensor], Weight], *, temperature: float = 1.0
     ) -> Self:
         """Return the score of p_σ(x)^{(1−γ)/τ} p_σ(x|y)^{γ/τ}; γ a number, one a sample, or a function of sigma."""
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, not {temperature}")
 
         def at(sigma: Tensor) -> tuple[Weight, ...]:
             weights = guidance_weights(scale(sigma) if callable(scale) else scale)

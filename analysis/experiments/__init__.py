@@ -1,6 +1,7 @@
 """The experiments in the order of the story, one a module, each offering `EXPERIMENT`."""
 
 from analysis.experiment import Experiment
+from analysis.experiments.classifier import EXPERIMENT as CLASSIFIER
 from analysis.experiments.correction import EXPERIMENT as CORRECTION
 from analysis.experiments.families import EXPERIMENT as FAMILIES
 from analysis.experiments.fidelity import EXPERIMENT as FIDELITY
@@ -8,4 +9,4 @@ from analysis.experiments.real_data import EXPERIMENT as REAL_DATA
 from analysis.experiments.scale_factors import EXPERIMENT as SCALE_FACTORS
 from analysis.experiments.temperature import EXPERIMENT as TEMPERATURE
 
-EXPERIMENTS: tuple[Experiment, ...] = (SCALE_FACTORS, TEMPERATURE, CORRECTION, FAMILIES, FIDELITY, REAL_DATA)
+EXPERIMENTS: tuple[Experiment, ...] = (SCALE_FACTORS, TEMPERATURE, CORRECTION, CLASSIFIER, FAMILIES, FIDELITY, REAL_DATA)

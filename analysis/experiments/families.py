@@ -62,7 +62,7 @@ def run(settings: Settings, track: Track) -> pd.DataFrame:
     rows: list[Row] = []
     for number, (measure, length, scale) in enumerate(track(cases)):
         generator = torch.Generator().manual_seed(settings.seed + number)
-        rows += measure(length, scale, effort, generator, settings.seed)
+        rows += measure(length, scale, effort, generator)
     return tidy(rows)
 
 
@@ -80,7 +80,7 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     spread = pick(frame, quantity="path_sd", length=length).set_index("family")["value"].to_dict()
     return Verdict(
         f"total variation to the joint tilt at γ = {SCALE:g}, T = {length}",
-        ", ".join(f"{name} {tv[name]:.3f}" for name in (AR, ODE, SDE, WEIGHTED, EXACT)),
+        ", ".join(f"{name} {tv[name]:.3f}" for name in (DRAWN, ODE, SDE, WEIGHTED, CORRECTED, MALA, EXACT)),
         f"Diffusion is {'not' if WEIGHTED in reached else 'perhaps'} the only class that can: weighted by Z_t, autoregressive "
         f"draws are {tv[WEIGHTED]:.3f} from the joint, as many exact ones {tv[EXACT]:.3f}. Feynman–Kac "
         f"corrected diffusion is {tv[CORRECTED]:.3f} ± {error[CORRECTED]:.3f}, MALA {tv[MALA]:.3f} ± {error[MALA]:.3f}; at the "
@@ -104,9 +104,9 @@ def _hunch(frame: pd.DataFrame) -> str:
     )
 
 
-def _table(length: int, scale: float, effort: Effort, generator: torch.Generator, seed: int) -> Iterator[Row]:
+def _table(length: int, scale: float, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
     """Yield total variations to a table's joint tilt: exact for sequential guidance, of as many draws for the others."""
-    table, row = coupled_table(length, seed=seed), {"law": TABLE, "length": length, "scale": scale, "quantity": "tv"}
+    table, row = coupled_table(length), {"law": TABLE, "length": length, "scale": scale, "quantity": "tv"}
     log_p, _ = table.log_joint(guidance(LABEL, scale))
     log_q, _ = table.log_sequential(guidance(LABEL, scale))
     yield row | {"family": AR, "value": float(distances.tv(log_q, log_p))}
@@ -126,7 +126,7 @@ def _table(length: int, scale: float, effort: Effort, generator: torch.Generator
         yield row | {"family": family} | _mean(torch.stack([distances.tv(law, log_p.flatten()) for law in laws]))
 
 
-def _sequence(length: int, scale: float, effort: Effort, _generator: torch.Generator, _seed: int) -> Iterator[Row]:
+def _sequence(length: int, scale: float, effort: Effort, _generator: torch.Generator) -> Iterator[Row]:
     """Yield exact W2 distances to a Gaussian sequence's joint tilt."""
     toy = GaussianSequence(length)
     target, branches, weights = toy.joint_guided(LABEL, scale).law, [toy.law(None), toy.law(LABEL)], [1 - scale, scale]
@@ -137,7 +137,7 @@ def _sequence(length: int, scale: float, effort: Effort, _generator: torch.Gener
         yield row | {"value": float(w2(law, target))}
 
 
-def _sampled_sequence(length: int, scale: float, effort: Effort, generator: torch.Generator, _seed: int) -> Iterator[Row]:
+def _sampled_sequence(length: int, scale: float, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
     """Yield W2 of the Gaussians fitted to samples that should follow the joint tilt."""
     toy = GaussianSequence(length)
     target = toy.joint_guided(LABEL, scale).law
@@ -152,9 +152,9 @@ def _sampled_sequence(length: int, scale: float, effort: Effort, generator: torc
         yield row | _mean(torch.stack([w2(_fit(batch), target) for batch in batches]))
 
 
-def _paths(length: int, scale: float, effort: Effort, generator: torch.Generator, seed: int) -> Iterator[Row]:
+def _paths(length: int, scale: float, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
     """Yield histogram, mean and spread of Σ log Z − log Z along the paths of both wings, and the log Ẑ each gives."""
-    table = coupled_table(length, seed=seed)
+    table = coupled_table(length)
     n, log_z = effort.samples * effort.batches, table.joint_guided(LABEL, scale).log_normalizer
     one = arguide.sample_joint(draws.sequential(table, scale), n, length, threshold=0, generator=generator)
     grid, score = draws.points_grid(2 * effort.steps), draws.guided(table.mixture(), scale)

@@ -53,7 +53,7 @@ def w1(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the W1 distance to p^β on two modes."""
     lines(pick(frame, law="two modes", quantity="w1"), ax, x="beta")
     ax.set_yscale("log")
-    return label(ax, title="Distance to p^β on two modes", x="power β", y="W1 (units of x)")
+    return label(ax, title="Distance to p^β on two modes", x="power β", y="W1 (units of x)", legend=None)
 
 
 def density(frame: pd.DataFrame, ax: Axes) -> Axes:

@@ -54,6 +54,8 @@ def temperature(tau: float, label: Label = None) -> Weights:
 
 def log_combine(logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """Return Σ_k w_k log p_k, elementwise, with the module's policy for zeros; an improper tilt is +∞."""
+    if not logs or not all(map(math.isfinite, weights)):
+        raise ValueError(f"a combination needs at least one law, and finite weights, not {list(weights)}")
     plain = torch.stack([weight * log for log, weight in zip(logs, weights, strict=True)]).sum(0)
     if plain.isfinite().all():
         return plain

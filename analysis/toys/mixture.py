@@ -1,4 +1,4 @@
-r"""`GaussianMixture`: labelled Gaussians or points in R^d, with exact density, score class probability at every noise.
+r"""`GaussianMixture`: labelled Gaussians or points in R^d, with exact density, score and class probability at every noise.
 
     p_σ(x | y) = Σ_m p(m | y) N(x; μ_m, Σ_m + σ²I),    score = Σ_m r_m(x) (Σ_m + σ²I)^{−1} (μ_m − x),    r = softmax.
 
@@ -50,7 +50,7 @@ class GaussianMixture:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """The dimension d."""
         return self.means.shape[1]
 
     def log_density(self, x: Tensor, sigma: Tensor | float = 0.0, label: Label = None) -> Tensor:

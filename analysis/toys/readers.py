@@ -5,6 +5,7 @@ r"""Toys from files: exact laws of real data.
 * `.csv`, `.parquet` of a text and a label column, or lines "label<tab>text": a `MarkovChain` of characters a class.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
@@ -66,8 +67,7 @@ def read_chain(
     """
     frame = _read_frame(path) if path.suffix in (".csv", ".parquet") else _read_lines(path)
     _check_columns(path, frame, text_column, label_column)
-    if smoothing < 0:
-        raise ValueError(f"smoothing must not be negative, not {smoothing}")
+    _check_smoothing(smoothing)
     frame = frame[[text_column, label_column]].dropna()
     if frame.empty:
         raise ValueError(f"{path.name}: no row has both a text and a label")
@@ -150,12 +150,14 @@ def _read_lines(path: Path) -> pd.DataFrame:
 
 
 def _count_table(path: Path, frame: pd.DataFrame, label_column: str, smoothing: float) -> Table:
-    if smoothing < 0:
-        raise ValueError(f"smoothing must not be negative, not {smoothing}")
+    _check_smoothing(smoothing)
     variables = [name for name in frame.columns if name != label_column]
     if not variables or frame.isna().any(axis=None):
         raise ValueError(f"{path.name}: needs at least one column beside the label, and no missing values")
-    coded = {name: pd.factorize(frame[name], sort=True) for name in [label_column, *variables]}
+    try:
+        coded = {name: pd.factorize(frame[name], sort=True) for name in [label_column, *variables]}
+    except TypeError as error:
+        raise ValueError(f"{path.name}: a column holds lists or records; columns must be discrete values") from error
     shape = tuple(len(values) for _, values in coded.values())
     if np.prod(shape, dtype=float) > MAX_CELLS:
         raise ValueError(f"{path.name}: the columns span {np.prod(shape, dtype=float):.3g} cells, more than {MAX_CELLS:,}")
@@ -163,6 +165,11 @@ def _count_table(path: Path, frame: pd.DataFrame, label_column: str, smoothing: 
     np.add.at(counts, tuple(codes for codes, _ in coded.values()), 1.0)
     values = [list(coded[name][1]) for name in variables]
     return Table(counts / counts.sum(), labels=[str(value) for value in coded[label_column][1]], values=values)
+
+
+def _check_smoothing(smoothing: float) -> None:
+    if not (math.isfinite(smoothing) and smoothing >= 0):
+        raise ValueError(f"smoothing must be finite and not negative, not {smoothing}")
 
 
 def _check_columns(path: Path, frame: pd.DataFrame, *columns: str) -> None:

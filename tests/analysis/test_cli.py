@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -8,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import cli
+from analysis import cli, reproduce
+from analysis.experiments import EXPERIMENTS
 
 
 @pytest.fixture
@@ -174,7 +176,8 @@ def test_bad_options_are_one_line_and_exit_code_2(run, tmp_path, monkeypatch, ar
 )
 def test_an_empty_or_malformed_file_is_one_line_and_exit_code_2(run, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    code, _, err = run("exact", tmp_path / name, "--label", 0, "--scale", 2, "--label-column", "y")
+    column = [] if name.endswith(".npy") else ["--label-column", "y"]
+    code, _, err = run("exact", tmp_path / name, "--label", 0, "--scale", 2, *column)
     assert (code, len(err.splitlines())) == (2, 1)
     assert name in err
 
@@ -191,6 +194,48 @@ def test_a_missing_file_an_improper_tilt_and_an_unknown_command_are_one_line(run
         code, out, err = run(*arguments)
         assert (code, out, len(err.splitlines())) == (2, "", 1)
         assert says in err
+
+
+def test_reproduce_writes_its_report_picks_up_and_says_what_an_interrupt_leaves(run, tmp_path, monkeypatch):
+    fast = tuple(e for e in EXPERIMENTS if e.name == "fidelity")
+    stopped = dataclasses.replace(fast[0], name="stopped", run=lambda settings, track: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", (*fast, stopped))
+    code, _, err = run("reproduce", "--quick", "--out", tmp_path / "out")
+    assert code == 130
+    assert err.splitlines()[-1].startswith("arguide: interrupted")
+    assert (tmp_path / "out/experiments/fidelity.parquet").exists()
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", fast)
+    code, out, _ = run("reproduce", "--quick", "--out", tmp_path / "out", "--json")
+    assert code == 0
+    assert "nats" in json.loads(out)["headline"]["fidelity"]["number"]
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        *("report.html", "results.parquet", "run.json", "figures", "experiments")
+    }
+    code, _, err = run("reproduce", "--out", tmp_path / "out")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "quick True → False" in err
+
+
+def test_a_malformed_text_fails_before_anything_is_computed_or_deleted(run, tmp_path):
+    (tmp_path / "bad.tsv").write_text("no tab here")
+    code, _, err = run("reproduce", "--text", tmp_path / "bad.tsv", "--out", tmp_path / "out")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_of_a_csv_are_names_and_never_indices(run, tmp_path):
+    pd.DataFrame({"x": [0, 1, 0, 1], "y": [3, 3, 7, 7]}).to_csv(tmp_path / "d.csv", index=False)
+    assert run("exact", tmp_path / "d.csv", "--label-column", "y", "--label", 3, "--scale", 2)[0] == 0
+    code, _, err = run("exact", tmp_path / "d.csv", "--label-column", "y", "--label", 0, "--scale", 2)
+    assert code == 2
+    assert "3, 7" in err
+
+
+@pytest.mark.parametrize("options", [["--scale", "1e308"], ["--scale", "2", "--temperature", "1e-320"]])
+def test_what_double_precision_cannot_hold_is_an_error_and_no_nan(run, tmp_path, options):
+    np.save(tmp_path / "t.npy", random_table(3, 2, 3, 2, zeros=False))
+    code, out, err = run("exact", tmp_path / "t.npy", "--label", 1, *options)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
 
 
 def test_help_imports_neither_torch_nor_transformers_nor_pandas():

@@ -8,6 +8,8 @@ from analysis import reproduce, results
 from analysis.experiment import Experiment, Plot, Settings, Verdict, tidy
 from analysis.experiments import EXPERIMENTS
 
+DECISIVE = ("scale_factors", "classifier")
+
 
 def panel(frame, ax):
     ax.plot(frame["scale"], frame["value"])
@@ -49,9 +51,10 @@ def test_an_interrupted_run_keeps_what_is_finished_and_the_next_picks_it_up(tmp_
 
 def test_a_report_is_self_contained_and_escapes_what_users_write(tmp_path, monkeypatch):
     runs = []
-    hostile = tmp_path / "<script>alert(1)</script>.csv"
     monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs, title="A <b> & title"),))
-    settings = Settings(text=hostile.with_name(hostile.name.replace("/", "_")))
+    hostile = tmp_path / "<script>alert(1)<_script>.csv"
+    hostile.write_text("")
+    settings = Settings(text=hostile)
     results.claim(tmp_path / "out", reproduce.config(settings))
     page = reproduce.publish(tmp_path / "out", list(reproduce.chapters(tmp_path / "out", settings, bar))).read_text()
     assert "<script" not in page
@@ -80,10 +83,63 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 def test_clearing_deletes_a_runs_files_and_nothing_else(tmp_path):
     results.claim(tmp_path, {})
-    (tmp_path / "experiments/one.parquet").write_text("")
+    (tmp_path / f"experiments/{EXPERIMENTS[0].name}.parquet").write_text("")
+    (tmp_path / "figures/mine.png").write_text("kept")
     (tmp_path / "notes.txt").write_text("kept")
     reproduce.clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["figures", "mine.png", "notes.txt"]
+
+
+def test_another_programs_run_json_is_not_ours_to_clear_or_claim(tmp_path):
+    (tmp_path / "run.json").write_text("[]")
+    (tmp_path / "report.html").write_text("theirs")
+    reproduce.clear(tmp_path)
+    with pytest.raises(ValueError, match="not empty"):
+        results.claim(tmp_path, {})
+    assert (tmp_path / "report.html").read_text() == "theirs"
+
+
+def test_a_changed_text_is_another_run(tmp_path):
+    text = tmp_path / "a.tsv"
+    text.write_text("x\tone")
+    before = reproduce.config(Settings(text=text))
+    text.write_text("x\ttwo")
+    assert reproduce.config(Settings(text=text)) != before
+    assert str(tmp_path) not in str(before)
+
+
+def test_a_frame_that_cannot_be_read_is_computed_again(tmp_path, monkeypatch):
+    runs = []
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs),))
+    results.claim(tmp_path / "out", {})
+    (tmp_path / "out/experiments/one.parquet").write_text("torn")
+    assert len(next(reproduce.chapters(tmp_path / "out", Settings(), bar)).frame) == 3
+    assert runs == ["one"]
+
+
+def test_character_chains_of_a_text_join_the_real_data(tmp_path):
+    words = {"vowels": ["aeo", "oea", "eaoa"], "others": ["tkt", "ktt", "tt"]}
+    lines = [f"{label}\t{word}" for label, list_ in words.items() for word in list_ * 20]
+    (tmp_path / "words.tsv").write_text("\n".join(lines))
+    chapter = next(e for e in EXPERIMENTS if e.name == "real_data")
+    frame = chapter.run(Settings(quick=True, text=tmp_path / "words.tsv"), lambda items: items)
+    text = frame[frame["law"] == "text"]
+    assert set(text["label"]) == {"vowels", "others"}
+    assert (text[text["quantity"] == "kl_best_scale"]["value"] > -1e-9).all()
+    assert "(text)" in chapter.verdict(frame).number
+
+
+def test_the_numbers_that_decide_are_what_the_argument_says():
+    frames = {e.name: e.run(Settings(quick=True, seed=1), lambda items: items) for e in EXPERIMENTS if e.name in DECISIVE}
+    factors = frames["scale_factors"]
+    assert factors[factors["quantity"] == "identity_error"]["value"].max() < 1e-10
+    tv = factors[(factors["quantity"] == "tv") & (factors["scale"] > 1)].groupby("law")["value"].max()
+    assert tv["coupled"] > 0.1
+    assert tv.drop("coupled").max() < 1e-12
+    classifier = frames["classifier"]
+    mean = classifier[(classifier["quantity"] == "mean") & (classifier["scale"] == 2.0)].set_index("family")["value"]
+    assert abs(mean["noise-aware classifier"] - mean["classifier-free"]) < 1e-9
+    assert abs(mean["classifier of clean data"] - mean["classifier-free"]) > 0.05
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
