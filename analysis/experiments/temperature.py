@@ -229,9 +229,9 @@ EXPERIMENT = Experiment(
         Plot(
             "temperature_diffusion",
             (figures.variance, figures.w1, figures.density),
-            "Diffusion on exact scores. Left: variance on N(0, 1), closed forms as dashed lines. Middle: distance to p^β on two "
-            "modes, colours as on the left; grey is what as many exact draws measure. Two rules are made for Gaussians. Right: "
-            "the densities at β = 2.",
+            "Diffusion on exact scores. Left: variance on N(0, 1), closed forms as dashed lines. Middle: distance to p^β on "
+            "two modes, colours as on the left; grey is what as many exact draws measure. Two rules are made for Gaussians. "
+            "Right: the densities at β = 2.",
         ),
     ),
 )
