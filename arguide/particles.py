@@ -143,7 +143,7 @@ def sample_joint(
         resample, threshold: see `drive`. `threshold=0` is plain importance sampling.
 
     Raises:
-        ValueError: every particle has weight 0.
+        ValueError: every particle has weight 0, or rows have scales of their own.
     """
     draw = draw or sampling.categorical(generator)
 
@@ -155,6 +155,7 @@ def sample_joint(
         return sampling.State(model.select(state.model, index), state.tokens[index])
 
     first = sampling.init(model, n)
+    first = select(first, torch.arange(n, device=first.tokens.device))  # refuses a scale per row: the target is one
     population = populate(first, first.model.log_probs.new_zeros(n))
     ess, moves = population.log_weights.new_empty(length), [move] * length
     steps = drive(population, moves, select, resample=resample, threshold=threshold, generator=generator)

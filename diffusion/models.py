@@ -58,6 +58,23 @@ class LogLinear:
         """Return the combined score Σ_k w_k s_k, [n, …]."""
         return combine([score(x, sigma) for score in self.scores], self.weights_at(sigma))
 
+    def check_proper(
+        self, shape: tuple[int, ...], sigma: Tensor, *, radius: float = 1e4, generator: torch.Generator | None = None
+    ) -> None:
+        """Raise ValueError where the combination has infinite mass, though its samplers return finite variances.
+
+        A law of finite mass pulls far samples back: ⟨s̄(x, σ), x⟩ < 0. This asks at x of norm `radius`·σ, or `radius`, in
+        random directions; it is sound for exact scores, while a network need not know what is so far away.
+
+        Args:
+            shape: [n, …], n directions of the samples' shape.
+            sigma: the noise level of the target, the last of a grid that is above 0; its dtype and device are used.
+        """
+        x = torch.randn(shape, generator=generator, dtype=sigma.dtype, device=sigma.device).flatten(1)
+        x = (radius * max(1.0, float(sigma)) * x / x.norm(dim=1, keepdim=True)).reshape(shape)
+        if ((self(x, sigma) * x).flatten(1).sum(1) >= 0).any():
+            raise ValueError("improper tilt: far samples are pushed outwards, so the combination has infinite mass")
+
     def guided(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return the combined score [n, …] and log Z of a step, per unit of its variance σ² − σ'², [n]."""
         scores, weights = [score(x, sigma) for score in self.scores], self.weights_at(sigma)

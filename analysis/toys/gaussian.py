@@ -196,6 +196,8 @@ class GaussianSequence(GaussianPair):
     """x_t = y + AR(1) noise of unit variance and correlation ρ, y ~ N(0, 1), t = 1 … T; the label is the value of y."""
 
     def __init__(self, length: int, correlation: float = 0.7) -> None:
+        if length < 1 or not -1 < correlation < 1:
+            raise ValueError(f"a sequence needs length ≥ 1 and |correlation| < 1, not {length} and {correlation}")
         time = torch.arange(length, dtype=torch.float64)
         covariance = correlation ** (time[:, None] - time).abs()
         zero = torch.zeros(length, dtype=torch.float64)

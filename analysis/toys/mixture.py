@@ -37,6 +37,8 @@ class GaussianMixture:
         self.weights = torch.diag(weights) if weights.ndim == 1 else weights
         if self.means.ndim != 2 or self.weights.shape[1] != len(self.means) or len(covariances) != len(self.means):
             raise ValueError("a mixture of M components in d dimensions needs means [M, d], M covariances and weights [K, M]")
+        if not self.means.isfinite().all():
+            raise ValueError("a mixture's means must be finite")
         if (self.weights < 0).any() or not math.isclose(float(self.weights.sum()), 1, abs_tol=1e-6):
             raise ValueError("a mixture's weights must be probabilities that sum to 1")
         if covariances.ndim == 1:

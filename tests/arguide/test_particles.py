@@ -286,3 +286,10 @@ def test_no_tokens_is_a_population_of_equal_weights(make_joint):
     result = sample_joint(guided(Table(make_joint()), 0, 2.0), 3, 0)
     assert result.tokens.shape == (3, 0)
     assert result.log_evidence.item() == 0
+
+
+def test_rows_with_scales_of_their_own_have_no_common_target(make_joint):
+    table = Table(make_joint())
+    model = LogLinear.guidance(table.autoregressive(0), table.autoregressive(), torch.tensor([1.0, 2.0]))
+    with pytest.raises(ValueError, match="one scale"):
+        sample_joint(model, 2, 2, threshold=0.0)

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
+import diffusion
+from analysis import GaussianPair, GaussianSequence
 from diffusion import (
     LogLinear,
     conditioned,
@@ -127,3 +129,31 @@ def test_the_potential_of_a_log_linear_model_is_per_unit_of_variance(plane, poin
     gap = plane.score(x, sigma, 0) - plane.score(x, sigma)
     torch.testing.assert_close(score, plane.score(x, sigma) + 3 * gap, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(potential, 3 * gap.square().sum(1), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("variance", "variance_uncond", "scale"), [(2.0, 1.5, 5.0), (0.5, 3.0, -1.0)])
+def test_an_improper_tilt_is_named_from_its_scores_alone(variance, variance_uncond, scale):
+    pair = GaussianPair.scalar(1.0, variance, variance_uncond)
+    model = diffusion.LogLinear.guidance(diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score), scale)
+    with pytest.raises(ValueError, match="improper"):
+        pair.joint_guided(0, scale)
+    with pytest.raises(ValueError, match="improper"):
+        model.check_proper((16, 1), torch.tensor(0.01, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("variance", "variance_uncond", "scale"), [(1.0, 2.0, 5.0), (2.0, 1.5, 3.9), (2.0, 1.5, -1.0)])
+def test_a_proper_tilt_passes(variance, variance_uncond, scale):
+    pair = GaussianPair.scalar(1.0, variance, variance_uncond)
+    model = diffusion.LogLinear.guidance(diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score), scale)
+    assert pair.joint_guided(0, scale).law.covariance.item() > 0
+    model.check_proper((16, 1), torch.tensor(0.01, dtype=torch.float64))
+
+
+def test_several_and_negative_conditions_combine_to_the_score_of_their_product():
+    sequences = [GaussianSequence(2).law(label) for label in (None, 1.0, -0.5)]
+    weights = (0.4, 1.5, -0.9)
+    model = diffusion.LogLinear(tuple(law.score for law in sequences), weights)
+    x = torch.tensor([[0.3, -1.0], [2.0, 0.1]], dtype=torch.float64, requires_grad=True)
+    log_density = sum(w * law.log_density(x, 0.7) for w, law in zip(weights, sequences, strict=True))
+    expected = torch.autograd.grad(log_density.sum(), x)[0]
+    torch.testing.assert_close(model(x.detach(), torch.tensor(0.7)), expected)
