@@ -77,6 +77,19 @@ class Experiment:
     plots: tuple[Plot, ...]
 
 
+class Chapter(NamedTuple):
+    """A finished experiment: its frame, and whether it was found on disk."""
+
+    experiment: Experiment
+    frame: pd.DataFrame
+    found: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the frame."""
+        return self.experiment.verdict(self.frame)
+
+
 def tidy(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Return rows as a frame whose common columns come first; a number without `std_error` is exact."""
     frame = pd.DataFrame(list(rows))

@@ -5,12 +5,8 @@ import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from analysis.experiment import Plot
-
-if TYPE_CHECKING:
-    from analysis.reproduce import Chapter
+from analysis.experiment import Chapter, Plot
 
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 0 auto; padding: 1.5rem; }
@@ -34,7 +30,7 @@ measured, and corrected. Everything below is computed on exact laws, or sampled 
 """
 
 
-def render(folder: Path, chapters: Sequence["Chapter"]) -> str:
+def render(folder: Path, chapters: Sequence[Chapter]) -> str:
     """Return the report's HTML; its figures are read from `folder/figures` and put inside."""
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     sections = "".join(_section(folder, number, chapter) for number, chapter in enumerate(chapters, 1))
@@ -59,7 +55,7 @@ def command(config: dict[str, object]) -> str:
     return " ".join(["arguide reproduce", *options])
 
 
-def _headline(chapters: Sequence["Chapter"]) -> str:
+def _headline(chapters: Sequence[Chapter]) -> str:
     rows = "".join(
         f'<tr><td><a href="#{chapter.experiment.name}">{html.escape(chapter.experiment.title)}</a></td>'
         f"<td>{html.escape(chapter.verdict.measure)}</td><td><b>{html.escape(chapter.verdict.number)}</b></td></tr>"
@@ -70,7 +66,7 @@ def _headline(chapters: Sequence["Chapter"]) -> str:
     )
 
 
-def _section(folder: Path, number: int, chapter: "Chapter") -> str:
+def _section(folder: Path, number: int, chapter: Chapter) -> str:
     experiment, verdict = chapter.experiment, chapter.verdict
     figures = "".join(_figure(folder / "figures" / f"{plot.name}.png", plot) for plot in experiment.plots)
     return (

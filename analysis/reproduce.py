@@ -5,29 +5,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 
 from analysis import report, results
-from analysis.experiment import Experiment, Plot, Settings, Track, Verdict
+from analysis.experiment import Chapter, Plot, Settings, Track
 from analysis.experiments import EXPERIMENTS
 from analysis.figures import style
-
-
-class Chapter(NamedTuple):
-    """A finished experiment: its frame, and whether it was found on disk."""
-
-    experiment: Experiment
-    frame: pd.DataFrame
-    found: bool
-
-    @property
-    def verdict(self) -> Verdict:
-        """The verdict on the frame."""
-        return self.experiment.verdict(self.frame)
 
 
 def config(settings: Settings) -> dict[str, Any]:
