@@ -106,7 +106,8 @@ EXPERIMENT = Experiment(
             "classifier",
             (figures.mean, figures.variance, figures.pull),
             "Two classes on the line, ODE. Left and middle: mean and variance of the samples against the scale; blue lies on "
-            "classifier-free guidance. Right: mean size of the classifier's gradient under noised data.",
+            "classifier-free guidance. Right: mean size of the classifier's gradient under noised data. All start "
+            "from N(0, 10²), which takes a tenth off the conditional mean of 1.",
         ),
     ),
 )
