@@ -1,0 +1,409 @@
+r"""Text under guidance: a view of a `transformers` model on which every mode of `generate` runs.
+
+    model = arguide.guided(AutoModelForCausalLM.from_pretrained(…))
+    model.generate(**inputs, guidance_scale=1.5, negative_prompt_ids=…, do_sample=True, num_return_sequences=4)
+
+The view shares the model's parameters and shows `generate` a model of n rows whose logits are Σ_k w_k log p_k (see
+`arguide.combination`); behind it one forward pass reads all branches. So greedy decoding, sampling, beams, streaming and
+assisted decoding are transformers' own, under the sequential law Π_t p̃(x_t | x_<t) / Z_t. Logits processors, temperature
+and truncations come after guidance. A scale of 1 without further branches runs the model itself, a scale of 0 the
+unconditional branch alone.
+"""
+
+import copy
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithPast
+from transformers.utils import ModelOutput
+
+from arguide.branches import Prompt, Reading, cache_name
+from arguide.combination import Combination, Condition, Scale
+
+KNOWN = {"use_cache", "position_ids", "logits_to_keep", "encoder_outputs", "cache_params"}
+LAWS = ("sequential", "joint")
+
+
+@dataclass
+class Guidance:
+    """What one call of `generate` carries along: the combination, the prompts' length, and what it has recorded.
+
+    width: how many tokens of `input_ids` are not generated.
+    encoded: what an encoder reads; then all of `input_ids` is the decoder's.
+    recorded: for every token so far, log Z_t [n] and the branches' log-probs [K, n, V].
+    """
+
+    combination: Combination
+    beam_law: str
+    width: int = 0
+    chunk: int | None = None
+    encoded: Prompt | None = None
+    recording: bool = False
+    scored: bool = False
+    last: tuple[Tensor, list[Tensor]] | None = None
+    log_normalizers: list[Tensor] = field(default_factory=list)
+    branch_scores: list[Tensor] = field(default_factory=list)
+
+    def logits(
+        self, input_ids: Tensor, mask: Tensor | None, rows: Tensor, reading: Reading | None, keep: int, embeds: Tensor | None
+    ) -> Tensor:
+        """Return guided logits of the last `keep` positions, [n, keep, V], after reading what is new in `input_ids`."""
+        branches = self.combination.branches
+        if reading is not None and reading.started:
+            read = reading.tokens + (self.width if self.encoded is None else 0)
+            laws = branches.extend(input_ids[:, read:], reading, keep=keep)
+        else:
+            prompt, tokens = self._prompt(input_ids, mask, rows, embeds)
+            prompts = self.combination.prompts(prompt, rows)
+            laws = branches.read(prompts, tokens, reading, keep=keep, chunk=self.chunk)
+        guided = self.combination.guide(laws, input_ids.shape[1] - self.width - keep + 1, rows)
+        if self.recording or self.scored:
+            self.last = guided.logits.logsumexp(-1), guided.branches
+        return guided.logits
+
+    @property
+    def widest(self) -> int:
+        """The longest prompt of the branches, as far as it does not depend on the prompts themselves."""
+        return max(self.combination.widths)
+
+    def check_room(self, tokens: int) -> None:
+        """Raise ValueError unless every branch can read its own prompt and `tokens` more, less the last."""
+        for model, width in zip(self.combination.branches.models, self.combination.widths, strict=True):
+            limit = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+            if width and self.encoded is None and limit is not None and width + tokens - 1 > limit:
+                raise ValueError(
+                    f"a negative or further prompt of {width} tokens and {tokens} new ones exceed the model's context of {limit}"
+                )
+
+    def keep(self, tokens: int) -> None:
+        """Record the first `tokens` positions of the last forward pass: those whose tokens were accepted."""
+        if self.scored and self.last is not None:
+            log_normalizer, laws = self.last
+            self.log_normalizers += log_normalizer[:, :tokens].unbind(1)
+            self.branch_scores += torch.stack([law[:, :tokens] for law in laws]).unbind(2)
+
+    def _prompt(self, input_ids: Tensor, mask: Tensor | None, rows: Tensor, embeds: Tensor | None) -> tuple[Prompt, Tensor]:
+        if self.encoded is not None:
+            return self.encoded.select(rows), input_ids
+        inputs = input_ids[:, : self.width] if embeds is None else embeds
+        prompt = Prompt.of(inputs, None if mask is None else mask[:, : inputs.shape[1]])
+        return prompt, input_ids[:, self.width :]
+
+
+class GuidedLM(GenerationMixin):
+    """The part of a guided view that it adds to the model's own class; made by `guided`."""
+
+    unguided: PreTrainedModel
+
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *,
+        guidance_scale: Scale | None = None,
+        negative_prompt_ids: Tensor | None = None,
+        negative_prompt_attention_mask: Tensor | None = None,
+        negative_model: PreTrainedModel | None = None,
+        conditions: Sequence[Condition] = (),
+        branch_temperature: float | tuple[float, float] = 1.0,
+        plausibility: float = 0.0,
+        floor: float | None = None,
+        beam_law: str = "sequential",
+        **kwargs: Any,
+    ) -> Any:
+        """Generate as `transformers` does, from Σ_k w_k log p_k.
+
+        Args:
+            inputs: prompts, [n, L]; they and everything in `kwargs` mean what they mean in `transformers`.
+            generation_config: its `guidance_scale` counts if the argument is not given.
+            guidance_scale: γ; a number, one a prompt [n], or a function of the position, see `arguide.schedules`.
+            negative_prompt_ids: what the unconditional branch reads, [n, L′], or [1, L′] for all; the prompt's last token
+                by default.
+            negative_prompt_attention_mask: [n, L′]; padding may stand on either side.
+            negative_model: another model to read the unconditional branch (contrastive decoding), the prompt by default.
+            conditions: further branches, each with a scale of its own.
+            branch_temperature: τ of the branches before they are combined, one number or (cond, uncond).
+            plausibility: α; tokens with p_c(v) < α max p_c are left out.
+            floor: least log-probability a branch of negative weight is read with; without it an improper tilt raises.
+            beam_law: whether beams maximise the "sequential" guided law or the "joint" one, Σ_t Σ_k w_k log p_k unnormalised.
+
+        Returns:
+            What `transformers` returns. With `output_scores` and `return_dict_in_generate` it also has, a tensor for every
+            entry of `scores`, `log_normalizers` (log Z_t, [n]) and `branch_scores` (log p_k, [K, n, V]).
+
+        Raises:
+            ValueError: an argument that does not fit, a mode that cannot be guided, or an improper tilt.
+        """
+        fallback = generation_config.guidance_scale if generation_config is not None else None
+        fallback = self.generation_config.guidance_scale if fallback is None else fallback
+        scale = fallback if guidance_scale is None else guidance_scale
+        guiding = negative_prompt_ids is not None or negative_model is not None or conditions
+        if scale is None and guiding:
+            raise ValueError("a negative prompt or model and conditions need a guidance_scale")
+        if fallback is not None:  # the view guides, not transformers' logits processor
+            generation_config, kwargs = _without_scale(generation_config, kwargs)
+        if beam_law not in LAWS:
+            raise ValueError(f"beam_law must be one of {', '.join(LAWS)}, not {beam_law!r}")
+        right = self.config.is_encoder_decoder
+        rows = _rows(inputs, kwargs)
+        negative = (
+            None if negative_prompt_ids is None else Prompt.of(negative_prompt_ids, negative_prompt_attention_mask, right=right)
+        )
+        combination = Combination.of(
+            self.unguided,
+            1.0 if scale is None else scale,
+            rows=rows,
+            negative=negative,
+            negative_model=negative_model,
+            conditions=conditions,
+            temperature=branch_temperature,
+            floor=floor,
+            plausibility=plausibility,
+        )
+        if combination is None:
+            return super().generate(inputs, generation_config, **kwargs)
+        if kwargs.get("cache_implementation") == "paged":
+            raise ValueError("continuous batching cannot be guided; leave out cache_implementation='paged'")
+        guidance = Guidance(combination, beam_law)
+        kwargs |= {"guidance": guidance, "guidance_rows": torch.arange(rows, device=self.device)}
+        out = super().generate(inputs, generation_config, **kwargs)
+        if guidance.scored and isinstance(out, ModelOutput):
+            out["log_normalizers"] = tuple(guidance.log_normalizers)
+            out["branch_scores"] = tuple(guidance.branch_scores)
+        return out
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Any = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        is_first_iteration: bool | None = False,
+        guidance: Guidance | None = None,
+        guidance_rows: Tensor | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Hand a guided step to `forward` as it is; the branches prepare their own inputs."""
+        if guidance is None:
+            given = {
+                "next_sequence_length": next_sequence_length,
+                "past_key_values": past_key_values,
+                "attention_mask": attention_mask,
+                "inputs_embeds": inputs_embeds,
+                "is_first_iteration": is_first_iteration,
+            }
+            kwargs |= {name: value for name, value in given.items() if value is not None}
+            return super().prepare_inputs_for_generation(input_ids, **kwargs)
+        unknown = {name for name, value in kwargs.items() if value is not None} - KNOWN
+        if unknown:
+            raise ValueError(f"guided generation reads text alone; it cannot pass on {', '.join(sorted(unknown))}")
+        return {
+            "input_ids": input_ids,
+            "past_key_values": past_key_values,
+            "attention_mask": attention_mask,
+            "inputs_embeds": inputs_embeds,
+            "guidance": guidance,
+            "guidance_rows": guidance_rows,
+            "logits_to_keep": kwargs.get("logits_to_keep") or 1,
+        }
+
+    def guided_forward(
+        self,
+        input_ids: Tensor,
+        guidance: Guidance,
+        guidance_rows: Tensor,
+        past_key_values: Reading | None,
+        attention_mask: Tensor | None,
+        inputs_embeds: Tensor | None,
+        logits_to_keep: int,
+        return_dict: bool = True,
+    ) -> CausalLMOutputWithPast:
+        """Read what is new in every branch, and return guided logits [n, keep, V]."""
+        del return_dict
+        logits = guidance.logits(input_ids, attention_mask, guidance_rows, past_key_values, logits_to_keep, inputs_embeds)
+        return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
+
+    def _prepare_cache_for_generation(
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        generation_mode: Any,
+        batch_size: int,
+        max_cache_length: int,
+    ) -> None:
+        """Put an empty cache for all branches in the place of the model's."""
+        guidance = model_kwargs.get("guidance")
+        if guidance is None:
+            super()._prepare_cache_for_generation(
+                generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
+            )
+            return
+        _check_mode(generation_config, model_kwargs)
+        if generation_config.use_cache is False:
+            return
+        caches = []
+        wider = max(0, guidance.widest - guidance.width) if guidance.encoded is None else 0
+        for model, members in guidance.combination.branches.groups:
+            own = {name: value for name, value in model_kwargs.items() if name == "encoder_outputs"}
+            rows = batch_size * len(members)
+            model._prepare_cache_for_generation(generation_config, own, generation_mode, rows, max_cache_length + wider)
+            cache = own.get(cache_name(model))
+            if cache is None:
+                raise ValueError(f"{type(model).__name__} keeps a state of its own kind; guide it with use_cache=False")
+            caches.append(cache)
+        model_kwargs.pop("cache_params", None)
+        model_kwargs["past_key_values"] = Reading(caches)
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **model_kwargs: Any
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Note how long the prompts are; the rows of the guidance are expanded like every tensor."""
+        guidance = model_kwargs.get("guidance")
+        if guidance is not None and input_ids is not None:
+            guidance.width = input_ids.shape[1]
+        return super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+
+    def _maybe_prepare_encoder_kwargs_for_generation(
+        self, inputs_tensor: Tensor, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Leave the encoding to the branches; what stands in for it has the right length and no features."""
+        guidance = model_kwargs.get("guidance")
+        if guidance is None or not self.config.is_encoder_decoder:
+            return super()._maybe_prepare_encoder_kwargs_for_generation(inputs_tensor, model_kwargs, *args, **kwargs)
+        encoded, mask = model_kwargs.get("encoder_outputs"), model_kwargs.get("attention_mask")
+        inputs = inputs_tensor if encoded is None else encoded[0]
+        if mask is None and encoded is None:
+            mask = self._prepare_attention_mask_for_generation(inputs_tensor, args[-1], model_kwargs)
+        guidance.encoded = Prompt.of(inputs, mask, right=True)
+        width = max(guidance.encoded.width, guidance.widest)
+        empty = BaseModelOutput(last_hidden_state=torch.empty(len(inputs), width, 0, device=inputs.device))
+        return model_kwargs | {"encoder_outputs": empty, "attention_mask": None}
+
+    def _get_logits_processor(
+        self, generation_config: GenerationConfig, input_ids_seq_length: int | None = None, **kwargs: Any
+    ) -> LogitsProcessorList:
+        """Add what undoes the normalisation of beams under the joint law; check that every branch has room to go on."""
+        processors = super()._get_logits_processor(generation_config, input_ids_seq_length, **kwargs)
+        guidance = (kwargs.get("model_kwargs") or {}).get("guidance")
+        if guidance is None:
+            return processors
+        guidance.width = input_ids_seq_length or 0
+        guidance.check_room(generation_config.max_length - guidance.width)
+        guidance.scored = bool(generation_config.return_dict_in_generate and generation_config.output_scores)
+        if guidance.beam_law == "joint" and generation_config.num_beams > 1:
+            processors.insert(0, Unnormalized(guidance))
+        return processors
+
+    def _update_model_kwargs_for_generation(
+        self, outputs: ModelOutput, model_kwargs: dict[str, Any], is_encoder_decoder: bool = False, num_new_tokens: int = 1
+    ) -> dict[str, Any]:
+        """Record the step, now that it is known how many of its tokens stay."""
+        if (guidance := model_kwargs.get("guidance")) is not None:
+            guidance.keep(num_new_tokens)
+        return super()._update_model_kwargs_for_generation(outputs, model_kwargs, is_encoder_decoder, num_new_tokens)
+
+    def _prefill(
+        self, input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any], **kwargs: Any
+    ) -> Any:
+        """Let the branches read their prompts in chunks, each its own."""
+        if (guidance := model_kwargs.get("guidance")) is not None and generation_config.prefill_chunk_size is not None:
+            guidance.chunk = generation_config.prefill_chunk_size
+            generation_config = copy.copy(generation_config)
+            generation_config.prefill_chunk_size = None
+        return super()._prefill(input_ids, generation_config, model_kwargs, **kwargs)
+
+    def _reorder_cache(self, past_key_values: Any, beam_idx: Tensor) -> Any:
+        """Let beams go on from the beams they descend from, in every branch."""
+        if not isinstance(past_key_values, Reading) and hasattr(super(), "_reorder_cache"):
+            return super()._reorder_cache(past_key_values, beam_idx)
+        past_key_values.reorder_cache(beam_idx)
+        return past_key_values
+
+    def _get_candidate_generator(self, *, model_kwargs: dict[str, Any], **kwargs: Any) -> Any:
+        """Let drafts be made without guidance; the guided model accepts or refuses them."""
+        plain = {name: value for name, value in model_kwargs.items() if name not in ("guidance", "guidance_rows")}
+        return super()._get_candidate_generator(model_kwargs=plain, **kwargs)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        """Save the model itself."""
+        return self.unguided.save_pretrained(*args, **kwargs)
+
+
+class Unnormalized(LogitsProcessor):
+    """Gives normalised log-probs of the last step their log Z_t back."""
+
+    def __init__(self, guidance: Guidance) -> None:
+        self.guidance = guidance
+        guidance.recording = True
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return log p̃ = log p + log Z_t, [n, V]."""
+        if self.guidance.last is None:
+            return scores
+        return scores + self.guidance.last[0][:, -1:].to(scores.dtype)
+
+
+def guided(model: PreTrainedModel) -> Any:
+    """Return a guided view of a `transformers` model that generates text.
+
+    The view shares the model's parameters, and the model is not changed. It is one of its class too, so it stands wherever
+    the model did; without a guidance scale it does what the model does.
+
+    Raises:
+        ValueError: something that does not generate text, or wraps a model that does.
+    """
+    if isinstance(model, GuidedLM):
+        return model
+    if not isinstance(model, GenerationMixin) or not model.can_generate():
+        raise ValueError(f"only a transformers model with `generate` can be guided, not {type(model).__name__}")
+    view = copy.copy(model)
+    view.__class__ = _guided_class(type(model))
+    view.generation_config = copy.deepcopy(model.generation_config)
+    view.__dict__["unguided"] = copy.copy(model)  # not a submodule: the parameters are the view's already
+    return view
+
+
+@functools.cache
+def _guided_class(base: type) -> type:
+    """Return the subclass of a model's class that `generate` can guide; its `forward` takes the same arguments."""
+
+    @functools.wraps(base.forward)
+    def forward(self: Any, *args: Any, guidance: Guidance | None = None, **kwargs: Any) -> Any:
+        if guidance is None:
+            return super(kind, self).forward(*args, **kwargs)
+        return self.guided_forward(*args, guidance=guidance, **kwargs)
+
+    kind = type(f"Guided{base.__name__}", (GuidedLM, base), {"forward": forward, "__doc__": GuidedLM.__doc__})
+    return kind
+
+
+def _without_scale(config: GenerationConfig | None, kwargs: dict[str, Any]) -> tuple[GenerationConfig | None, dict[str, Any]]:
+    if config is None:
+        return None, kwargs | {"guidance_scale": 1.0}
+    config = copy.deepcopy(config)
+    config.guidance_scale = 1.0
+    return config, kwargs
+
+
+def _rows(inputs: Tensor | None, kwargs: dict[str, Any]) -> int:
+    """Return the number of prompts."""
+    given = [inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")]
+    if (encoded := kwargs.get("encoder_outputs")) is not None:
+        given.append(encoded[0])
+    return next((len(tensor) for tensor in given if tensor is not None), 1)
+
+
+def _check_mode(config: GenerationConfig, model_kwargs: dict[str, Any]) -> None:
+    """Refuse what guidance cannot do right."""
+    if config.cache_implementation not in (None, "dynamic", "static"):
+        raise ValueError(f"guided generation takes a dynamic or static cache, not {config.cache_implementation!r}")
+    if model_kwargs.get("past_key_values") is not None or model_kwargs.get("cache_params") is not None:
+        raise ValueError("guided generation makes its own caches; leave out past_key_values")
+    if config.output_attentions or config.output_hidden_states:
+        raise ValueError("attentions and hidden states belong to one branch; ask the unguided model for them")

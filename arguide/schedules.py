@@ -1,0 +1,41 @@
+r"""Schedules: the scale γ as a function of the position t = 0, 1, … of the token to come.
+
+A schedule is any function from a position to a scale, a number or one a row; these are the usual ones. The guided law of a
+schedule is Π_t p(x_t|x_<t)^{1−γ_t} p(x_t|x_<t,y)^{γ_t} / Z_t: still sequential, and its joint counterpart is the product of
+the same factors without Z_t.
+
+Source: Kynkäänniemi et al., "Applying guidance in a limited interval" (2024), for diffusion; here positions take the place of
+noise levels.
+"""
+
+import math
+from collections.abc import Callable
+
+Schedule = Callable[[int], float]
+
+
+def constant(scale: float) -> Schedule:
+    """Return γ_t = γ."""
+    _check(scale)
+    return lambda position: scale
+
+
+def interval(scale: float, start: int = 0, stop: float = math.inf, *, outside: float = 1.0) -> Schedule:
+    """Return γ_t = γ for start ≤ t < stop, and `outside` (unguided by default) elsewhere."""
+    _check(scale, outside)
+    if not start < stop:
+        raise ValueError(f"an interval must start before it stops, not [{start}, {stop})")
+    return lambda position: scale if start <= position < stop else outside
+
+
+def ramp(first: float, last: float, length: int) -> Schedule:
+    """Return γ_t = first + (last − first)·min(t / length, 1): linear over `length` tokens, constant after them."""
+    _check(first, last)
+    if length < 1:
+        raise ValueError(f"a ramp needs at least one token, not {length}")
+    return lambda position: first + (last - first) * min(position / length, 1.0)
+
+
+def _check(*scales: float) -> None:
+    if not all(math.isfinite(scale) for scale in scales):
+        raise ValueError("scales must be finite")
