@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import (
     Cache,
     CacheLayerMixin,
@@ -28,7 +28,10 @@ from transformers.cache_utils import (
 )
 from transformers.modeling_outputs import BaseModelOutput
 
+# Models that take a mask [m, 1, 1, L] as it is, each tested; others make theirs anew at every step.
+READY_MASKS = {"gemma", "gpt2", "gpt_neox", "llama", "opt", "phi3", "qwen2", "qwen3"}
 MERGEABLE = {DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, DummyLayer}
+ROOM = 128  # positions that a mask is longer than its prompt at first
 
 
 class Prompt(NamedTuple):
@@ -98,8 +101,9 @@ class Reading:
     """What the branches have read so far: the state that decoding hands on, in the place of a cache.
 
     caches: one a model, of k·n rows for its k branches.
-    masks: of the prompts, one a model, [k·n, L]; None where no row is padded.
+    masks: one a model, [k·n, L + room], 1 on tokens and on the room for more; None where no row is padded.
     lengths: tokens in every prompt, one a model, [k·n].
+    widths: the longest of them, one a model.
     tokens: how many tokens came after the prompts.
     context: what else a forward pass needs at every step, one a model (an encoder's output).
     """
@@ -107,6 +111,7 @@ class Reading:
     caches: list[Cache]
     masks: list[Tensor | None] = field(default_factory=list)
     lengths: list[Tensor] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
     tokens: int = 0
     context: list[dict[str, Any]] = field(default_factory=list)
     is_compileable: bool = False
@@ -116,6 +121,16 @@ class Reading:
         """Whether the prompts have been read."""
         return bool(self.lengths)
 
+    def mask(self, i: int, tokens: int) -> Tensor | None:
+        """Return which positions of model i's rows are tokens after `tokens` more, [k·n, L]; None where all are."""
+        mask = self.masks[i]
+        if mask is None:
+            return None
+        width = self.widths[i] + self.tokens + tokens
+        if width > mask.shape[1]:
+            mask = self.masks[i] = functional.pad(mask, (0, width), value=True)
+        return mask[:, :width]
+
     @property
     def is_croppable(self) -> bool:
         """Whether `crop` can undo any number of tokens."""
@@ -124,7 +139,7 @@ class Reading:
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the longest number of tokens read."""
         del layer_idx
-        return self.tokens + max((int(length.max()) for length in self.lengths), default=0)
+        return self.tokens + max(self.widths, default=0)
 
     def reorder_cache(self, rows: Tensor) -> None:
         """Let row i go on from what row rows[i] has read: beams, or a resampling."""
@@ -182,7 +197,8 @@ class Branches:
             out, start = read(model, [prompts[k] for k in members], tokens, cache, keep, chunk)
             logits.update(zip(members, out, strict=True))
             if reading is not None:
-                reading.masks.append(start.mask)
+                reading.masks.append(None if start.mask is None else functional.pad(start.mask.bool(), (0, ROOM), value=True))
+                reading.widths.append(start.width)
                 reading.lengths.append(start.lengths)
                 reading.context.append(start.context)
         if reading is not None:
@@ -195,9 +211,9 @@ class Branches:
         n, t = tokens.shape
         after = torch.arange(reading.tokens, reading.tokens + t, device=tokens.device)
         for i, (model, members) in enumerate(self.groups):
-            rows, mask = tokens.repeat(len(members), 1), reading.masks[i]
-            if mask is not None:
-                mask = torch.cat([mask, mask.new_ones(len(mask), reading.tokens + t)], 1)
+            rows, mask = tokens.repeat(len(members), 1), reading.mask(i, t)
+            if mask is not None and t == 1 and _takes_ready_mask(model, reading.caches[i]):
+                mask = mask[:, None, None]
             positions = reading.lengths[i][:, None] + after
             out = forward(model, rows, mask, positions, reading.caches[i], keep, first=False, **reading.context[i])
             logits.update(zip(members, out.split(n), strict=True))
@@ -206,10 +222,11 @@ class Branches:
 
 
 class Start(NamedTuple):
-    """Where decoding of one model starts: masks [k·n, L], lengths [k·n], and the context of every later step."""
+    """Where decoding of one model starts: masks [k·n, L], lengths [k·n], the longest, and the context of every later step."""
 
     mask: Tensor | None
     lengths: Tensor
+    width: int
     context: dict[str, Any]
 
 
@@ -236,11 +253,15 @@ def forward(
         given["position_ids"] = positions
     if "logits_to_keep" in arguments:
         given["logits_to_keep"] = keep
-    ids = inputs
     if inputs.ndim == 3:
-        ids, given["inputs_embeds"] = torch.empty(inputs.shape[:2], dtype=torch.long, device=inputs.device), inputs
-    prepared = model.prepare_inputs_for_generation(ids, is_first_iteration=first, **given)
-    return model(**prepared, return_dict=True).logits[:, -keep:]
+        given["inputs_embeds"] = inputs
+        inputs = torch.empty(inputs.shape[:2], dtype=torch.long, device=inputs.device)
+    with torch.inference_mode():
+        if not _plain(type(model)) or model.config.is_encoder_decoder or (cache is not None and cache.is_compileable):
+            given = model.prepare_inputs_for_generation(inputs, is_first_iteration=first, **given)
+        elif "inputs_embeds" not in given:
+            given["input_ids"] = inputs
+        return model(**given, return_dict=True).logits[:, -keep:]
 
 
 def _read_prompts(
@@ -265,7 +286,7 @@ def _read_prompts(
         _merge(cache, caches)
     width = max(prompt.width for prompt in prompts)
     mask = torch.cat([functional.pad(prompt.mask, (width - prompt.width, 0)) for prompt in prompts])
-    return logits, Start(None if mask.all() else mask, mask.sum(1), {})
+    return logits, Start(None if mask.all() else mask, mask.sum(1), width, {})
 
 
 def _read_part(model: PreTrainedModel, prompt: Prompt, cache: Cache | None, keep: int, chunk: int | None) -> Tensor:
@@ -290,7 +311,7 @@ def _read_encoded(
     mask = torch.cat([functional.pad(prompt.mask, (0, width - prompt.width)) for prompt in prompts])
     context = {"encoder_outputs": BaseModelOutput(last_hidden_state=hidden), "attention_mask": mask}
     logits = forward(model, tokens.repeat(len(prompts), 1), None, None, cache, keep, first=True, **context)
-    return list(logits.split(len(tokens))), Start(None, torch.zeros_like(mask[:, 0]), context)
+    return list(logits.split(len(tokens))), Start(None, torch.zeros_like(mask[:, 0]), 0, context)
 
 
 def _encoded(model: PreTrainedModel, prompt: Prompt) -> Tensor:
@@ -356,3 +377,19 @@ def _selected(value: Any, index: Tensor) -> Any:
 @lru_cache(maxsize=128)
 def _arguments(kind: type) -> frozenset[str]:
     return frozenset(inspect.signature(kind.forward).parameters)
+
+
+@lru_cache(maxsize=128)
+def _plain(kind: type) -> bool:
+    """Whether a model's inputs need no preparation of its own."""
+    return kind.prepare_inputs_for_generation is GenerationMixin.prepare_inputs_for_generation
+
+
+def _takes_ready_mask(model: PreTrainedModel, cache: Cache) -> bool:
+    """Whether one more token may come with a mask [m, 1, 1, L], which spares the model making one."""
+    config = model.config
+    return config.model_type in READY_MASKS and config._attn_implementation == "sdpa" and _all_dynamic(cache)
+
+
+def _all_dynamic(cache: Cache) -> bool:
+    return all(type(layer) is DynamicLayer for layer in cache.layers)

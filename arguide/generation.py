@@ -303,10 +303,12 @@ class GuidedLM(GenerationMixin):
     def _update_model_kwargs_for_generation(
         self, outputs: ModelOutput, model_kwargs: dict[str, Any], is_encoder_decoder: bool = False, num_new_tokens: int = 1
     ) -> dict[str, Any]:
-        """Record the step, now that it is known how many of its tokens stay."""
-        if (guidance := model_kwargs.get("guidance")) is not None:
-            guidance.keep(num_new_tokens)
-        return super()._update_model_kwargs_for_generation(outputs, model_kwargs, is_encoder_decoder, num_new_tokens)
+        """Record the step, now that it is known how many of its tokens stay; the reading knows masks and positions."""
+        guidance = model_kwargs.get("guidance")
+        if guidance is None:
+            return super()._update_model_kwargs_for_generation(outputs, model_kwargs, is_encoder_decoder, num_new_tokens)
+        guidance.keep(num_new_tokens)
+        return model_kwargs
 
     def _prefill(
         self, input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any], **kwargs: Any

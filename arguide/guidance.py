@@ -68,12 +68,15 @@ def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float
     Raises:
         ValueError: an improper tilt without a `floor`, a weight that is not finite or whose shape does not fit the rows.
     """
-    total = torch.zeros((), dtype=_precision(logits), device=logits[0].device)
+    zero = torch.zeros((), dtype=_precision(logits), device=logits[0].device)
+    total: Tensor | float = 0.0
     for branch, weight in zip(logits, weights, strict=True):
-        total = total + _column(weight, branch, total) * branch.to(total.dtype)
+        column = _column(weight, branch, zero) if isinstance(weight, Tensor) else weight
+        total = branch.to(zero.dtype) * column + total
+    assert isinstance(total, Tensor)
     if floor is None and total.isfinite().all():
         return total
-    return _combine_zeros(logits, weights, floor, total.new_zeros(()))
+    return _combine_zeros(logits, weights, floor, zero)
 
 
 def _combine_zeros(logits: Sequence[Tensor], weights: Sequence[Weight], floor: float | None, total: Tensor) -> Tensor:
