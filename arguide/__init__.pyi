@@ -1,13 +1,17 @@
 __version__: str
 
 from . import (
+    generation as generation,
     guidance as guidance,
     models as models,
     particles as particles,
     resampling as resampling,
     sampling as sampling,
+    schedules as schedules,
     truncation as truncation,
 )
+from .generation import GuidedLM as GuidedLM, guided as guided
+from .combination import Condition as Condition
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
 from .models import Autoregressive as Autoregressive, LogLinear as LogLinear
 from .particles import JointSample as JointSample, sample_joint as sample_joint

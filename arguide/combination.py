@@ -179,7 +179,9 @@ def last_token(prompt: Prompt, rows: Tensor) -> Prompt:
 
 def _given(given: Prompt, n: int) -> Source:
     if len(given.mask) not in (1, n):
-        raise ValueError(f"one negative or further prompt is needed for each of the {n} prompts, or one for all, not {len(given.mask)}")
+        raise ValueError(
+            f"one negative or further prompt is needed for each of the {n} prompts, or one for all, not {len(given.mask)}"
+        )
     return lambda prompt, rows: given.select(rows if len(given.mask) == n else torch.zeros_like(rows))
 
 
@@ -231,4 +233,6 @@ def _check_vocabularies(models: Sequence[PreTrainedModel]) -> None:
     for model, size in zip(models, sizes, strict=True):
         if size != sizes[0]:
             name = type(model).__name__
-            raise ValueError(f"branches must share one vocabulary: {sizes[0]} tokens in {type(models[0]).__name__}, {size} in {name}")
+            raise ValueError(
+                f"branches must share one vocabulary: {sizes[0]} tokens in {type(models[0]).__name__}, {size} in {name}"
+            )

@@ -1,55 +1,8 @@
 import pytest
 import torch
 import transformers
-from reference import BOS, EOS, PAD, WORDS
-
-SIZES = {
-    "vocab_size": WORDS,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.12,
-    "pad_token_id": PAD,
-    "bos_token_id": BOS,
-    "eos_token_id": EOS,
-}
-SMALL_GPT2 = SIZES | {"n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}
-CONFIGS = {
-    "gpt2": lambda: transformers.GPT2Config(**{k: v for k, v in SMALL_GPT2.items() if k not in NOT_GPT2}),
-    "llama": lambda: transformers.LlamaConfig(**SIZES),
-    "mistral": lambda: transformers.MistralConfig(**SIZES, sliding_window=5),
-    "gpt_neox": lambda: transformers.GPTNeoXConfig(**SIZES),
-    "opt": lambda: transformers.OPTConfig(**{**SIZES, "ffn_dim": 48, "init_std": 0.12, "word_embed_proj_dim": 32}),
-    "qwen2": lambda: transformers.Qwen2Config(**SIZES),
-    "gemma": lambda: transformers.GemmaConfig(**SIZES, head_dim=8),
-    "gemma3": lambda: transformers.Gemma3TextConfig(
-        **SIZES, head_dim=8, sliding_window=4, layer_types=["sliding_attention", "full_attention"]
-    ),
-    "bloom": lambda: transformers.BloomConfig(
-        vocab_size=WORDS, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.12, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS
-    ),
-    "mamba": lambda: transformers.MambaConfig(
-        vocab_size=WORDS, hidden_size=32, num_hidden_layers=2, state_size=8, initializer_range=0.5, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS
-    ),
-}
-NOT_GPT2 = {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "max_position_embeddings"}
-ATTENTION = [name for name in CONFIGS if name != "mamba"]
-
-
-def build(name, seed=0, **changes):
-    torch.manual_seed(seed)
-    config = CONFIGS[name]()
-    for key, value in changes.items():
-        setattr(config, key, value)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
-    with torch.no_grad():  # biases and norms start at constants, which would hide errors of position
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+from reference import PAD, WORDS
+from small import build
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +22,13 @@ def models():
 def t5():
     torch.manual_seed(0)
     config = transformers.T5Config(
-        vocab_size=WORDS, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, initializer_factor=2.0, decoder_start_token_id=PAD
+        vocab_size=WORDS,
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=4,
+        initializer_factor=2.0,
+        decoder_start_token_id=PAD,
     )
     return transformers.T5ForConditionalGeneration(config).eval()
