@@ -1,17 +1,15 @@
 __version__: str
 
 from . import (
-    generation as generation,
     guidance as guidance,
     models as models,
     particles as particles,
     resampling as resampling,
     sampling as sampling,
     schedules as schedules,
+    text as text,
     truncation as truncation,
 )
-from .generation import GuidedLM as GuidedLM, guided as guided
-from .combination import Condition as Condition
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
 from .models import Autoregressive as Autoregressive, LogLinear as LogLinear
 from .particles import JointSample as JointSample, sample_joint as sample_joint
@@ -29,3 +27,6 @@ from .truncation import (
     top_k as top_k,
     typical as typical,
 )
+from .text.combination import Condition as Condition
+from .text.generation import GuidedLM as GuidedLM, guided as guided
+from .text.scoring import Scores as Scores, score as score

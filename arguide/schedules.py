@@ -17,7 +17,7 @@ Schedule = Callable[[int], float]
 def constant(scale: float) -> Schedule:
     """Return γ_t = γ."""
     _check(scale)
-    return lambda position: scale
+    return lambda _: scale
 
 
 def interval(scale: float, start: int = 0, stop: float = math.inf, *, outside: float = 1.0) -> Schedule:

@@ -19,8 +19,13 @@ def test_the_import_check_sees_an_import():
     assert "pandas" in imported_by("import pandas")
 
 
-def test_using_every_name_imports_torch_alone():
-    assert imported_by("import arguide; [getattr(arguide, name) for name in arguide.__all__]") == ["torch"]
+def test_using_every_name_but_those_of_text_imports_torch_alone():
+    names = "set(arguide.__all__) - {'text', 'guided', 'GuidedLM', 'Condition', 'score', 'Scores'}"
+    assert imported_by(f"import arguide; [getattr(arguide, name) for name in {names}]") == ["torch"]
+
+
+def test_guiding_text_imports_transformers_and_nothing_of_the_analysis():
+    assert imported_by("import arguide; arguide.guided, arguide.score") == ["torch", "transformers"]
 
 
 def test_every_public_name_resolves():

@@ -4,7 +4,7 @@ r"""Text under guidance: a view of a `transformers` model on which every mode of
     model.generate(**inputs, guidance_scale=1.5, negative_prompt_ids=…, do_sample=True, num_return_sequences=4)
 
 The view shares the model's parameters and shows `generate` a model of n rows whose logits are Σ_k w_k log p_k (see
-`arguide.combination`); behind it one forward pass reads all branches. So greedy decoding, sampling, beams, streaming and
+`arguide.text.combination`); behind it one forward pass reads all branches. So greedy decoding, sampling, beams, streaming and
 assisted decoding are transformers' own, under the sequential law Π_t p̃(x_t | x_<t) / Z_t. Logits processors, temperature
 and truncations come after guidance. A scale of 1 without further branches runs the model itself, a scale of 0 the
 unconditional branch alone.
@@ -13,87 +13,22 @@ unconditional branch alone.
 import copy
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithPast
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import ModelOutput
 
-from arguide.branches import Prompt, Reading, cache_name
-from arguide.combination import Combination, Condition, Scale
+from arguide.text.caches import Reading, cache_name
+from arguide.text.combination import Combination, Condition, Scale
+from arguide.text.decoding import Guidance, Unnormalized
+from arguide.text.prompts import Prompt
 
 KNOWN = {"use_cache", "position_ids", "logits_to_keep", "encoder_outputs", "cache_params", "tokenizer"}
 LAWS = ("sequential", "joint")
-
-
-@dataclass
-class Guidance:
-    """What one call of `generate` carries along: the combination, the prompts' length, and what it has recorded.
-
-    width: how many tokens of `input_ids` are not generated.
-    encoded: what an encoder reads; then all of `input_ids` is the decoder's.
-    recorded: for every token so far, log Z_t [n] and the branches' log-probs [K, n, V].
-    """
-
-    combination: Combination
-    beam_law: str
-    width: int = 0
-    chunk: int | None = None
-    encoded: Prompt | None = None
-    recording: bool = False
-    scored: bool = False
-    last: tuple[Tensor, list[Tensor]] | None = None
-    log_normalizers: list[Tensor] = field(default_factory=list)
-    branch_scores: list[Tensor] = field(default_factory=list)
-
-    def logits(
-        self, input_ids: Tensor, mask: Tensor | None, rows: Tensor, reading: Reading | None, keep: int, embeds: Tensor | None
-    ) -> Tensor:
-        """Return guided logits of the last `keep` positions, [n, keep, V], after reading what is new in `input_ids`."""
-        branches = self.combination.branches
-        if reading is not None and reading.started:
-            read = reading.tokens + (self.width if self.encoded is None else 0)
-            laws = branches.extend(input_ids[:, read:], reading, keep=keep)
-        else:
-            prompt, tokens = self._prompt(input_ids, mask, rows, embeds)
-            prompts = self.combination.prompts(prompt, rows)
-            laws = branches.read(prompts, tokens, reading, keep=keep, chunk=self.chunk)
-        guided = self.combination.guide(laws, input_ids.shape[1] - self.width - keep + 1, rows)
-        if self.recording or self.scored:
-            self.last = guided.logits.logsumexp(-1), guided.branches
-        return guided.logits
-
-    @property
-    def widest(self) -> int:
-        """The longest prompt of the branches, as far as it does not depend on the prompts themselves."""
-        return max(self.combination.widths)
-
-    def check_room(self, tokens: int) -> None:
-        """Raise ValueError unless every branch can read its own prompt and `tokens` more, less the last."""
-        for model, width in zip(self.combination.branches.models, self.combination.widths, strict=True):
-            limit = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-            if width and self.encoded is None and limit is not None and width + tokens - 1 > limit:
-                raise ValueError(
-                    f"a negative or further prompt of {width} tokens and {tokens} new ones exceed the model's context of {limit}"
-                )
-
-    def keep(self, tokens: int) -> None:
-        """Record the first `tokens` positions of the last forward pass: those whose tokens were accepted."""
-        if self.scored and self.last is not None:
-            log_normalizer, laws = self.last
-            self.log_normalizers += log_normalizer[:, :tokens].unbind(1)
-            self.branch_scores += torch.stack([law[:, :tokens] for law in laws]).unbind(2)
-
-    def _prompt(self, input_ids: Tensor, mask: Tensor | None, rows: Tensor, embeds: Tensor | None) -> tuple[Prompt, Tensor]:
-        if self.encoded is not None:
-            return self.encoded.select(rows), input_ids
-        inputs = input_ids[:, : self.width] if embeds is None else embeds
-        prompt = Prompt.of(inputs, None if mask is None else mask[:, : inputs.shape[1]])
-        return prompt, input_ids[:, self.width :]
 
 
 class GuidedLM(GenerationMixin):
@@ -166,7 +101,7 @@ class GuidedLM(GenerationMixin):
             floor=floor,
             plausibility=plausibility,
         )
-        if combination is None:
+        if combination.is_just(self.unguided):
             return super().generate(inputs, generation_config, **kwargs)
         if kwargs.get("cache_implementation") == "paged":
             raise ValueError("continuous batching cannot be guided; leave out cache_implementation='paged'")
@@ -338,20 +273,6 @@ class GuidedLM(GenerationMixin):
         return self.unguided.save_pretrained(*args, **kwargs)
 
 
-class Unnormalized(LogitsProcessor):
-    """Gives normalised log-probs of the last step their log Z_t back."""
-
-    def __init__(self, guidance: Guidance) -> None:
-        self.guidance = guidance
-        guidance.recording = True
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return log p̃ = log p + log Z_t, [n, V]."""
-        if self.guidance.last is None:
-            return scores
-        return scores + self.guidance.last[0][:, -1:].to(scores.dtype)
-
-
 def guided(model: PreTrainedModel) -> Any:
     """Return a guided view of a `transformers` model that generates text.
 
@@ -367,7 +288,7 @@ def guided(model: PreTrainedModel) -> Any:
         raise ValueError(f"only a transformers model with `generate` can be guided, not {type(model).__name__}")
     _lay_out(model)
     view = copy.copy(model)
-    view.__class__ = _guided_class(type(model))
+    view.__class__ = _guided_class(model.__class__)
     view.generation_config = copy.deepcopy(model.generation_config)
     view.__dict__["unguided"] = copy.copy(model)  # not a submodule: the parameters are the view's already
     return view
@@ -384,7 +305,7 @@ def _lay_out(model: PreTrainedModel) -> None:
 
 
 @functools.cache
-def _guided_class(base: type) -> type:
+def _guided_class(base: Any) -> Any:
     """Return the subclass of a model's class that `generate` can guide; its `forward` takes the same arguments."""
 
     @functools.wraps(base.forward)
@@ -393,7 +314,7 @@ def _guided_class(base: type) -> type:
             return super(kind, self).forward(*args, **kwargs)
         return self.guided_forward(*args, guidance=guidance, **kwargs)
 
-    kind = type(f"Guided{base.__name__}", (GuidedLM, base), {"forward": forward, "__doc__": GuidedLM.__doc__})
+    kind: Any = type(f"Guided{base.__name__}", (GuidedLM, base), {"forward": forward, "__doc__": GuidedLM.__doc__})
     return kind
 
 

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from arguide.branches import Branches, Prompt
 from arguide.guidance import Weight, check_temperature, combine
+from arguide.text.branches import Branches
+from arguide.text.prompts import Prompt
 
 Scale = float | Tensor | Callable[[int], float | Tensor]
 Source = Callable[[Prompt, Tensor], Prompt]
@@ -92,8 +93,8 @@ class Combination:
         temperature: float | tuple[float, float] = 1.0,
         floor: float | None = None,
         plausibility: float = 0.0,
-    ) -> "Combination | None":
-        """Return the combination, without the branches of weight 0; None if only the prompt itself is left, as it is.
+    ) -> "Combination":
+        """Return the combination, without the branches of weight 0.
 
         Args:
             rows: the number of prompts.
@@ -121,8 +122,6 @@ class Combination:
         used = _used(scales)
         if plausibility and 0 not in used:
             used = [0, *used]
-        if used == [0] and cond == 1 and not plausibility and not callable(scale) and scale == 1:
-            return None
 
         def weights(position: int) -> list[Weight]:
             now = [_double(each(position) if callable(each) else each) for each in scales]
@@ -133,19 +132,24 @@ class Combination:
         return cls(
             Branches(tuple(models[k] for k in used)),
             tuple(sources[k] for k in used),
-            tuple(given[k].width if given[k] else 0 for k in used),
-            weights if fixed is None else lambda position: fixed,
+            tuple(0 if (own := given[k]) is None else own.width for k in used),
+            weights if fixed is None else lambda _: fixed,
             tuple(temperatures[k] for k in used),
             floor,
             plausibility,
         )
+
+    def is_just(self, model: PreTrainedModel) -> bool:
+        """Whether nothing is left but the prompt itself, read by `model` as it is."""
+        alone = self.sources == (the_prompt,) and self.branches.models[0] is model
+        return alone and self.temperatures == (1,) and not self.plausibility and list(self.weights(0)) == [1]
 
     def prompts(self, prompt: Prompt, rows: Tensor) -> list[Prompt]:
         """Return what every branch reads, given the prompts themselves [n, L] and which prompt each row has, [n]."""
         return [source(prompt, rows) for source in self.sources]
 
     def guide(self, logits: Sequence[Tensor], position: int, rows: Tensor) -> Guided:
-        """Combine the branches' logits, K tensors [n, t, V], of tokens `position`, `position` + 1, …"""
+        """Combine the branches' logits, K tensors [n, t, V], of the tokens from `position` on."""
         laws = [_law(branch, tau) for branch, tau in zip(logits, self.temperatures, strict=True)]
         weights = self._weights(position, laws[0].shape[1], rows)
         guided = combine(laws, weights, floor=self.floor)
@@ -182,7 +186,7 @@ def _given(given: Prompt, n: int) -> Source:
         raise ValueError(
             f"one negative or further prompt is needed for each of the {n} prompts, or one for all, not {len(given.mask)}"
         )
-    return lambda prompt, rows: given.select(rows if len(given.mask) == n else torch.zeros_like(rows))
+    return lambda _, rows: given.select(rows if len(given.mask) == n else torch.zeros_like(rows))
 
 
 def _used(scales: Sequence[Scale]) -> list[int]:

@@ -1,0 +1,150 @@
+"""Caches: what branches have read, kept as the rows of one batch, and merged from prompts of unequal length."""
+
+import inspect
+from dataclasses import dataclass, field
+from functools import cache as remembered
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import (
+    Cache,
+    CacheLayerMixin,
+    DummyLayer,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionCacheLayerMixin,
+    LinearAttentionLayer,
+)
+
+# Models that take a mask [m, 1, 1, L] as it is, each tested; others make theirs anew at every step.
+READY_MASKS = {"gemma", "gpt2", "gpt_neox", "llama", "opt", "phi3", "qwen2", "qwen3"}
+MERGEABLE = {DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, DummyLayer}
+
+
+@dataclass
+class Reading:
+    """What the branches have read so far: the state that decoding hands on, in the place of a cache.
+
+    caches: one a model, of k·n rows for its k branches.
+    masks: one a model, [k·n, L + room], 1 on tokens and on the room for more; None where no row is padded.
+    lengths: tokens in every prompt, one a model, [k·n].
+    widths: the longest of them, one a model.
+    tokens: how many tokens came after the prompts.
+    context: what else a forward pass needs at every step, one a model (an encoder's output).
+    """
+
+    caches: list[Cache]
+    masks: list[Tensor | None] = field(default_factory=list)
+    lengths: list[Tensor] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    tokens: int = 0
+    context: list[dict[str, Any]] = field(default_factory=list)
+    is_compileable: bool = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the prompts have been read."""
+        return bool(self.lengths)
+
+    def mask(self, i: int, tokens: int) -> Tensor | None:
+        """Return which positions of model i's rows are tokens after `tokens` more, [k·n, L]; None where all are."""
+        mask = self.masks[i]
+        if mask is None:
+            return None
+        width = self.widths[i] + self.tokens + tokens
+        if width > mask.shape[1]:
+            mask = self.masks[i] = functional.pad(mask, (0, width), value=True)
+        return mask[:, :width]
+
+    @property
+    def is_croppable(self) -> bool:
+        """Whether `crop` can undo any number of tokens."""
+        return all(cache.is_croppable for cache in self.caches)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return the longest number of tokens read."""
+        del layer_idx
+        return self.tokens + max(self.widths, default=0)
+
+    def reorder_cache(self, rows: Tensor) -> None:
+        """Let row i go on from what row rows[i] has read: beams, or a resampling."""
+        for i, cache in enumerate(self.caches):
+            n = len(rows)
+            index = torch.cat([rows + k * n for k in range(len(self.lengths[i]) // n)])
+            cache.reorder_cache(index)
+            self.lengths[i] = self.lengths[i][index]
+            mask = self.masks[i]
+            self.masks[i] = None if mask is None else mask[index]
+            self.context[i] = {name: _selected(value, index) for name, value in self.context[i].items()}
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens, −`tokens_to_remove` of them."""
+        for cache in self.caches:
+            cache.crop(tokens_to_remove)
+        self.tokens -= abs(tokens_to_remove)
+
+    def activate_past_recording(self) -> None:
+        """Keep what `crop` may need."""
+        for cache in self.caches:
+            cache.activate_past_recording()
+
+
+def cache_name(model: PreTrainedModel) -> str:
+    """Return the argument under which a model takes its cache."""
+    return "cache_params" if "cache_params" in arguments(model.__class__) else "past_key_values"
+
+
+def scratch(model: PreTrainedModel) -> DynamicCache:
+    """Return an empty cache that keeps all it is given, also beyond a sliding window."""
+    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    for layer in cache.layers:
+        if isinstance(layer, CacheLayerMixin) and hasattr(layer, "activate_past_recording"):
+            layer.record_past = True
+    return cache
+
+
+def mergeable(model: PreTrainedModel) -> bool:
+    """Whether the layers of a model's cache are keys and values, or states without a length."""
+    return all(type(layer) in MERGEABLE for layer in scratch(model).layers)
+
+
+def merge(target: Cache, caches: list[Any]) -> None:
+    """Fill an empty cache with others below one another, padded on the left to one length."""
+    for i, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
+        if isinstance(layers[0], LinearAttentionCacheLayerMixin):
+            for s in range(layers[0].number_of_states):
+                target.update_conv_state(torch.cat([layer.conv_states[s] for layer in layers]), i, state_idx=s)
+                if layers[0].recurrent_states[s] is not None:
+                    target.update_recurrent_state(torch.cat([layer.recurrent_states[s] for layer in layers]), i, state_idx=s)
+        elif getattr(layers[0], "keys", None) is not None:
+            width = max(layer.keys.shape[-2] for layer in layers)
+            keys, values = (
+                torch.cat([functional.pad(state, (0, 0, width - state.shape[-2], 0)) for state in states])
+                for states in ([layer.keys for layer in layers], [layer.values for layer in layers])
+            )
+            target.update(keys, values, i)
+
+
+def takes_ready_mask(model: PreTrainedModel, cache: Cache) -> bool:
+    """Whether one more token may come with a mask [m, 1, 1, L], which spares the model making one."""
+    config = model.config
+    return config.model_type in READY_MASKS and config._attn_implementation == "sdpa" and _all_dynamic(cache)
+
+
+def _all_dynamic(cache: Cache) -> bool:
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+@remembered
+def arguments(kind: Any) -> frozenset[str]:
+    """Return what the forward pass of a class of models takes."""
+    return frozenset(inspect.signature(kind.forward).parameters)
+
+
+def _selected(value: Any, index: Tensor) -> Any:
+    if isinstance(value, Tensor):
+        return value[index]
+    return type(value)(**{name: _selected(part, index) for name, part in value.items()})

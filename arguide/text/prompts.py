@@ -1,0 +1,74 @@
+"""Prompts: what a branch reads before the text, padded on one side."""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+
+class Prompt(NamedTuple):
+    """n prompts, padded on the left: token ids [n, L] or embeddings [n, L, d], and their mask [n, L], 1 on tokens."""
+
+    inputs: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, inputs: Tensor, mask: Tensor | None = None, *, right: bool = False) -> Self:
+        """Return prompts with their padding, wherever it was, moved to the left (or right) and cut to what the longest needs.
+
+        Raises:
+            ValueError: a prompt without a token, or a mask of another shape.
+        """
+        if not inputs.shape[1] or (mask is not None and not mask.any(1).all()):
+            raise ValueError("every prompt needs at least one token; the beginning-of-text token will do")
+        if mask is None:
+            return cls(inputs, torch.ones(inputs.shape[:2], dtype=torch.long, device=inputs.device))
+        if mask.shape != inputs.shape[:2]:
+            raise ValueError(f"the mask of a prompt must have its shape {tuple(inputs.shape[:2])}, not {tuple(mask.shape)}")
+        mask = mask.to(inputs.device, torch.long)
+        if mask.all():
+            return cls(inputs, mask)
+        order = mask.argsort(dim=1, stable=True, descending=right)
+        inputs, mask = torch.take_along_dim(inputs, _like(order, inputs), 1), mask.gather(1, order)
+        width = int(mask.sum(1).max())
+        kept = slice(None, width) if right else slice(-width, None)
+        return cls(inputs[:, kept], mask[:, kept])
+
+    @property
+    def width(self) -> int:
+        """L, with padding."""
+        return self.mask.shape[1]
+
+    def select(self, rows: Tensor) -> "Prompt":
+        """Return the prompts of these rows, [m] indices."""
+        return Prompt(self.inputs[rows], self.mask[rows])
+
+    def followed_by(self, tokens: Tensor, model: PreTrainedModel) -> "Prompt":
+        """Return the prompts with tokens [n, t] after them."""
+        if not tokens.shape[1]:
+            return self
+        more = tokens if self.inputs.ndim == 2 else model.get_input_embeddings()(tokens)
+        return Prompt(torch.cat([self.inputs, more], 1), torch.cat([self.mask, torch.ones_like(tokens)], 1))
+
+    def widened(self, width: int) -> "Prompt":
+        """Return the prompts with more padding on the left."""
+        missing = width - self.width
+        features = (0, 0) * (self.inputs.ndim - 2)
+        return Prompt(functional.pad(self.inputs, (*features, missing, 0)), functional.pad(self.mask, (missing, 0)))
+
+    def distinct(self) -> tuple["Prompt", Tensor | None]:
+        """Return the distinct prompts, and for every row which one it is; None if all differ."""
+        if len(self.mask) == 1 or self.inputs.ndim == 3:
+            return self, None
+        keys, index = torch.unique(torch.where(self.mask.bool(), self.inputs, -1), dim=0, return_inverse=True)
+        if len(keys) == len(index):
+            return self, None
+        first = torch.full((len(keys),), len(index), device=index.device)
+        first.scatter_reduce_(0, index, torch.arange(len(index), device=index.device), "amin")
+        return self.select(first), index
+
+
+def _like(index: Tensor, inputs: Tensor) -> Tensor:
+    return index if inputs.ndim == 2 else index[..., None]

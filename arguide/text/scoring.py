@@ -1,0 +1,143 @@
+r"""Scoring: how likely given texts are under the guided laws.
+
+    sequential  log q(x) = Σ_t (log p̃(x_t|x_<t) − log Z_t(x_<t)),       normalised over all texts
+    joint       log p(x) = Σ_t log p̃(x_t|x_<t) − log Z,                 with log Z unknown: reported without it
+
+Over a finite set of candidates both can be normalised, and there they rank differently: the joint law is what multiple-choice
+evaluations of guidance score (Sanchez et al., "Stay on topic with classifier-free guidance", 2023), the sequential one is
+what generation follows.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from arguide.text.combination import Combination, Condition, Scale
+from arguide.text.generation import guided
+from arguide.text.prompts import Prompt
+
+
+class Scores(NamedTuple):
+    """n texts of up to T tokens, scored.
+
+    sequential: log q(x), [n].
+    joint: log p(x) + log Z = Σ_t Σ_k w_k log p_k(x_t|x_<t), [n].
+    log_normalizers: log Z_t at every token, 0 after the end, [n, T].
+    branches: Σ_t log p_k(x_t|x_<t) of every branch that has a weight, [K, n].
+    greedy: whether every token is the guided law's likeliest, [n].
+    """
+
+    sequential: Tensor
+    joint: Tensor
+    log_normalizers: Tensor
+    branches: Tensor
+    greedy: Tensor
+
+
+def score(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    text_ids: Tensor,
+    *,
+    guidance_scale: Scale,
+    attention_mask: Tensor | None = None,
+    text_mask: Tensor | None = None,
+    negative_prompt_ids: Tensor | None = None,
+    negative_prompt_attention_mask: Tensor | None = None,
+    negative_model: PreTrainedModel | None = None,
+    conditions: Sequence[Condition] = (),
+    branch_temperature: float | tuple[float, float] = 1.0,
+    floor: float | None = None,
+) -> Scores:
+    """Score texts after prompts, one pass a model for all of them.
+
+    Args:
+        model: a causal or encoder-decoder language model, or a guided view of one.
+        input_ids: prompts, [n, L]; an encoder reads them if there is one.
+        text_ids: what follows them, [n, T], padded on the right.
+        attention_mask: of the prompts, [n, L].
+        text_mask: of the texts, [n, T].
+        guidance_scale: γ, and so on as in `GuidedLM.generate`. A schedule counts positions from the first token of a text.
+
+    Returns:
+        The scores in float32; an end-of-text token counts if it stands in the text.
+
+    Raises:
+        ValueError: arguments that do not fit, a text without tokens, padding before a token, or an improper tilt.
+    """
+    plain = guided(model).unguided
+    mask = torch.ones_like(text_ids) if text_mask is None else text_mask.to(text_ids.device, torch.long)
+    _check_texts(text_ids, mask, len(input_ids))
+    right = plain.config.is_encoder_decoder
+    negative = None
+    if negative_prompt_ids is not None:
+        negative = Prompt.of(negative_prompt_ids, negative_prompt_attention_mask, right=right)
+    combination = Combination.of(
+        plain,
+        guidance_scale,
+        rows=len(input_ids),
+        negative=negative,
+        negative_model=negative_model,
+        conditions=conditions,
+        temperature=branch_temperature,
+        floor=floor,
+    )
+    prompt = Prompt.of(input_ids, attention_mask, right=right)
+    with torch.inference_mode():
+        scores = _score(combination, prompt, _started(plain, text_ids), text_ids, mask.bool())
+    return Scores(*(tensor.clone() for tensor in scores))
+
+
+def among(scores: Tensor, sets: Tensor) -> Tensor:
+    """Normalise log-scores [n] over finite sets of candidates: return log softmax within the rows of equal `sets`, [n]."""
+    _, index = torch.unique(sets, return_inverse=True)
+    out = torch.empty_like(scores)
+    for which in range(int(index.max()) + 1):
+        rows = index == which
+        out[rows] = scores[rows].log_softmax(0)
+    return out
+
+
+def _score(combination: Combination, prompt: Prompt, read: Tensor, text: Tensor, mask: Tensor) -> Scores:
+    rows = torch.arange(len(text), device=text.device)
+    length = text.shape[1]
+    prompts = combination.prompts(prompt, rows)
+    logits = [branch[:, :length] for branch in combination.branches.read(prompts, read, None, keep=length + 1)]
+    guided_logits, laws = combination.guide(logits, 0, rows)
+    log_normalizers = guided_logits.logsumexp(-1)
+    chosen = _of_tokens(guided_logits, text)
+    return Scores(
+        _sum(chosen - log_normalizers, mask),
+        _sum(chosen, mask),
+        log_normalizers.masked_fill(~mask, 0.0),
+        torch.stack([_sum(_of_tokens(law, text), mask) for law in laws]),
+        ((guided_logits.argmax(-1) == text) | ~mask).all(1),
+    )
+
+
+def _started(model: Any, text: Tensor) -> Tensor:
+    """Return what a decoder reads: the text, after the token that starts it if an encoder has read the prompt."""
+    if not model.config.is_encoder_decoder:
+        return text
+    start = model.generation_config.decoder_start_token_id
+    return torch.cat([torch.full_like(text[:, :1], model.config.decoder_start_token_id if start is None else start), text], 1)
+
+
+def _of_tokens(law: Tensor, text: Tensor) -> Tensor:
+    return law.gather(-1, text[..., None]).squeeze(-1)
+
+
+def _sum(values: Tensor, mask: Tensor) -> Tensor:
+    return values.masked_fill(~mask, 0.0).sum(1)
+
+
+def _check_texts(text: Tensor, mask: Tensor, n: int) -> None:
+    if text.ndim != 2 or len(text) != n or mask.shape != text.shape:
+        raise ValueError(f"texts and their mask must have shape [{n}, T], not {tuple(text.shape)} and {tuple(mask.shape)}")
+    if not text.shape[1] or not mask[:, 0].all():
+        raise ValueError("every text needs at least one token, and its padding must stand on the right")
+    if (mask[:, 1:] > mask[:, :-1]).any():
+        raise ValueError("the padding of texts must stand on the right")

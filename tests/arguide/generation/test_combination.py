@@ -1,0 +1,286 @@
+"""Schedules, further conditions, second models, temperatures, cut-offs: against the plain formula."""
+
+import math
+
+import pytest
+import torch
+from reference import Reference, padded, plain, reference
+from small import build
+
+from arguide import Condition, guided, schedules
+
+PROMPTS, NEGATIVES = [[5, 6, 7, 8, 9], [12, 13]], [[20, 21], [22, 23, 24]]
+
+
+def given(**more):
+    negative = padded(NEGATIVES)
+    return (
+        padded(PROMPTS).given
+        | {
+            "negative_prompt_ids": negative.ids,
+            "negative_prompt_attention_mask": negative.mask,
+            "max_new_tokens": 9,
+        }
+        | more
+    )
+
+
+def by_hand(model, rows):
+    """Generate greedily from rows of (text before, weight, model)."""
+    prompts = padded(PROMPTS)
+    keys = {tuple(ids): row for ids, row in zip(prompts.ids.tolist(), rows, strict=True)}
+    return Reference(keys, model.generation_config).generate(**prompts.given, use_cache=False, max_new_tokens=9)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [schedules.constant(2.0), schedules.interval(3.0, 2, 5), schedules.ramp(0.0, 3.0, 6), lambda t: 1.5 if t % 2 else -0.5],
+    ids=["constant", "interval", "ramp", "any function"],
+)
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_scale_may_follow_the_position(models, name, schedule):
+    want = reference(models(name), PROMPTS, NEGATIVES, schedule)
+    want = want.generate(**padded(PROMPTS).given, use_cache=False, max_new_tokens=9)
+    assert guided(models(name)).generate(**given(guidance_scale=schedule)).tolist() == want.tolist()
+
+
+def test_a_schedule_holds_for_drafts_too(models):
+    view, schedule = guided(models("llama")), schedules.ramp(0.0, 4.0, 12)
+    prompt = {"guidance_scale": schedule, "negative_prompt_ids": torch.tensor([[9, 8]]), "max_new_tokens": 16}
+    greedy = view.generate(torch.tensor([PROMPTS[0]]), **prompt)
+    assert view.generate(torch.tensor([PROMPTS[0]]), **prompt, assistant_model=models("llama")).tolist() == greedy.tolist()
+
+
+def test_a_scale_may_differ_by_prompt(models):
+    want = reference(models("llama"), PROMPTS, NEGATIVES, [3.0, 0.5])
+    want = want.generate(**padded(PROMPTS).given, use_cache=False, max_new_tokens=9)
+    ours = guided(models("llama")).generate(**given(guidance_scale=torch.tensor([3.0, 0.5])))
+    assert ours.tolist() == want.tolist()
+
+
+def test_a_scale_by_prompt_follows_beams_and_samples(models):
+    view, scale = guided(models("llama")), torch.tensor([3.0, 0.5])
+    together = view.generate(**given(guidance_scale=scale, num_beams=3, num_return_sequences=3))
+    for i, prompt in enumerate(PROMPTS):
+        alone = view.generate(
+            torch.tensor([prompt]),
+            guidance_scale=float(scale[i]),
+            negative_prompt_ids=torch.tensor([NEGATIVES[i]]),
+            num_beams=3,
+            num_return_sequences=3,
+            max_new_tokens=9,
+        )
+        assert together[3 * i : 3 * i + 3, -9:].tolist() == alone[:, -9:].tolist()
+
+
+def test_further_conditions_add_their_difference_to_the_unconditional(models):
+    model, more = models("llama"), [[30, 31], [32]]
+    other = padded(more)
+    conditions = [Condition(0.7, other.ids, other.mask), Condition(-0.4, torch.tensor([[40, 41, 42]]))]
+    rows = [
+        [
+            (PROMPTS[i], 1.5, model),
+            (NEGATIVES[i], 1 - 1.5 - 0.7 + 0.4, model),
+            (more[i], 0.7, model),
+            ([40, 41, 42], -0.4, model),
+        ]
+        for i in range(2)
+    ]
+    ours = guided(model).generate(**given(guidance_scale=1.5, conditions=conditions))
+    assert ours.tolist() == by_hand(model, rows).tolist()
+
+
+def test_a_second_model_may_read_the_unconditional_branch(models):
+    """Contrastive decoding: the weaker model reads the same prompt."""
+    model, amateur = models("llama"), build("gpt2", seed=1)
+    rows = [[(prompt, 2.0, model), (prompt, -1.0, amateur)] for prompt in PROMPTS]
+    prompts = padded(PROMPTS).given
+    ours = guided(model).generate(**prompts, guidance_scale=2.0, negative_model=amateur, max_new_tokens=9)
+    assert ours.tolist() == by_hand(model, rows).tolist()
+
+
+@pytest.mark.parametrize("mode", [{}, {"num_beams": 3}, {"cache_implementation": "static"}, {"use_cache": False}])
+def test_expert_and_anti_expert_in_every_mode(models, mode):
+    """DExperts: base + α (expert − anti-expert), three models and no unconditional branch."""
+    model, expert, anti = models("llama"), build("gpt2", seed=1), build("mistral", seed=2)
+    conditions = [Condition(0.8, model=expert), Condition(-0.8, model=anti)]
+    rows = {
+        tuple(ids): [(prompt, 1.0, model), (prompt, 0.8, expert), (prompt, -0.8, anti)]
+        for ids, prompt in zip(padded(PROMPTS).ids.tolist(), PROMPTS, strict=True)
+    }
+    beams = {"num_beams": mode.get("num_beams", 1)}
+    want = Reference(rows, model.generation_config).generate(
+        **padded(PROMPTS).given, use_cache=False, max_new_tokens=9, **beams
+    )
+    ours = guided(model).generate(**padded(PROMPTS).given, guidance_scale=1.0, conditions=conditions, max_new_tokens=9, **mode)
+    assert ours.tolist() == want.tolist()
+
+
+def test_a_single_branch_may_be_another_models(models):
+    other, prompt = build("gpt2", seed=1), torch.tensor([PROMPTS[0]])
+    ours = guided(models("llama")).generate(
+        prompt, guidance_scale=0.0, conditions=[Condition(1.0, model=other)], max_new_tokens=9
+    )
+    assert ours.tolist() == other.generate(prompt, max_new_tokens=9).tolist()
+
+
+def test_implausible_tokens_are_left_out(models):
+    model, amateur, alpha = models("llama"), build("gpt2", seed=1), 0.3
+    prompt = torch.tensor([PROMPTS[0]])
+    scores = {"return_dict_in_generate": True, "output_scores": True, "max_new_tokens": 6}
+    out = guided(model).generate(prompt, guidance_scale=3.0, negative_model=amateur, plausibility=alpha, **scores)
+    for t, row in enumerate(out.scores):
+        text = out.sequences[0, : len(PROMPTS[0]) + t].tolist()
+        cond, rest = plain(model, text, []), plain(amateur, text, [])
+        allowed = cond >= math.log(alpha) + cond.max()
+        want = torch.where(allowed, 3.0 * cond - 2.0 * rest, -math.inf)
+        torch.testing.assert_close(row[0], want, atol=1e-4, rtol=1e-4)
+        assert 0 < allowed.sum() < len(allowed)
+
+
+def test_branches_have_temperatures_of_their_own(models):
+    model = models("llama")
+    scores = {"return_dict_in_generate": True, "output_scores": True, "max_new_tokens": 3}
+    out = guided(model).generate(
+        torch.tensor([PROMPTS[0]]),
+        guidance_scale=2.0,
+        negative_prompt_ids=torch.tensor([NEGATIVES[0]]),
+        branch_temperature=(0.5, 2.0),
+        **scores,
+    )
+    cond = (plain(model, PROMPTS[0], []) / 0.5).log_softmax(-1)
+    rest = (plain(model, NEGATIVES[0], []) / 2.0).log_softmax(-1)
+    torch.testing.assert_close(out.scores[0][0], 2 * cond - rest, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", [{}, {"num_return_sequences": 2, "do_sample": True}, {"prompt_lookup_num_tokens": 3}])
+def test_scores_come_with_both_branches_and_their_normalizers(models, mode):
+    model = models("llama")
+    prompt, negative = [5, 6, 7, 5, 6, 7, 5, 6], NEGATIVES[0]
+    out = guided(model).generate(
+        torch.tensor([prompt]),
+        guidance_scale=2.0,
+        negative_prompt_ids=torch.tensor([negative]),
+        max_new_tokens=8,
+        return_dict_in_generate=True,
+        output_scores=True,
+        **mode,
+    )
+    new = out.sequences[:, len(prompt) :]
+    assert len(out.log_normalizers) == len(out.branch_scores) == new.shape[1]
+    for i, row in enumerate(new.tolist()):
+        for t in range(len(row)):
+            cond, rest = plain(model, prompt, row[:t]), plain(model, negative, row[:t])
+            torch.testing.assert_close(out.branch_scores[t][:, i], torch.stack([cond, rest]), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(out.log_normalizers[t][i], (2 * cond - rest).logsumexp(-1), atol=1e-4, rtol=1e-4)
+
+
+def test_an_improper_tilt_raises_or_is_floored(models):
+    """A token that only the unconditional branch finds impossible."""
+    model, other = models("llama"), build("gpt2", seed=1)
+    other.lm_head.register_forward_hook(lambda _, __, out: out.index_fill(-1, torch.arange(30), -math.inf))
+    view, prompt = guided(model), torch.tensor([PROMPTS[0]])
+    mode = {"guidance_scale": 2.0, "negative_model": other, "max_new_tokens": 3}
+    with pytest.raises(ValueError, match="improper tilt"):
+        view.generate(prompt, **mode)
+    out = view.generate(prompt, **mode, floor=-30.0, return_dict_in_generate=True, output_scores=True)
+    assert out.scores[0].isfinite().all()
+    assert (view.generate(prompt, **mode | {"guidance_scale": 0.5})[0, 5:] >= 30).all()
+
+
+def test_the_scale_may_stand_in_the_config(models):
+    view, config = guided(models("llama")), models("llama").generation_config
+    before = config.to_dict()
+    want = view.generate(**given(guidance_scale=2.0))
+    own = type(config)(**{**config.to_dict(), "guidance_scale": 2.0, "max_new_tokens": 9})
+    options = given()
+    options.pop("max_new_tokens")
+    assert view.generate(generation_config=own, **options).tolist() == want.tolist()
+    view.generation_config.guidance_scale = 2.0
+    assert view.generate(**given()).tolist() == want.tolist()
+    assert own.guidance_scale == 2.0
+    assert models("llama").generation_config.to_dict() == before
+
+
+WRONG = {
+    "need a guidance_scale": {"negative_prompt_ids": torch.tensor([[1]])},
+    "finite": {"guidance_scale": math.nan},
+    "one for each of the 2": {"guidance_scale": torch.tensor([1.0, 2.0, 3.0])},
+    "negative or further prompt": {"guidance_scale": 2.0, "negative_prompt_ids": torch.ones(3, 2, dtype=torch.long)},
+    "at least one token": {
+        "guidance_scale": 2.0,
+        "negative_prompt_ids": torch.ones(2, 2, dtype=torch.long),
+        "negative_prompt_attention_mask": torch.tensor([[0, 0], [1, 1]]),
+    },
+    "the mask of a prompt": {
+        "guidance_scale": 2.0,
+        "negative_prompt_ids": torch.ones(2, 2, dtype=torch.long),
+        "negative_prompt_attention_mask": torch.ones(2, 3, dtype=torch.long),
+    },
+    "beam_law": {"guidance_scale": 2.0, "beam_law": "global"},
+    "temperature": {"guidance_scale": 2.0, "branch_temperature": 0.0},
+    "plausibility": {"guidance_scale": 2.0, "plausibility": 1.5},
+    "exceed the model's context": {"guidance_scale": 2.0, "negative_prompt_ids": torch.ones(1, 60, dtype=torch.long)},
+    "cache": {"guidance_scale": 2.0, "cache_implementation": "offloaded"},
+    "hidden states": {"guidance_scale": 2.0, "output_hidden_states": True, "return_dict_in_generate": True},
+    "reads text alone": {"guidance_scale": 2.0, "token_type_ids": torch.ones(2, 5, dtype=torch.long)},
+    "not used by the model": {"guidance_scale": 2.0, "negativ_model": 1},
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_does_not_fit_is_refused_with_a_reason(models, message):
+    with pytest.raises(ValueError, match=message):
+        guided(models("gpt2")).generate(**padded(PROMPTS).given, max_new_tokens=8, **WRONG[message])
+
+
+def test_a_cache_of_the_caller_is_refused(models):
+    from transformers import DynamicCache
+
+    with pytest.raises(ValueError, match="past_key_values"):
+        guided(models("llama")).generate(
+            torch.tensor([PROMPTS[0]]), guidance_scale=2.0, past_key_values=DynamicCache(), max_new_tokens=2
+        )
+
+
+def test_models_of_unlike_vocabularies_are_refused(models):
+    with pytest.raises(ValueError, match="one vocabulary: 60 tokens in LlamaForCausalLM, 61 in GPT2LMHeadModel"):
+        guided(models("llama")).generate(
+            torch.tensor([PROMPTS[0]]), guidance_scale=2.0, negative_model=build("gpt2", vocab_size=61), max_new_tokens=2
+        )
+
+
+def test_an_encoder_decoder_is_not_mixed_with_a_decoder(models, t5):
+    with pytest.raises(ValueError, match="encoder-decoders"):
+        guided(models("llama")).generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, negative_model=t5, max_new_tokens=2)
+
+
+def test_the_view_shares_parameters_and_leaves_the_model_as_it_was(models):
+    model = build("gpt2")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    keys = set(model.__dict__)
+    view = guided(model)
+    view.generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, max_new_tokens=3, cache_implementation="static")
+    assert type(model).__name__ == "GPT2LMHeadModel"
+    assert set(model.__dict__) == keys
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(ours is theirs for ours, theirs in zip(view.parameters(), model.parameters(), strict=True))
+    assert isinstance(view, type(model))
+    assert guided(view) is view
+    prompt = padded(PROMPTS).given
+    assert view.generate(**prompt, max_new_tokens=5).tolist() == model.generate(**prompt, max_new_tokens=5).tolist()
+    assert torch.equal(view(torch.tensor([PROMPTS[0]])).logits, model(torch.tensor([PROMPTS[0]])).logits)
+
+
+def test_the_view_is_saved_as_the_model(models, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    guided(models("gpt2")).save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(loaded).__name__ == "GPT2LMHeadModel"
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), models("gpt2").parameters(), strict=True))
+
+
+def test_only_models_that_generate_can_be_guided():
+    with pytest.raises(ValueError, match="only a transformers model"):
+        guided(torch.nn.Linear(2, 2))

@@ -1,0 +1,149 @@
+"""Log-probabilities of given texts, against loops over the plain formula, and against generation."""
+
+import itertools
+
+import pytest
+import torch
+from reference import padded, plain
+from small import CONFIGS, build
+
+import arguide
+from arguide import Condition, schedules
+from arguide.text.scoring import among
+
+PROMPTS, NEGATIVES = [[5, 6, 7, 8, 9], [12, 13], [5]], [[20, 21], [22, 23, 24], [9]]
+TEXTS = [[30, 31, 32, 33], [40], [34, 35, 36]]
+
+
+def texts():
+    width = max(map(len, TEXTS))
+    ids = torch.tensor([text + [0] * (width - len(text)) for text in TEXTS])
+    mask = torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in TEXTS])
+    return ids, mask
+
+
+def given():
+    prompts, negatives = padded(PROMPTS), padded(NEGATIVES)
+    ids, mask = texts()
+    return {
+        "input_ids": prompts.ids,
+        "attention_mask": prompts.mask,
+        "text_ids": ids,
+        "text_mask": mask,
+        "negative_prompt_ids": negatives.ids,
+        "negative_prompt_attention_mask": negatives.mask,
+    }
+
+
+def by_hand(branches, text):
+    """Σ_t log p̃ and Σ_t log Z_t of one text; branches are (text before, weight or schedule, model)."""
+    joint = normalizers = 0.0
+    for t, token in enumerate(text):
+        row = sum((w(t) if callable(w) else w) * plain(model, before, text[:t]) for before, w, model in branches)
+        joint, normalizers = joint + row[token], normalizers + row.logsumexp(-1)
+    return float(joint), float(normalizers)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_both_laws_of_given_texts(models, name):
+    model = models(name)
+    scores = arguide.score(model, guidance_scale=2.0, **given())
+    for i, text in enumerate(TEXTS):
+        joint, normalizers = by_hand([(PROMPTS[i], 2.0, model), (NEGATIVES[i], -1.0, model)], text)
+        assert scores.joint[i] == pytest.approx(joint, abs=2e-4)
+        assert scores.log_normalizers[i].sum() == pytest.approx(normalizers, abs=2e-4)
+        assert scores.sequential[i] == pytest.approx(joint - normalizers, abs=2e-4)
+        assert scores.branches[0, i] == pytest.approx(by_hand([(PROMPTS[i], 1.0, model)], text)[0], abs=2e-4)
+    assert (scores.log_normalizers[1, 1:] == 0).all()
+
+
+def test_an_encoder_decoder_is_scored_from_its_start_token(t5):
+    width = max(map(len, PROMPTS))
+    ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in PROMPTS])
+    text, mask = texts()
+    scores = arguide.score(
+        t5,
+        ids,
+        text,
+        attention_mask=(ids != 0).long(),
+        text_mask=mask,
+        guidance_scale=2.0,
+        negative_prompt_ids=torch.tensor([[9]]),
+    )
+    for i, words in enumerate(TEXTS):
+        joint, normalizers = by_hand([(PROMPTS[i], 2.0, t5), ([9], -1.0, t5)], words)
+        assert scores.joint[i] == pytest.approx(joint, abs=2e-4)
+        assert scores.sequential[i] == pytest.approx(joint - normalizers, abs=2e-4)
+
+
+def test_schedules_conditions_and_second_models_are_scored_too(models):
+    model, other, ramp = models("llama"), build("gpt2", seed=1), schedules.ramp(0.0, 3.0, 3)
+    conditions = [Condition(0.5, torch.tensor([[41, 42]])), Condition(-0.5, model=other)]
+    scores = arguide.score(model, guidance_scale=ramp, conditions=conditions, **given())
+    for i, text in enumerate(TEXTS):
+        branches = [(PROMPTS[i], ramp, model), (NEGATIVES[i], lambda t: 1 - ramp(t), model)]
+        branches += [([41, 42], 0.5, model), (PROMPTS[i], -0.5, other)]
+        joint, normalizers = by_hand(branches, text)
+        assert scores.joint[i] == pytest.approx(joint, abs=2e-4)
+        assert scores.sequential[i] == pytest.approx(joint - normalizers, abs=2e-4)
+
+
+def test_sequential_probabilities_of_all_texts_sum_to_one_and_joint_ones_do_not():
+    model = build("llama", vocab_size=4, pad_token_id=0, eos_token_id=None)
+    every = torch.tensor(list(itertools.product(range(4), repeat=3)))
+    prompts = torch.tensor([[1, 2, 3]]).expand(len(every), -1)
+    scores = arguide.score(model, prompts, every, guidance_scale=3.0)
+    assert scores.sequential.exp().sum() == pytest.approx(1.0, abs=1e-4)
+    assert abs(scores.joint.exp().sum() - 1) > 0.01
+    torch.testing.assert_close(among(scores.joint, torch.zeros(64)).exp().sum(), torch.tensor(1.0))
+
+
+def test_a_scale_of_one_scores_the_model_under_both_laws(models):
+    scores = arguide.score(models("llama"), guidance_scale=1.0, **given())
+    torch.testing.assert_close(scores.sequential, scores.joint)
+    for i, text in enumerate(TEXTS):
+        assert scores.joint[i] == pytest.approx(by_hand([(PROMPTS[i], 1.0, models("llama"))], text)[0], abs=2e-4)
+
+
+def test_what_generation_reports_is_what_scoring_says(models):
+    view = arguide.guided(models("llama"))
+    prompt = torch.tensor([PROMPTS[0]])
+    out = view.generate(
+        prompt, guidance_scale=2.0, max_new_tokens=6, do_sample=True, return_dict_in_generate=True, output_scores=True
+    )
+    text = out.sequences[:, prompt.shape[1] :]
+    scores = arguide.score(view, prompt, text, guidance_scale=2.0)
+    chosen = [row[0, token] for row, token in zip(out.scores, text[0], strict=True)]
+    torch.testing.assert_close(torch.stack(out.log_normalizers, 1), scores.log_normalizers, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(scores.joint[0], torch.stack(chosen).sum(), atol=1e-4, rtol=1e-4)
+
+
+def test_greedy_tells_what_greedy_decoding_writes(models):
+    view, prompt = arguide.guided(models("gpt2")), torch.tensor([PROMPTS[0]] * 2)
+    text = view.generate(prompt[:1], guidance_scale=2.0, max_new_tokens=5)[:, 5:]
+    other = text.clone()
+    other[0, 3] = (other[0, 3] + 1) % 60
+    assert arguide.score(view, prompt, torch.cat([text, other]), guidance_scale=2.0).greedy.tolist() == [True, False]
+
+
+def test_candidates_are_normalised_within_their_set():
+    scores = torch.tensor([0.3, -1.0, 2.0, 0.1, 0.2])
+    sets = torch.tensor([7, 3, 7, 3, 9])
+    out = among(scores, sets)
+    torch.testing.assert_close(out[[0, 2]], torch.tensor([0.3, 2.0]).log_softmax(0))
+    torch.testing.assert_close(out[[1, 3]], torch.tensor([-1.0, 0.1]).log_softmax(0))
+    assert out[4] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "mask", "message"),
+    [
+        (torch.ones(2, 0, dtype=torch.long), None, "at least one token"),
+        (torch.ones(3, 2, dtype=torch.long), None, "shape"),
+        (torch.ones(2, 2, dtype=torch.long), torch.tensor([[0, 1], [1, 1]]), "at least one token"),
+        (torch.ones(2, 3, dtype=torch.long), torch.tensor([[1, 0, 1], [1, 1, 1]]), "on the right"),
+    ],
+)
+def test_texts_that_do_not_fit_are_refused(models, text, mask, message):
+    with pytest.raises(ValueError, match=message):
+        arguide.score(models("llama"), torch.ones(2, 3, dtype=torch.long), text, text_mask=mask, guidance_scale=2.0)
