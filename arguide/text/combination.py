@@ -141,7 +141,7 @@ class Combination:
 
     def is_just(self, model: PreTrainedModel) -> bool:
         """Whether nothing is left but the prompt itself, read by `model` as it is."""
-        alone = self.sources == (the_prompt,) and self.branches.models[0] is model
+        alone = len(self.sources) == 1 and self.sources[0] is the_prompt and self.branches.models[0] is model
         return alone and self.temperatures == (1,) and not self.plausibility and list(self.weights(0)) == [1]
 
     def prompts(self, prompt: Prompt, rows: Tensor) -> list[Prompt]:

@@ -10,6 +10,8 @@ from arguide.text.caches import Reading
 from arguide.text.combination import Combination
 from arguide.text.prompts import Prompt
 
+LAWS = ("sequential", "joint")
+
 
 @dataclass
 class Guidance:

@@ -24,11 +24,10 @@ from transformers.utils import ModelOutput
 
 from arguide.text.caches import Reading, cache_name
 from arguide.text.combination import Combination, Condition, Scale
-from arguide.text.decoding import Guidance, Unnormalized
+from arguide.text.decoding import LAWS, Guidance, Unnormalized
 from arguide.text.prompts import Prompt
 
 KNOWN = {"use_cache", "position_ids", "logits_to_keep", "encoder_outputs", "cache_params", "tokenizer"}
-LAWS = ("sequential", "joint")
 
 
 class GuidedLM(GenerationMixin):

@@ -1,8 +1,14 @@
 """Small random models of every architecture, with weights large enough for errors to show."""
 
+import string
+
 import torch
 import transformers
 from reference import BOS, EOS, PAD, WORDS
+from tokenizers import Tokenizer
+from tokenizers.decoders import Fuse
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
 
 SIZES = {
     "vocab_size": WORDS,
@@ -72,3 +78,11 @@ def build(name, seed=0, **changes):
             if parameter.ndim == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return model
+
+
+def letters():
+    """A tokenizer of one token a letter."""
+    alphabet = string.ascii_letters + string.digits[:8]
+    raw = Tokenizer(WordLevel({letter: i for i, letter in enumerate(alphabet)}, unk_token="a"))
+    raw.pre_tokenizer, raw.decoder = Split("", "isolated"), Fuse()
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="a", bos_token="b", eos_token="c")

@@ -1,16 +1,9 @@
 """Every mode of `generate`, on every architecture, against the row-by-row reference."""
 
-import string
-
 import pytest
 import torch
 from reference import EOS, Reference, padded, reference
-from small import CONFIGS, build
-from tokenizers import Tokenizer
-from tokenizers.decoders import Fuse
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Split
-from transformers import PreTrainedTokenizerFast
+from small import CONFIGS, build, letters
 
 from arguide import guided
 
@@ -256,14 +249,11 @@ def decoded(model, rows, options):
 
 
 def test_the_text_ends_at_a_stop_string(models):
-    letters = string.ascii_letters + string.digits[:8]
-    raw = Tokenizer(WordLevel({letter: i for i, letter in enumerate(letters)}, unk_token="a"))
-    raw.pre_tokenizer, raw.decoder = Split("", "isolated"), Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw)
     view = guided(models("llama"))
     given = {"guidance_scale": SCALE, "max_new_tokens": 12}
     free = view.generate(torch.tensor([PROMPTS[0]]), **given)[0].tolist()
-    word = letters[free[-5]] + letters[free[-4]]
+    tokenizer = letters()
+    word = tokenizer.decode(free[-5:-3])
     stopped = view.generate(torch.tensor([PROMPTS[0]]), **given, stop_strings=[word], tokenizer=tokenizer)[0].tolist()
     assert stopped == free[:-3]
 

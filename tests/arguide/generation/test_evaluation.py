@@ -1,0 +1,70 @@
+import pytest
+import torch
+from small import build, letters
+
+import arguide
+
+pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("quiet")]
+
+CONTEXTS, CHOICES = ["abc", "bdaf", "e"], ["fg", "hij", "k"]
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="module")
+def evaluate():
+    from arguide.text.evaluation import GuidedHFLM
+
+    model, tokenizer = build("llama"), letters()
+    return lambda **options: GuidedHFLM(model, tokenizer=tokenizer, device="cpu", batch_size=2, **options)
+
+
+def requests(kind, pairs):
+    from lm_eval.api.instance import Instance
+
+    return [Instance(kind, {}, pair, i) for i, pair in enumerate(pairs)]
+
+
+@pytest.mark.parametrize("law", ["joint", "sequential"])
+@pytest.mark.parametrize("negative", [None, "zy"])
+def test_log_likelihoods_are_of_the_law_that_is_asked_for(evaluate, law, negative):
+    model = evaluate(guidance_scale=2.0, law=law, negative=negative)
+    pairs = [(context, choice) for context in CONTEXTS for choice in CHOICES]
+    answers = model.loglikelihood(requests("loglikelihood", pairs), disable_tqdm=True)
+    tokenizer = letters()
+    for (context, choice), (value, greedy) in zip(pairs, answers, strict=True):
+        ids, text = torch.tensor([tokenizer.encode(context)]), torch.tensor([tokenizer.encode(choice)])
+        rest = None if negative is None else torch.tensor([tokenizer.encode(negative)])
+        want = arguide.score(build("llama"), ids, text, guidance_scale=2.0, negative_prompt_ids=rest)
+        assert value == pytest.approx(float(getattr(want, law)), abs=1e-3)
+        assert greedy == bool(want.greedy)
+    info = model.get_model_info()
+    assert (info["law_of_scores"], info["law_of_texts"], info["guidance_scale"]) == (law, "sequential", 2.0)
+
+
+def test_texts_are_written_under_guidance(evaluate):
+    model, tokenizer = evaluate(guidance_scale=3.0), letters()
+    options = {"until": ["!"], "max_gen_toks": 8}
+    texts = model.generate_until(requests("generate_until", [(context, dict(options)) for context in CONTEXTS]))
+    for context, text in zip(CONTEXTS, texts, strict=True):
+        ids = torch.tensor([tokenizer.encode(context)])
+        given = {"attention_mask": torch.ones_like(ids), "guidance_scale": 3.0, "max_new_tokens": 8}
+        out = arguide.guided(build("llama")).generate(ids, **given)
+        assert text == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def test_long_contexts_lose_their_beginning(evaluate):
+    model = evaluate(guidance_scale=2.0, max_length=8)
+    (value, _), (same, _) = model._loglikelihood_tokens(
+        [(None, list(range(10, 30)), [31, 32]), (None, list(range(23, 30)), [31, 32])], disable_tqdm=True
+    )
+    assert value == pytest.approx(same, abs=1e-4)
+
+
+def test_an_unknown_law_is_refused(evaluate):
+    with pytest.raises(ValueError, match="law must be one of"):
+        evaluate(law="global")
