@@ -7,6 +7,7 @@ import json as json_format
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -22,6 +23,8 @@ app = typer.Typer(
 )
 
 INTERRUPTED = "interrupted; what is finished is kept, and the same command picks it up"
+
+PROMPTS = "A .txt, one prompt a line, or .csv, .parquet or .jsonl with a column prompt, perhaps negative and scale."
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every generator.", min=0)]
@@ -132,6 +135,96 @@ def exact(
         print(f"The laws are in {out}")
 
 
+@app.command(short_help="Generate text under guidance.")
+def generate(
+    model: Annotated[str, typer.Argument(help="A folder, or a name on the hub.")],
+    prompt: Annotated[list[str] | None, typer.Option(help="What to go on from; may be given several times.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What to steer away from; the prompt's last token by default.")] = None,
+    scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional, above 1 sharpened.")] = 1.5,
+    temperature: Annotated[float, typer.Option(help="τ, of the guided law.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that together have this probability.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Draw from this many likeliest tokens; 0 for all.", min=0)] = 0,
+    num_samples: Annotated[int, typer.Option(help="Completions a prompt.", min=1)] = 1,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of drawing.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(help="The longest completion.", min=1)] = 64,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the text as it comes.")] = False,
+    compare: Annotated[str | None, typer.Option(help="Scales side by side, in the place of --scale: 1,1.5,2,3.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help=PROMPTS)] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the completions of --prompts to this new .parquet file.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Prompts read at once.", min=1)] = 8,
+    no_chat: Annotated[bool, typer.Option("--no-chat", help="Leave out the tokenizer's chat template.")] = False,
+    negative_model: Annotated[str | None, typer.Option(help="Another model for the unconditional branch.")] = None,
+    plausibility: Annotated[float, typer.Option(help="α: leave out tokens with p(v) < α max p.")] = 0.0,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier output and its parts first.")] = False,
+    seed: Seed = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:0 or mps; under torchrun a GPU each by default.")] = None,
+    json: Json = False,
+) -> None:
+    """Generate text under guidance, from prompts or from a file of them; a file that was interrupted is picked up."""
+    from analysis import batches, completions, display, loading, processes
+
+    def check() -> tuple[loading.Choice, completions.Sampling, list[float]]:
+        modes = {
+            "--compare": compare is not None,
+            "--json": json,
+            "--prompts": prompts is not None,
+            "--num-samples": num_samples > 1,
+        }
+        _check_modes(prompt or [], prompts, out, modes, stream=stream, several=team.size > 1)
+        numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, not no_chat, seed)
+        return loading.Choice(model, negative_model, dtype), completions.Sampling(*numbers), _scales(compare or str(scale))
+
+    loading.silence()
+    with processes.team(device) as team:
+        choice, sampling, scales = team.together(check)
+        if prompts is not None and out is not None:
+            bar = partial(_bar(""), desc=prompts.name, unit="prompt", disable=not team.leads)
+            task = batches.Task(prompts, out, negative, scale, batch_size, fresh)
+            count = batches.complete_file(task, choice, sampling, team, bar)
+            if team.leads:
+                summary = {"out": str(out), "completions": count}
+                print(json_format.dumps(summary) if json else f"{count} completions are in {out}")
+            return
+        loaded = choice.load(team.device)
+        records = []
+        for value in scales:
+            requests = [completions.Request(text, negative, value) for text in prompt or ()]
+            records += completions.records(loaded, requests, sampling, batch_size, stream=stream)
+    records.sort(key=lambda record: record["index"])
+    if json:
+        shown = [{key: value for key, value in record.items() if key != "index"} for record in records]
+        print(json_format.dumps(shown, indent=2, ensure_ascii=False))
+    elif not stream:
+        (display.show if compare is None else display.compare)(records)
+
+
+def _check_modes(
+    prompt: list[str], prompts: Path | None, out: Path | None, modes: dict[str, bool], *, stream: bool, several: bool
+) -> None:
+    """Refuse options that exclude one another."""
+    if bool(prompt) == (prompts is not None):
+        raise ValueError("give either --prompt (once or more) or a file of --prompts")
+    if (prompts is None) != (out is None):
+        raise ValueError("--prompts FILE and --out FILE.parquet go together")
+    if several and prompts is None:
+        raise ValueError("several processes share a file: give --prompts FILE and --out FILE.parquet")
+    if modes["--compare"] and prompts is not None:
+        raise ValueError("--compare is for --prompt; in a file of --prompts a column scale does it")
+    if stream and (len(prompt) != 1 or any(modes.values())):
+        raise ValueError(f"--stream prints one completion of one --prompt, without {', '.join(modes)}")
+
+
+def _scales(text: str) -> list[float]:
+    try:
+        scales = [float(part) for part in text.split(",")]
+    except ValueError:
+        scales = [math.nan]
+    if not all(map(math.isfinite, scales)):
+        raise ValueError(f"scales must be finite numbers, with commas between several, not {text!r}")
+    return scales
+
+
 def _index(label: str, labels: tuple[str, ...], *, numbered: bool) -> int:
     if not (numbered and label.isdecimal() and int(label) < len(labels)):
         raise ValueError(f"no label {label!r}; the labels are {', '.join(labels[:20])}")
@@ -150,8 +243,6 @@ def _check_device(name: str) -> None:
 
 
 def _bar(title: str) -> Any:
-    from functools import partial
-
     from tqdm import tqdm
 
     return partial(tqdm, desc=f"{title[:44]:44}", ncols=100, file=sys.stderr)

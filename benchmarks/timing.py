@@ -6,22 +6,29 @@ and the greatest say how far to trust it.
 """
 
 import gc
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from time import process_time
 from typing import NamedTuple
 
+import torch
+
 Job = Callable[[], object]
 TURN = 0.01
 
 
 class Ratio(NamedTuple):
-    """One row of the table: the time of one job over that of another."""
+    """One row of the table: the time of one job over that of another.
+
+    off: names of two jobs, whose times are first taken off those of `over` and `under`: what they all do does not count then.
+    """
 
     what: str
     over: str
     under: str
+    off: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,28 @@ def measure(case: Case, rounds: int, advance: Callable[[], object]) -> list[Row]
     return [_row(case.name, ratio, seconds) for ratio in case.ratios]
 
 
+def table(rows: list[Row], rounds: int) -> str:
+    """Return the rows as Markdown, with a line that says where they were measured."""
+    head = "| | ratio | min–max | times |\n|---|---:|---:|---|"
+    lines = [f"| {row.case}: {row.what} | {row.ratio:.3g} | {row.low:.3g}–{row.high:.3g} | {_times(row)} |" for row in rows]
+    return "\n".join([head, *lines, "", where(rounds)])
+
+
+def where(rounds: int) -> str:
+    """Return the line that says how and where a table was measured."""
+    return f"Medians of {rounds} rounds. torch {torch.__version__}, Python {platform.python_version()}, one thread."
+
+
 def _row(case: str, ratio: Ratio, seconds: dict[str, list[float]]) -> Row:
     over, under = seconds[ratio.over], seconds[ratio.under]
+    if ratio.off is not None:
+        over, under = _less(over, seconds[ratio.off[0]]), _less(under, seconds[ratio.off[1]])
     ratios = [a / b for a, b in zip(over, under, strict=True)]
     return Row(case, ratio.what, median(ratios), min(ratios), max(ratios), median(over), median(under))
+
+
+def _less(long: list[float], short: list[float]) -> list[float]:
+    return [a - b for a, b in zip(long, short, strict=True)]
 
 
 def _calls(job: Job) -> int:
@@ -84,3 +109,11 @@ def _seconds(job: Job, calls: int) -> float:
     elapsed = process_time() - start
     gc.enable()
     return elapsed / calls
+
+
+def _times(row: Row) -> str:
+    return f"{_readable(row.over)} ÷ {_readable(row.under)}"
+
+
+def _readable(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.3g} µs"

@@ -125,6 +125,8 @@ def merge(target: Cache, caches: list[Any]) -> None:
                 torch.cat([functional.pad(state, (0, 0, width - state.shape[-2], 0)) for state in states])
                 for states in ([layer.keys for layer in layers], [layer.values for layer in layers])
             )
+            for layer in layers:  # so that no more than one layer is held twice
+                layer.keys = layer.values = None
             target.update(keys, values, i)
 
 

@@ -107,7 +107,7 @@ class Combination:
         """
         if not 0 <= plausibility <= 1:
             raise ValueError(f"plausibility must lie in [0, 1], not {plausibility}")
-        scales = (scale, *(condition.scale for condition in conditions))
+        scales = tuple(_plain(each) for each in (scale, *(condition.scale for condition in conditions)))
         for each in scales:
             _check_scale(each, rows)
         given = [None, negative, *(condition.prompt(model) for condition in conditions)]
@@ -141,8 +141,15 @@ class Combination:
 
     def is_just(self, model: PreTrainedModel) -> bool:
         """Whether nothing is left but the prompt itself, read by `model` as it is."""
-        alone = len(self.sources) == 1 and self.sources[0] is the_prompt and self.branches.models[0] is model
-        return alone and self.temperatures == (1,) and not self.plausibility and list(self.weights(0)) == [1]
+        if len(self.sources) > 1 or self.plausibility or self.temperatures[0] != 1:
+            return False
+        return self.branches.models[0] is model and self.sources[0] is the_prompt and list(self.weights(0)) == [1]
+
+    def reach(self, k: int, width: int, model: PreTrainedModel) -> int:
+        """Return how long a prompt branch k reads, given the prompts' own `width`; 0 if that is `model`'s own business."""
+        if self.widths[k]:
+            return self.widths[k]
+        return width if self.sources[k] is the_prompt and self.branches.models[k] is not model else 0
 
     def prompts(self, prompt: Prompt, rows: Tensor) -> list[Prompt]:
         """Return what every branch reads, given the prompts themselves [n, L] and which prompt each row has, [n]."""
@@ -200,6 +207,11 @@ def _law(logits: Tensor, tau: float) -> Tensor:
     """Return normalised log-probs in float32 at least."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return (logits if tau == 1 else logits / tau).log_softmax(-1)
+
+
+def _plain(scale: Scale) -> Scale:
+    """Return a scale of one element as a number."""
+    return float(scale) if isinstance(scale, Tensor) and scale.ndim == 0 else scale
 
 
 def _double(scale: Any) -> Weight:

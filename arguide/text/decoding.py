@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
+from transformers import LogitsProcessor, PreTrainedModel
 
 from arguide.text.caches import Reading
 from arguide.text.combination import Combination
@@ -55,13 +55,17 @@ class Guidance:
         """The longest prompt of the branches, as far as it does not depend on the prompts themselves."""
         return max(self.combination.widths)
 
-    def check_room(self, tokens: int) -> None:
-        """Raise ValueError unless every branch can read its own prompt and `tokens` more, less the last."""
-        for model, width in zip(self.combination.branches.models, self.combination.widths, strict=True):
-            limit = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    def check_room(self, tokens: int, model: PreTrainedModel) -> None:
+        """Raise ValueError unless every branch can read its prompt and `tokens` more, less the last.
+
+        For the prompt itself, read by `model`, that is left to `transformers`.
+        """
+        for k, reader in enumerate(self.combination.branches.models):
+            limit = getattr(reader.config.get_text_config(decoder=True), "max_position_embeddings", None)
+            width = self.combination.reach(k, self.width, model)
             if width and self.encoded is None and limit is not None and width + tokens - 1 > limit:
                 raise ValueError(
-                    f"a negative prompt of {width} tokens and {tokens} new ones exceed the model's context of {limit}"
+                    f"{width} tokens of branch {k + 1} and {tokens} new ones exceed its model's context of {limit}"
                 )
 
     def keep(self, tokens: int) -> None:

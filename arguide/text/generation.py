@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithPast
-from transformers.pytorch_utils import Conv1D
 from transformers.utils import ModelOutput
 
 from arguide.text.caches import Reading, cache_name
 from arguide.text.combination import Combination, Condition, Scale
 from arguide.text.decoding import LAWS, Guidance, Unnormalized
+from arguide.text.layout import lay_out
 from arguide.text.prompts import Prompt
 
 KNOWN = {"use_cache", "position_ids", "logits_to_keep", "encoder_outputs", "cache_params", "tokenizer"}
@@ -187,6 +187,7 @@ class GuidedLM(GenerationMixin):
         for model, members in guidance.combination.branches.groups:
             own = {name: value for name, value in model_kwargs.items() if name == "encoder_outputs"}
             rows = batch_size * len(members)
+            lay_out(model, rows * max(generation_config.num_beams, generation_config.num_return_sequences))
             model._prepare_cache_for_generation(generation_config, own, generation_mode, rows, max_cache_length + wider)
             cache = own.get(cache_name(model))
             if cache is None:
@@ -229,7 +230,7 @@ class GuidedLM(GenerationMixin):
         if guidance is None:
             return processors
         guidance.width = input_ids_seq_length or 0
-        guidance.check_room(generation_config.max_length - guidance.width)
+        guidance.check_room(generation_config.max_length - guidance.width, self.unguided)
         guidance.scored = bool(generation_config.return_dict_in_generate and generation_config.output_scores)
         if guidance.beam_law == "joint" and generation_config.num_beams > 1:
             processors.insert(0, Unnormalized(guidance))
@@ -285,22 +286,11 @@ def guided(model: PreTrainedModel) -> Any:
         return model
     if not isinstance(model, GenerationMixin) or not model.can_generate():
         raise ValueError(f"only a transformers model with `generate` can be guided, not {type(model).__name__}")
-    _lay_out(model)
     view = copy.copy(model)
     view.__class__ = _guided_class(model.__class__)
     view.generation_config = copy.deepcopy(model.generation_config)
     view.__dict__["unguided"] = copy.copy(model)  # not a submodule: the parameters are the view's already
     return view
-
-
-def _lay_out(model: PreTrainedModel) -> None:
-    """Order the weights of GPT-2's layers in a CPU's memory as those of `Linear`: one output after another.
-
-    A product with two or three rows then costs as much as with one, instead of twice; values and shapes stay as they are.
-    """
-    for module in model.modules():
-        if isinstance(module, Conv1D) and module.weight.device.type == "cpu" and module.weight.dtype == torch.float32:
-            module.weight.data = module.weight.data.t().contiguous().t()
 
 
 @functools.cache

@@ -220,7 +220,7 @@ WRONG = {
     "beam_law": {"guidance_scale": 2.0, "beam_law": "global"},
     "temperature": {"guidance_scale": 2.0, "branch_temperature": 0.0},
     "plausibility": {"guidance_scale": 2.0, "plausibility": 1.5},
-    "exceed the model's context": {"guidance_scale": 2.0, "negative_prompt_ids": torch.ones(1, 60, dtype=torch.long)},
+    "exceed its model's context": {"guidance_scale": 2.0, "negative_prompt_ids": torch.ones(1, 60, dtype=torch.long)},
     "cache": {"guidance_scale": 2.0, "cache_implementation": "offloaded"},
     "hidden states": {"guidance_scale": 2.0, "output_hidden_states": True, "return_dict_in_generate": True},
     "reads text alone": {"guidance_scale": 2.0, "token_type_ids": torch.ones(2, 5, dtype=torch.long)},
@@ -250,6 +250,20 @@ def test_models_of_unlike_vocabularies_are_refused(models):
         )
 
 
+def test_a_second_model_needs_room_for_the_prompt_too(models):
+    small = build("gpt2", n_positions=8)
+    with pytest.raises(ValueError, match="5 tokens of branch 2 and 5 new ones exceed its model's context of 8"):
+        guided(models("llama")).generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, negative_model=small, max_new_tokens=5)
+
+
+def test_a_scale_of_one_element_is_a_number(models):
+    model, rows = models("llama"), []
+    handle = model.model.layers[0].register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=torch.tensor(1.0), max_new_tokens=3)
+    handle.remove()
+    assert set(rows) == {1}
+
+
 def test_an_encoder_decoder_is_not_mixed_with_a_decoder(models, t5):
     with pytest.raises(ValueError, match="encoder-decoders"):
         guided(models("llama")).generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, negative_model=t5, max_new_tokens=2)
@@ -270,6 +284,18 @@ def test_the_view_shares_parameters_and_leaves_the_model_as_it_was(models):
     prompt = padded(PROMPTS).given
     assert view.generate(**prompt, max_new_tokens=5).tolist() == model.generate(**prompt, max_new_tokens=5).tolist()
     assert torch.equal(view(torch.tensor([PROMPTS[0]])).logits, model(torch.tensor([PROMPTS[0]])).logits)
+
+
+@pytest.mark.parametrize(("prompts", "contiguous"), [(1, False), (2, True)])
+def test_weights_are_laid_out_for_the_rows_at_hand(prompts, contiguous):
+    """Two rows a step at one prompt, four at two; the same text from either layout."""
+    model = build("gpt2")
+    want = build("gpt2").generate(torch.tensor([PROMPTS[0]] * prompts), guidance_scale=2.0, max_new_tokens=9)
+    for batch in (prompts, 3 - prompts, prompts):
+        out = guided(model).generate(torch.tensor([PROMPTS[0]] * batch), guidance_scale=2.0, max_new_tokens=9)
+        assert out[0].tolist() == want[0].tolist()
+    assert model.transformer.h[0].mlp.c_fc.weight.is_contiguous() is contiguous
+    assert model.transformer.h[0].mlp.c_fc.weight.shape == (32, 128)
 
 
 def test_the_view_is_saved_as_the_model(models, tmp_path):

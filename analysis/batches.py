@@ -1,0 +1,222 @@
+"""A file of prompts in batches, each kept as soon as it is finished, so that a run survives its interruption.
+
+Beside OUT.parquet stands the folder `.OUT.parquet.parts` with `run.json`, which tells the run's settings, and a file for every
+finished batch, written whole or not at all. The same command does what is missing there; at the end the parts become
+OUT.parquet, in one move, and the folder goes. Processes share the batches: batch i is done by process i mod their number.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import results
+from analysis.completions import Completion, Encoded, Sampling, complete, encode
+from analysis.loading import Choice
+from analysis.processes import Team
+from analysis.prompts import digest, read_prompts, requests
+
+PROGRAM = "arguide generate"
+PACKAGES = ("arguide", "torch", "transformers", "tokenizers")
+Write = Callable[[Sequence[Encoded], int], list[list[Completion]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run over a file of prompts.
+
+    Attributes:
+        out: the file to write.
+        frame: the prompts, one a row, with the columns to keep.
+        size: prompts a batch.
+        config: everything else that the completions depend on.
+    """
+
+    out: Path
+    frame: pd.DataFrame
+    size: int
+    config: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where the parts are kept."""
+        return self.out.with_name(f".{self.out.name}.parts")
+
+    @property
+    def batches(self) -> range:
+        """The indices of all batches."""
+        return range(-(-len(self.frame) // self.size))
+
+    def rows(self, batch: int) -> range:
+        """Return the rows of a batch."""
+        return range(len(self.frame))[batch * self.size : (batch + 1) * self.size]
+
+    def part(self, batch: int) -> Path:
+        """Return the file of a batch."""
+        return self.folder / f"{batch:08}.parquet"
+
+    def check(self, *, fresh: bool = False) -> None:
+        """Raise ValueError if the output is not to be written, or its parts belong to another run."""
+        if self.out.suffix != ".parquet":
+            raise ValueError(f"--out must end in .parquet, not {self.out.name}")
+        if self.out.is_dir():
+            raise ValueError(f"{self.out} is a folder")
+        if fresh:
+            return
+        if self.out.exists():
+            raise ValueError(f"{self.out} exists already; nothing was overwritten (--fresh does it anew)")
+        found = _read_record(self.folder)
+        if found is not None and (differs := _differences(found, self._record())):
+            raise ValueError(f"an unfinished run to {self.out} has other settings ({differs}); repeat those, or use --fresh")
+
+    def claim(self, *, fresh: bool = False) -> None:
+        """Make the folder of parts, or find that it is this run's.
+
+        Args:
+            fresh: delete the output and the parts of an earlier run first.
+
+        Raises:
+            ValueError: as `check`, or a folder that cannot be written.
+        """
+        self.check(fresh=fresh)
+        try:
+            if fresh:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.out.unlink(missing_ok=True)
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"cannot write {self.out}: {error.strerror}") from error
+        if _read_record(self.folder) is None:
+            results.write_text(self.folder / "run.json", json.dumps(self._record(), indent=2, ensure_ascii=False) + "\n")
+
+    def share(self, team: Team) -> range:
+        """Return the batches that are this process's."""
+        return self.batches[team.rank :: team.size]
+
+    def missing(self, team: Team) -> list[int]:
+        """Return the batches that this process has still to do."""
+        return [batch for batch in self.share(team) if not self.part(batch).exists()]
+
+    def finish(self, batches: Sequence[int], prompts: Sequence[Encoded], write: Write) -> Iterator[int]:
+        """Do these batches and keep each; yield how many prompts it had."""
+        for batch in batches:
+            rows = self.rows(batch)
+            done = write([prompts[row] for row in rows], batch)
+            results.write_frame(self.part(batch), _frame(rows, [prompts[row].scale for row in rows], done))
+            yield len(rows)
+
+    def merge(self) -> int:
+        """Write the output, remove the parts, and return how many completions there are.
+
+        Raises:
+            ValueError: a part is missing or not readable, or the output has come to exist meanwhile.
+        """
+        try:
+            done = pd.concat([pd.read_parquet(self.part(i)) for i in self.batches], ignore_index=True)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"a part in {self.folder} cannot be read; delete it, and the same command does it again"
+            ) from error
+        if self.out.exists():
+            raise ValueError(f"{self.out} exists already; nothing was overwritten, and what is finished is kept")
+        kept = self.frame.drop(columns="scale", errors="ignore").iloc[done["index"]].reset_index(drop=True)
+        whole = self.folder / "whole.parquet"  # beside the parts, so that what an interruption leaves goes with them
+        results.write_frame(
+            whole, pd.concat([done[["index", "sample"]], kept, done[["scale", "completion", "tokens"]]], axis=1)
+        )
+        whole.replace(self.out)
+        shutil.rmtree(self.folder)
+        return len(done)
+
+    def _record(self) -> dict[str, Any]:
+        config = dict(self.config) | {"batch size": self.size} | {name: version(name) for name in PACKAGES}
+        return {"program": PROGRAM, "config": config}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to complete and where to.
+
+    Attributes:
+        source: the file of prompts.
+        out: the file to write.
+        negative, scale: of the prompts that bring none.
+        size: prompts a batch.
+        fresh: whether to delete an earlier output and its parts first.
+    """
+
+    source: Path
+    out: Path
+    negative: str | None = None
+    scale: float = 1.5
+    size: int = 8
+    fresh: bool = False
+
+    def run(self, choice: Choice, sampling: Sampling, device: str) -> Run:
+        """Return the run of these prompts with these settings."""
+        own = {"negative": self.negative, "scale": self.scale, "device": device}
+        frame = read_prompts(self.source)
+        config = choice.identity() | own | asdict(sampling) | {"content of the prompts": digest(self.source)}
+        return Run(self.out, frame, self.size, config)
+
+
+def complete_file(task: Task, choice: Choice, sampling: Sampling, team: Team, track: Callable[..., Any]) -> int:
+    """Complete a file of prompts, or what an interruption has left of it; return how many completions the output has.
+
+    Args:
+        track: makes a progress bar, as tqdm does.
+
+    Raises:
+        ValueError: anything that does not fit, before any decoding.
+    """
+
+    def prepare() -> tuple[Run, Any, list[Encoded]]:
+        run = task.run(choice, sampling, team.device.type)
+        run.check(fresh=task.fresh)
+        loaded = choice.load(team.device)
+        return run, loaded, encode(loaded, requests(run.frame, task.negative, task.scale), sampling)
+
+    run, loaded, prompts = team.together(prepare)
+    team.together(lambda: run.claim(fresh=task.fresh) if team.leads else None)
+    share, missing = (sum(len(run.rows(i)) for i in part) for part in (run.share(team), run.missing(team)))
+    with track(total=share, initial=share - missing) as bar:
+        for prompts_done in run.finish(run.missing(team), prompts, partial(_write, loaded, sampling)):
+            bar.update(prompts_done)
+    team.wait()
+    return team.together(lambda: run.merge() if team.leads else 0)
+
+
+def _write(loaded: Any, sampling: Sampling, batch: Sequence[Encoded], index: int) -> list[list[Completion]]:
+    return complete(loaded, batch, sampling, index)
+
+
+def _frame(rows: Sequence[int], scales: Sequence[float], done: Sequence[Sequence[Completion]]) -> pd.DataFrame:
+    """Return one row a completion."""
+    records = [
+        {"index": row, "sample": sample, "scale": scale, "completion": text, "tokens": tokens}
+        for row, scale, completions in zip(rows, scales, done, strict=True)
+        for sample, (text, tokens) in enumerate(completions)
+    ]
+    return pd.DataFrame(records)
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the record in a folder of parts, None if it has none: nothing has been kept there yet."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else {}
+
+
+def _differences(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if found.get("program") != now["program"]:
+        return "it is no run of arguide generate"
+    old, new = found["config"], now["config"]
+    return ", ".join(f"{key} {old.get(key)} → {new.get(key)}" for key in old | new if old.get(key) != new.get(key))
