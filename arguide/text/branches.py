@@ -7,7 +7,7 @@ together, others each at their own length, equal rows once; their caches are the
 Positions count the tokens of a row, so padding changes nothing but the shape.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -76,7 +76,8 @@ class Branches:
             if mask is not None and t == 1 and takes_ready_mask(model, reading.caches[i]):
                 mask = mask[:, None, None]
             positions = reading.lengths[i][:, None] + after
-            out = forward(model, rows, mask, positions, reading.caches[i], keep, first=False, **reading.context[i])
+            call = reading.calls[i] if t == 1 else model
+            out = forward(model, rows, mask, positions, reading.caches[i], keep, first=False, call=call, **reading.context[i])
             logits.update(zip(members, _by_branch(out, n), strict=True))
         reading.tokens += t
         return [logits[k] for k in range(len(self.models))]
@@ -100,9 +101,13 @@ def forward(
     keep: int,
     *,
     first: bool,
+    call: Callable[..., Any] | None = None,
     **context: Any,
 ) -> Tensor:
-    """Read inputs [m, t] (or embeddings) after the cache; return the logits of the last `keep` positions, [m, keep, V]."""
+    """Read inputs [m, t] (or embeddings) after the cache; return the logits of the last `keep` positions, [m, keep, V].
+
+    `call` stands for the model where it has been compiled.
+    """
     known, name = arguments(model.__class__), cache_name(model)
     given: dict[str, Any] = {"use_cache": cache is not None, "attention_mask": mask, name: cache, **context}
     if positions is not None and "position_ids" in known:
@@ -117,7 +122,7 @@ def forward(
             given = model.prepare_inputs_for_generation(inputs, is_first_iteration=first, **given)
         elif "inputs_embeds" not in given:
             given["input_ids"] = inputs
-        return model(**given, return_dict=True).logits[:, -keep:]
+        return (call or model)(**given, return_dict=True).logits[:, -keep:]
 
 
 def _read_prompts(

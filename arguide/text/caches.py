@@ -1,6 +1,7 @@
 """Caches: what branches have read, kept as the rows of one batch, and merged from prompts of unequal length."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache as remembered
 from typing import Any
@@ -29,6 +30,7 @@ class Reading:
     """What the branches have read so far: the state that decoding hands on, in the place of a cache.
 
     caches: one a model, of k·n rows for its k branches.
+    calls: one a model, what reads a further token: the model, or its compiled form.
     masks: one a model, [k·n, L + room], 1 on tokens and on the room for more; None where no row is padded.
     lengths: tokens in every prompt, one a model, [k·n].
     widths: the longest of them, one a model.
@@ -37,6 +39,7 @@ class Reading:
     """
 
     caches: list[Cache]
+    calls: list[Callable[..., Any]]
     masks: list[Tensor | None] = field(default_factory=list)
     lengths: list[Tensor] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)

@@ -182,7 +182,7 @@ class GuidedLM(GenerationMixin):
         _check_mode(generation_config, model_kwargs)
         if generation_config.use_cache is False:
             return
-        caches = []
+        caches, calls = [], []
         wider = max(0, guidance.widest - guidance.width) if guidance.encoded is None else 0
         for model, members in guidance.combination.branches.groups:
             own = {name: value for name, value in model_kwargs.items() if name == "encoder_outputs"}
@@ -192,9 +192,11 @@ class GuidedLM(GenerationMixin):
             cache = own.get(cache_name(model))
             if cache is None:
                 raise ValueError(f"{type(model).__name__} keeps a state of its own kind; guide it with use_cache=False")
+            compiled = model._valid_auto_compile_criteria(own, generation_config)
             caches.append(cache)
+            calls.append(model.get_compiled_call(generation_config.compile_config) if compiled else model)
         model_kwargs.pop("cache_params", None)
-        model_kwargs["past_key_values"] = Reading(caches)
+        model_kwargs["past_key_values"] = Reading(caches, calls)
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **model_kwargs: Any

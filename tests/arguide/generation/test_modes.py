@@ -4,6 +4,7 @@ import pytest
 import torch
 from reference import EOS, Reference, padded, reference
 from small import CONFIGS, build, letters
+from transformers import CompileConfig
 
 from arguide import guided
 
@@ -261,3 +262,23 @@ def test_the_text_ends_at_a_stop_string(models):
 def test_the_end_of_one_row_leaves_the_others(models):
     expected, ours = both(models("gpt2"), PROMPTS, NEGATIVES, tokens=15, eos_token_id=list(range(10, 40)), pad_token_id=EOS)
     assert ours.tolist() == expected.tolist()
+
+
+def test_a_step_over_static_caches_may_be_compiled(models):
+    """Once, though prompts and negatives are longer the second time; the backend that compiles nothing is the quick one."""
+    view, graphs = guided(build("llama")), []
+    config = CompileConfig(backend=lambda graph, _: graphs.append(graph) or graph.forward, mode=None)
+    config._compile_all_devices = True
+    mode = {"cache_implementation": "static", "compile_config": config, "max_new_tokens": 9}
+    for prompts, negatives in ((PROMPTS[1:], NEGATIVES[1:]), (PROMPTS[:2], NEGATIVES[:2])):
+        negative = padded(negatives)
+        ours = view.generate(
+            **padded(prompts).given,
+            guidance_scale=SCALE,
+            negative_prompt_ids=negative.ids,
+            negative_prompt_attention_mask=negative.mask,
+            **mode,
+        )
+        expected, _ = both(models("llama"), prompts, negatives)
+        assert ours.tolist() == expected.tolist()
+    assert graphs
