@@ -127,5 +127,5 @@ def joint(request):
 def data():
     """Folder of real inputs beside the repository."""
     if not DATA.is_dir():
-        pytest.skip("the real inputs, the real inputs are not beside the repository, are absent")
+        pytest.skip("the real inputs are not beside the repository")
     return DATA

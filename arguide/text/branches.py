@@ -19,7 +19,7 @@ from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput
 
-from arguide.text.caches import Reading, arguments, cache_name, merge, mergeable, scratch, takes_ready_mask
+from arguide.text.caches import Reading, arguments, cache_name, check_filled, merge, mergeable, scratch, takes_ready_mask
 from arguide.text.prompts import Prompt
 
 ROOM = 128  # positions that a mask is longer than its prompt at first
@@ -138,6 +138,8 @@ def _read_prompts(
         alone = len(parts) == 1 and (index is None or isinstance(cache, DynamicCache))
         filled = cache if alone or cache is None else scratch(model)
         out = _read_part(model, once, filled, keep, chunk)
+        if filled is not None:
+            check_filled(model, filled)
         if index is not None:
             out = out[index]
             if filled is not None:

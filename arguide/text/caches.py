@@ -100,6 +100,11 @@ def cache_name(model: PreTrainedModel) -> str:
     return "cache_params" if "cache_params" in arguments(model.__class__) else "past_key_values"
 
 
+def takes_cache(model: PreTrainedModel) -> bool:
+    """Whether a model can go on from what it has read."""
+    return cache_name(model) in arguments(model.__class__)
+
+
 def scratch(model: PreTrainedModel) -> DynamicCache:
     """Return an empty cache that keeps all it is given, also beyond a sliding window."""
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
@@ -114,12 +119,22 @@ def mergeable(model: PreTrainedModel) -> bool:
     return all(type(layer) in MERGEABLE for layer in scratch(model).layers)
 
 
+def check_filled(model: PreTrainedModel, cache: Cache) -> None:
+    """Raise ValueError if a model has kept a recurrent state outside of its cache, where branches would share it."""
+    for layer in cache.layers:
+        if isinstance(layer, LinearAttentionCacheLayerMixin) and not (
+            any(layer.is_conv_states_initialized.values()) or any(layer.is_recurrent_states_initialized.values())
+        ):
+            raise ValueError(f"{type(model).__name__} keeps its state in a way of its own, which cannot be guided")
+
+
 def merge(target: Cache, caches: list[Any]) -> None:
     """Fill an empty cache with others below one another, padded on the left to one length."""
     for i, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
         if isinstance(layers[0], LinearAttentionCacheLayerMixin):
             for s in range(layers[0].number_of_states):
-                target.update_conv_state(torch.cat([layer.conv_states[s] for layer in layers]), i, state_idx=s)
+                if layers[0].conv_states[s] is not None:
+                    target.update_conv_state(torch.cat([layer.conv_states[s] for layer in layers]), i, state_idx=s)
                 if layers[0].recurrent_states[s] is not None:
                     target.update_recurrent_state(torch.cat([layer.recurrent_states[s] for layer in layers]), i, state_idx=s)
         elif getattr(layers[0], "keys", None) is not None:

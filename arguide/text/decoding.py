@@ -61,9 +61,9 @@ class Guidance:
         For the prompt itself, read by `model`, that is left to `transformers`.
         """
         for k, reader in enumerate(self.combination.branches.models):
-            limit = getattr(reader.config.get_text_config(decoder=True), "max_position_embeddings", None)
+            limit: int = getattr(reader.config.get_text_config(decoder=True), "max_position_embeddings", None) or 0
             width = self.combination.reach(k, self.width, model)
-            if width and self.encoded is None and limit is not None and width + tokens - 1 > limit:
+            if width and self.encoded is None and 0 < limit < width + tokens - 1:
                 raise ValueError(
                     f"{width} tokens of branch {k + 1} and {tokens} new ones exceed its model's context of {limit}"
                 )

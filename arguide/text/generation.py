@@ -21,7 +21,7 @@ from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList,
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
-from arguide.text.caches import Reading, cache_name
+from arguide.text.caches import Reading, cache_name, takes_cache
 from arguide.text.combination import Combination, Condition, Scale
 from arguide.text.decoding import LAWS, Guidance, Unnormalized
 from arguide.text.layout import lay_out
@@ -179,8 +179,9 @@ class GuidedLM(GenerationMixin):
                 generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
             )
             return
-        _check_mode(generation_config, model_kwargs)
-        if generation_config.use_cache is False:
+        models = guidance.combination.branches.models
+        _check_mode(generation_config, model_kwargs, models)
+        if generation_config.use_cache is False or not all(takes_cache(model) for model in models):
             return
         caches, calls = [], []
         wider = max(0, guidance.widest - guidance.width) if guidance.encoded is None else 0
@@ -189,9 +190,7 @@ class GuidedLM(GenerationMixin):
             rows = batch_size * len(members)
             lay_out(model, rows * max(generation_config.num_beams, generation_config.num_return_sequences))
             model._prepare_cache_for_generation(generation_config, own, generation_mode, rows, max_cache_length + wider)
-            cache = own.get(cache_name(model))
-            if cache is None:
-                raise ValueError(f"{type(model).__name__} keeps a state of its own kind; guide it with use_cache=False")
+            cache = own[cache_name(model)]
             compiled = model._valid_auto_compile_criteria(own, generation_config)
             caches.append(cache)
             calls.append(model.get_compiled_call(generation_config.compile_config) if compiled else model)
@@ -325,8 +324,14 @@ def _rows(inputs: Tensor | None, kwargs: dict[str, Any]) -> int:
     return next((len(tensor) for tensor in given if tensor is not None), 1)
 
 
-def _check_mode(config: GenerationConfig, model_kwargs: dict[str, Any]) -> None:
+def _check_mode(config: GenerationConfig, model_kwargs: dict[str, Any], models: Sequence[PreTrainedModel]) -> None:
     """Refuse what guidance cannot do right."""
+    for model in models:
+        name = type(model).__name__
+        if not model._supports_default_dynamic_cache():
+            raise ValueError(f"{name} keeps its state in a way of its own, which cannot be guided")
+        if config.cache_implementation == "static" and not (model._can_compile_fullgraph or model._is_stateful):
+            raise ValueError(f"{name} is not known to be right with a static cache; leave out cache_implementation")
     if config.cache_implementation not in (None, "dynamic", "static"):
         raise ValueError(f"guided generation takes a dynamic or static cache, not {config.cache_implementation!r}")
     if model_kwargs.get("past_key_values") is not None or model_kwargs.get("cache_params") is not None:

@@ -17,5 +17,11 @@ def test_a_notebook_runs_and_matches_its_text(name, monkeypatch):
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
 
 
+def test_text_is_guided_on_a_pretrained_model_too(data, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("ARGUIDE_MODEL", str(data / "stories260K"))
+    NotebookClient(nbformat.read(FOLDER / "03_guiding_text.ipynb", as_version=4), timeout=300, kernel_name="python3").execute()
+
+
 def test_every_text_notebook_has_its_ipynb():
     assert {path.stem for path in FOLDER.glob("*.py")} == {path.stem for path in FOLDER.glob("*.ipynb")}

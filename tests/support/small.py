@@ -35,6 +35,8 @@ CONFIGS = {
     "gemma3": lambda: transformers.Gemma3TextConfig(
         **SIZES, head_dim=8, sliding_window=4, layer_types=["sliding_attention", "full_attention"]
     ),
+    "qwen3": lambda: transformers.Qwen3Config(**SIZES, head_dim=8),
+    "phi3": lambda: transformers.Phi3Config(**SIZES),
     "bloom": lambda: transformers.BloomConfig(
         vocab_size=WORDS,
         hidden_size=32,
@@ -55,6 +57,11 @@ CONFIGS = {
         bos_token_id=BOS,
         eos_token_id=EOS,
     ),
+}
+REFUSED = {
+    "recurrent_gemma": {**SIZES, "num_key_value_heads": 1, "num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 4},
+    "rwkv": {"vocab_size": WORDS, "hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32},
+    "xlnet": {"vocab_size": WORDS, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48},
 }
 NOT_GPT2 = {
     "hidden_size",

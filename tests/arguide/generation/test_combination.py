@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from reference import Reference, padded, plain, reference
-from small import build
+from small import REFUSED, build
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from arguide import Condition, guided, schedules
 
@@ -234,6 +235,25 @@ def test_what_does_not_fit_is_refused_with_a_reason(models, message):
         guided(models("gpt2")).generate(**padded(PROMPTS).given, max_new_tokens=8, **WRONG[message])
 
 
+@pytest.mark.parametrize("name", REFUSED)
+def test_models_that_keep_their_state_to_themselves_are_refused(name):
+    config = AutoConfig.for_model(name, **REFUSED[name])
+    model = AutoModelForCausalLM.from_config(config).eval()
+    given = {"guidance_scale": 2.0, "negative_prompt_ids": torch.tensor([[9, 8]]), "max_new_tokens": 2, "pad_token_id": 0}
+    with pytest.raises(ValueError, match="keeps its state in a way of its own"):
+        guided(model).generate(torch.tensor([PROMPTS[0]]), **given)
+
+
+def test_a_static_cache_is_refused_where_it_is_not_known_to_be_right():
+    """GPT-Neo's local attention takes the cache's length for the text's."""
+    config = AutoConfig.for_model(
+        "gpt_neo", vocab_size=60, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(ValueError, match="static cache"):
+        guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, cache_implementation="static", max_new_tokens=2)
+
+
 def test_a_cache_of_the_caller_is_refused(models):
     from transformers import DynamicCache
 
@@ -299,8 +319,6 @@ def test_weights_are_laid_out_for_the_rows_at_hand(prompts, contiguous):
 
 
 def test_the_view_is_saved_as_the_model(models, tmp_path):
-    from transformers import AutoModelForCausalLM
-
     guided(models("gpt2")).save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert type(loaded).__name__ == "GPT2LMHeadModel"

@@ -218,7 +218,9 @@ def test_padding_is_found_by_the_pad_token(models):
 
 @pytest.mark.parametrize("mode", ["greedy", "sampling", "several samples", "beams", "no cache"])
 @pytest.mark.parametrize("negatives", [NEGATIVES, None], ids=["negatives", "last token"])
-def test_an_encoder_decoder_is_guided_by_what_its_encoder_reads(t5, mode, negatives):
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_an_encoder_decoder_is_guided_by_what_its_encoder_reads(request, name, mode, negatives):
+    model = request.getfixturevalue(name)
     options = EVERYWHERE[mode] | {"max_new_tokens": 8}
     width = max(map(len, PROMPTS))
     ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in PROMPTS])
@@ -230,14 +232,14 @@ def test_an_encoder_decoder_is_guided_by_what_its_encoder_reads(t5, mode, negati
     if negatives is not None:
         given["negative_prompt_attention_mask"] = padded(negatives).mask
     torch.manual_seed(0)
-    ours = guided(t5).generate(ids, attention_mask=(ids != 0).long(), **given, **options)
+    ours = guided(model).generate(ids, attention_mask=(ids != 0).long(), **given, **options)
     options.pop("use_cache", None)
     singles = []
     for i, prompt in enumerate(PROMPTS):
         negative = prompt[-1:] if negatives is None else negatives[i]
-        singles.append([(prompt, SCALE, t5), (negative, 1 - SCALE, t5)])
+        singles.append([(prompt, SCALE, model), (negative, 1 - SCALE, model)])
     torch.manual_seed(0)
-    expected = decoded(t5, singles, options)
+    expected = decoded(model, singles, options)
     assert ours.tolist() == expected.tolist()
 
 
