@@ -56,6 +56,18 @@ def test_agrees_with_the_reference(models, name, mode, negatives):
     assert ours.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("mode", ["greedy", "sampling", "static cache"])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "mamba"])
+def test_agrees_with_transformers_where_that_is_right(models, name, mode):
+    """One prompt, one negative, nothing padded."""
+    options = EVERYWHERE[mode] | {"guidance_scale": SCALE, "max_new_tokens": 9}
+    given = {"input_ids": torch.tensor(PROMPTS[:1]), "negative_prompt_ids": torch.tensor(NEGATIVES[1:2])}
+    torch.manual_seed(0)
+    peer = models(name).generate(**given, **options)
+    torch.manual_seed(0)
+    assert guided(models(name)).generate(**given, **options).tolist() == peer.tolist()
+
+
 @pytest.mark.parametrize("mode", PROCESSED)
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral"])
 def test_processors_come_after_guidance_as_in_the_reference(models, name, mode):
