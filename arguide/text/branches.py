@@ -108,10 +108,11 @@ def forward(
 
     `call` stands for the model where it has been compiled.
     """
-    known, name = arguments(model.__class__), cache_name(model)
+    known, name, device = arguments(model.__class__), cache_name(model), model.device
+    inputs, mask = inputs.to(device), None if mask is None else mask.to(device)
     given: dict[str, Any] = {"use_cache": cache is not None, "attention_mask": mask, name: cache, **context}
     if positions is not None and "position_ids" in known:
-        given["position_ids"] = positions
+        given["position_ids"] = positions.to(device)
     if "logits_to_keep" in known:
         given["logits_to_keep"] = keep
     if inputs.ndim == 3:

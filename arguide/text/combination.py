@@ -153,11 +153,11 @@ class Combination:
 
     def prompts(self, prompt: Prompt, rows: Tensor) -> list[Prompt]:
         """Return what every branch reads, given the prompts themselves [n, L] and which prompt each row has, [n]."""
-        return [source(prompt, rows) for source in self.sources]
+        return [source(prompt, rows).to(prompt.inputs.device) for source in self.sources]
 
     def guide(self, logits: Sequence[Tensor], position: int, rows: Tensor) -> Guided:
         """Combine the branches' logits, K tensors [n, t, V], of the tokens from `position` on."""
-        laws = [_law(branch, tau) for branch, tau in zip(logits, self.temperatures, strict=True)]
+        laws = [_law(branch.to(logits[0].device), tau) for branch, tau in zip(logits, self.temperatures, strict=True)]
         weights = self._weights(position, laws[0].shape[1], rows)
         guided = combine(laws, weights, floor=self.floor)
         if self.plausibility:
@@ -193,7 +193,7 @@ def _given(given: Prompt, n: int) -> Source:
         raise ValueError(
             f"one negative or further prompt is needed for each of the {n} prompts, or one for all, not {len(given.mask)}"
         )
-    return lambda _, rows: given.select(rows if len(given.mask) == n else torch.zeros_like(rows))
+    return lambda _, rows: given.select((rows if len(given.mask) == n else torch.zeros_like(rows)).to(given.mask.device))
 
 
 def _used(scales: Sequence[Scale]) -> list[int]:

@@ -95,4 +95,4 @@ class Unnormalized(LogitsProcessor):
         del input_ids
         if self.guidance.last is None:
             return scores
-        return scores + self.guidance.last[0][:, -1:].to(scores.dtype)
+        return scores + self.guidance.last[0][:, -1:].to(scores)

@@ -85,7 +85,7 @@ class GuidedLM(GenerationMixin):
         if beam_law not in LAWS:
             raise ValueError(f"beam_law must be one of {', '.join(LAWS)}, not {beam_law!r}")
         right = self.config.is_encoder_decoder
-        rows = _rows(inputs, kwargs)
+        rows, device = _rows(inputs, kwargs)
         negative = (
             None if negative_prompt_ids is None else Prompt.of(negative_prompt_ids, negative_prompt_attention_mask, right=right)
         )
@@ -105,7 +105,7 @@ class GuidedLM(GenerationMixin):
         if kwargs.get("cache_implementation") == "paged":
             raise ValueError("continuous batching cannot be guided; leave out cache_implementation='paged'")
         guidance = Guidance(combination, beam_law)
-        kwargs |= {"guidance": guidance, "guidance_rows": torch.arange(rows, device=self.device)}
+        kwargs |= {"guidance": guidance, "guidance_rows": torch.arange(rows, device=device or self.device)}
         out = super().generate(inputs, generation_config, **kwargs)
         if guidance.scored and isinstance(out, ModelOutput):
             out["log_normalizers"] = tuple(guidance.log_normalizers)
@@ -316,12 +316,12 @@ def _without_scale(config: GenerationConfig | None, kwargs: dict[str, Any]) -> t
     return config, kwargs
 
 
-def _rows(inputs: Tensor | None, kwargs: dict[str, Any]) -> int:
-    """Return the number of prompts."""
+def _rows(inputs: Tensor | None, kwargs: dict[str, Any]) -> tuple[int, torch.device | None]:
+    """Return the number of prompts, and the device they are on."""
     given = [inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")]
     if (encoded := kwargs.get("encoder_outputs")) is not None:
         given.append(encoded[0])
-    return next((len(tensor) for tensor in given if tensor is not None), 1)
+    return next(((len(tensor), tensor.device) for tensor in given if tensor is not None), (1, None))
 
 
 def _check_mode(config: GenerationConfig, model_kwargs: dict[str, Any], models: Sequence[PreTrainedModel]) -> None:

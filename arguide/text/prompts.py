@@ -41,6 +41,10 @@ class Prompt(NamedTuple):
         """L, with padding."""
         return self.mask.shape[1]
 
+    def to(self, device: torch.device) -> "Prompt":
+        """Return the prompts on a device."""
+        return Prompt(self.inputs.to(device), self.mask.to(device))
+
     def select(self, rows: Tensor) -> "Prompt":
         """Return the prompts of these rows, [m] indices."""
         return Prompt(self.inputs[rows], self.mask[rows])
