@@ -176,6 +176,28 @@ def test_scores_come_with_both_branches_and_their_normalizers(models, mode):
             torch.testing.assert_close(out.log_normalizers[t][i], (2 * cond - rest).logsumexp(-1), atol=1e-4, rtol=1e-4)
 
 
+def test_accepted_drafts_have_scores_too(models):
+    """At a scale near 1 the model itself drafts well, so that one pass brings several tokens."""
+    model, passes, prompt = models("llama"), [], [5, 6, 7, 8]
+    handle = model.lm_head.register_forward_pre_hook(lambda _, read: passes.append(read[0].shape[0]))
+    out = guided(model).generate(
+        torch.tensor([prompt]),
+        guidance_scale=1.02,
+        negative_prompt_ids=torch.tensor([[9, 8, 7]]),
+        max_new_tokens=16,
+        assistant_model=model,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    handle.remove()
+    text = out.sequences[0, len(prompt) :].tolist()
+    assert passes.count(2) < len(text) - 3
+    assert len(out.log_normalizers) == len(out.scores) == len(text)
+    for t in range(len(text)):
+        cond, rest = plain(model, prompt, text[:t]), plain(model, [9, 8, 7], text[:t])
+        torch.testing.assert_close(out.branch_scores[t][:, 0], torch.stack([cond, rest]), atol=1e-4, rtol=1e-4)
+
+
 def test_an_improper_tilt_raises_or_is_floored(models):
     """A token that only the unconditional branch finds impossible."""
     model, other = models("llama"), build("gpt2", seed=1)
