@@ -1,8 +1,8 @@
 r"""Schedules: the scale γ as a function of the position t = 0, 1, … of the token to come.
 
-A schedule is any function from a position to a scale, a number or one a row; these are the usual ones. The guided law of a
-schedule is Π_t p(x_t|x_<t)^{1−γ_t} p(x_t|x_<t,y)^{γ_t} / Z_t: still sequential, and its joint counterpart is the product of
-the same factors without Z_t.
+A schedule is any function from a position to a scale; these are the usual ones, with one number for all rows. The guided law
+of a schedule is Π_t p(x_t|x_<t)^{1−γ_t} p(x_t|x_<t,y)^{γ_t} / Z_t: still sequential, and its joint counterpart is the product
+of the same factors without Z_t.
 
 Source: Kynkäänniemi et al., "Applying guidance in a limited interval" (2024), for diffusion; here positions take the place of
 noise levels.

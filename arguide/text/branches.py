@@ -158,7 +158,8 @@ def _read_part(model: PreTrainedModel, prompt: Prompt, cache: Cache | None, keep
     """Read prompts of one width, `chunk` positions at a time if asked; [m, keep, V]."""
     mask = None if prompt.mask.all() else prompt.mask
     positions = (prompt.mask.cumsum(1) - 1).clamp(min=0)
-    step = prompt.width if chunk is None or cache is None else max(chunk, keep)
+    whole = chunk is None or cache is None or cache_name(model) == "cache_params"  # which takes padding in one piece only
+    step = prompt.width if whole or chunk is None else max(chunk, keep)
     for start in range(0, prompt.width, step):
         here = slice(start, start + step)
         seen = None if mask is None else mask[:, : start + step]

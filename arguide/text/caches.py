@@ -46,6 +46,7 @@ class Reading:
     tokens: int = 0
     context: list[dict[str, Any]] = field(default_factory=list)
     is_compileable: bool = False
+    is_croppable: bool = False
 
     @property
     def started(self) -> bool:
@@ -61,11 +62,6 @@ class Reading:
         if width > mask.shape[1]:
             mask = self.masks[i] = functional.pad(mask, (0, width), value=True)
         return mask[:, :width]
-
-    @property
-    def is_croppable(self) -> bool:
-        """Whether `crop` can undo any number of tokens."""
-        return all(cache.is_croppable for cache in self.caches)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the longest number of tokens read."""
@@ -90,7 +86,14 @@ class Reading:
         self.tokens -= abs(tokens_to_remove)
 
     def activate_past_recording(self) -> None:
-        """Keep what `crop` may need."""
+        """Keep what `crop` may need.
+
+        Raises:
+            ValueError: a recurrent state, which cannot be taken back in every branch.
+        """
+        layers = [layer for cache in self.caches for layer in getattr(cache, "layers", [])]
+        if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers):
+            raise ValueError("drafts cannot be taken back from a recurrent state; leave out the assistant or prompt lookup")
         for cache in self.caches:
             cache.activate_past_recording()
 

@@ -109,14 +109,17 @@ class Combination:
             raise ValueError(f"plausibility must lie in [0, 1], not {plausibility}")
         scales = tuple(_plain(each) for each in (scale, *(condition.scale for condition in conditions)))
         for each in scales:
-            _check_scale(each, rows)
+            if not callable(each):
+                _checked(each, rows)
         given = [None, negative, *(condition.prompt(model) for condition in conditions)]
-        cond, uncond = temperature if isinstance(temperature, tuple) else (temperature, temperature)
+        cond, uncond = temperature if isinstance(temperature, tuple) and len(temperature) == 2 else (temperature, temperature)
         defaults = [the_prompt, last_token if negative_model is None else the_prompt, *[the_prompt] * len(conditions)]
         sources = [_given(own, rows) if own else default for own, default in zip(given, defaults, strict=True)]
         models = [model, negative_model or model, *(condition.model or model for condition in conditions)]
         temperatures = [cond, uncond, *(condition.temperature for condition in conditions)]
         for tau in temperatures:
+            if not isinstance(tau, (int, float)):
+                raise ValueError(f"a branch's temperature must be a number, or two for (cond, uncond), not {tau!r}")
             check_temperature(tau)
         _check_vocabularies(models)
         used = _used(scales)
@@ -124,7 +127,7 @@ class Combination:
             used = [0, *used]
 
         def weights(position: int) -> list[Weight]:
-            now = [_double(each(position) if callable(each) else each) for each in scales]
+            now = [_double(_checked(each(position), rows) if callable(each) else each) for each in scales]
             every = [now[0], 1 - sum(now), *now[1:]]
             return [every[k] for k in used]
 
@@ -145,11 +148,26 @@ class Combination:
             return False
         return self.branches.models[0] is model and self.sources[0] is the_prompt and list(self.weights(0)) == [1]
 
-    def reach(self, k: int, width: int, model: PreTrainedModel) -> int:
+    def reach(self, k: int, width: int, model: PreTrainedModel | None) -> int:
         """Return how long a prompt branch k reads, given the prompts' own `width`; 0 if that is `model`'s own business."""
         if self.widths[k]:
             return self.widths[k]
         return width if self.sources[k] is the_prompt and self.branches.models[k] is not model else 0
+
+    def check_room(self, width: int, tokens: int, model: PreTrainedModel | None = None) -> None:
+        """Raise ValueError unless every branch can read its prompt and `tokens` more, less the last.
+
+        Args:
+            width: of the prompts themselves.
+            model: reads the prompts themselves under rules of its own; what they are is left to it.
+        """
+        for k, reader in enumerate(self.branches.models):
+            limit: int = getattr(reader.config.get_text_config(decoder=True), "max_position_embeddings", None) or 0
+            reach = self.reach(k, width, model)
+            if reach and 0 < limit < reach + tokens - 1:
+                raise ValueError(
+                    f"{reach} tokens of branch {k + 1} and {tokens} new ones exceed its model's context of {limit}"
+                )
 
     def prompts(self, prompt: Prompt, rows: Tensor) -> list[Prompt]:
         """Return what every branch reads, given the prompts themselves [n, L] and which prompt each row has, [n]."""
@@ -211,7 +229,10 @@ def _law(logits: Tensor, tau: float) -> Tensor:
 
 def _plain(scale: Scale) -> Scale:
     """Return a scale of one element as a number."""
-    return float(scale) if isinstance(scale, Tensor) and scale.ndim == 0 else scale
+    if callable(scale):
+        return scale
+    values = torch.as_tensor(scale, dtype=torch.float64)
+    return float(values) if values.numel() == 1 else values
 
 
 def _double(scale: Any) -> Weight:
@@ -232,14 +253,14 @@ def _any_tensor(steps: Sequence[Sequence[Weight]]) -> bool:
     return any(isinstance(weight, Tensor) for step in steps for weight in step)
 
 
-def _check_scale(scale: Scale, n: int) -> None:
-    if callable(scale) and not isinstance(scale, Tensor):
-        return
+def _checked(scale: float | Tensor, n: int) -> float | Tensor:
+    """Return a scale as it is if it is finite and one number, or one for each of the n prompts."""
     values = torch.as_tensor(scale, dtype=torch.float64)
     if values.ndim > 1 or values.numel() not in (1, n):
         raise ValueError(f"a scale must be a number, or one for each of the {n} prompts, not of shape {tuple(values.shape)}")
     if not values.isfinite().all():
         raise ValueError("scales must be finite")
+    return scale if values.numel() > 1 else float(values)
 
 
 def _check_vocabularies(models: Sequence[PreTrainedModel]) -> None:

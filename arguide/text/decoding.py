@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedModel
+from transformers import LogitsProcessor
 
 from arguide.text.caches import Reading
 from arguide.text.combination import Combination
@@ -40,7 +40,8 @@ class Guidance:
         branches = self.combination.branches
         if reading is not None and reading.started:
             read = reading.tokens + (self.width if self.encoded is None else 0)
-            laws = branches.extend(input_ids[:, read:], reading, keep=keep)
+            new = input_ids[:, min(read, input_ids.shape[1] - 1) :]  # a peer of this process may still be at work
+            laws = branches.extend(new, reading, keep=keep)
         else:
             prompt, tokens = self._prompt(input_ids, mask, rows, embeds)
             prompts = self.combination.prompts(prompt, rows)
@@ -54,19 +55,6 @@ class Guidance:
     def widest(self) -> int:
         """The longest prompt of the branches, as far as it does not depend on the prompts themselves."""
         return max(self.combination.widths)
-
-    def check_room(self, tokens: int, model: PreTrainedModel) -> None:
-        """Raise ValueError unless every branch can read its prompt and `tokens` more, less the last.
-
-        For the prompt itself, read by `model`, that is left to `transformers`.
-        """
-        for k, reader in enumerate(self.combination.branches.models):
-            limit: int = getattr(reader.config.get_text_config(decoder=True), "max_position_embeddings", None) or 0
-            width = self.combination.reach(k, self.width, model)
-            if width and self.encoded is None and 0 < limit < width + tokens - 1:
-                raise ValueError(
-                    f"{width} tokens of branch {k + 1} and {tokens} new ones exceed its model's context of {limit}"
-                )
 
     def keep(self, tokens: int) -> None:
         """Record the first `tokens` positions of the last forward pass: those whose tokens were accepted."""

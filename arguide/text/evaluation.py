@@ -76,12 +76,10 @@ class GuidedHFLM(HFLM):
         return [answers[i] for i in range(len(requests))]
 
     def _scored(self, batch: list[Request]) -> list[Answer]:
-        room = self.max_length
-        texts = [text[-room:] for _, _, text in batch]
-        contexts = [
-            context[len(context) + len(text) - room - 1 :] if len(context) + len(text) > room + 1 else context
-            for (_, context, _), text in zip(batch, texts, strict=True)
-        ]
+        whole = [(context + text)[-self.max_length - 1 :] for _, context, text in batch]
+        lengths = [min(len(text), self.max_length) for _, _, text in batch]
+        contexts = [tokens[:-length] for tokens, length in zip(whole, lengths, strict=True)]
+        texts = [tokens[-length:] for tokens, length in zip(whole, lengths, strict=True)]
         ids, mask = _padded(contexts, left=True)
         text_ids, text_mask = _padded(texts, left=False)
         scores = score(

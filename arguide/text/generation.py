@@ -22,7 +22,7 @@ from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithPas
 from transformers.utils import ModelOutput
 
 from arguide.text.caches import Reading, cache_name, takes_cache
-from arguide.text.combination import Combination, Condition, Scale
+from arguide.text.combination import Combination, Condition, Scale, last_token
 from arguide.text.decoding import LAWS, Guidance, Unnormalized
 from arguide.text.layout import lay_out
 from arguide.text.prompts import Prompt
@@ -80,6 +80,10 @@ class GuidedLM(GenerationMixin):
         guiding = negative_prompt_ids is not None or negative_model is not None or conditions
         if scale is None and guiding:
             raise ValueError("a negative prompt or model and conditions need a guidance_scale")
+        if negative_prompt_attention_mask is not None and negative_prompt_ids is None:
+            raise ValueError("negative_prompt_attention_mask needs negative_prompt_ids")
+        if isinstance(kwargs.get("past_key_values"), Reading):
+            raise ValueError("what a guided call has read cannot be handed on; leave out past_key_values")
         if fallback is not None:  # the view guides, not transformers' logits processor
             generation_config, kwargs = _without_scale(generation_config, kwargs)
         if beam_law not in LAWS:
@@ -102,14 +106,17 @@ class GuidedLM(GenerationMixin):
         )
         if combination.is_just(self.unguided):
             return super().generate(inputs, generation_config, **kwargs)
+        if kwargs.get("position_ids") is not None:
+            raise ValueError("every branch has positions of its own, from its mask; leave out position_ids")
+        kwargs.pop("logits_to_keep", None)
         if kwargs.get("cache_implementation") == "paged":
             raise ValueError("continuous batching cannot be guided; leave out cache_implementation='paged'")
         guidance = Guidance(combination, beam_law)
         kwargs |= {"guidance": guidance, "guidance_rows": torch.arange(rows, device=device or self.device)}
         out = super().generate(inputs, generation_config, **kwargs)
         if guidance.scored and isinstance(out, ModelOutput):
-            out["log_normalizers"] = tuple(guidance.log_normalizers)
-            out["branch_scores"] = tuple(guidance.branch_scores)
+            out["log_normalizers"] = tuple(guidance.log_normalizers[: len(out.scores)])
+            out["branch_scores"] = tuple(guidance.branch_scores[: len(out.scores)])
         return out
 
     def prepare_inputs_for_generation(
@@ -214,6 +221,10 @@ class GuidedLM(GenerationMixin):
         if guidance is None or not self.config.is_encoder_decoder:
             return super()._maybe_prepare_encoder_kwargs_for_generation(inputs_tensor, model_kwargs, *args, **kwargs)
         encoded, mask = model_kwargs.get("encoder_outputs"), model_kwargs.get("attention_mask")
+        if encoded is None and inputs_tensor.ndim != 2:
+            raise ValueError("an encoder-decoder is guided by what it reads as input_ids, not by embeddings")
+        if encoded is not None and last_token in guidance.combination.sources:
+            raise ValueError("encoder_outputs have no last token that knows nothing of the others; give negative_prompt_ids")
         inputs = inputs_tensor if encoded is None else encoded[0]
         if mask is None and encoded is None:
             mask = self._prepare_attention_mask_for_generation(inputs_tensor, args[-1], model_kwargs)
@@ -231,9 +242,12 @@ class GuidedLM(GenerationMixin):
         if guidance is None:
             return processors
         guidance.width = input_ids_seq_length or 0
-        guidance.check_room(generation_config.max_length - guidance.width, self.unguided)
+        if guidance.encoded is None:
+            guidance.combination.check_room(guidance.width, generation_config.max_length - guidance.width, self.unguided)
         guidance.scored = bool(generation_config.return_dict_in_generate and generation_config.output_scores)
         if guidance.beam_law == "joint" and generation_config.num_beams > 1:
+            if generation_config.renormalize_logits:
+                raise ValueError("renormalize_logits would turn the joint law of beams into the sequential one; leave it out")
             processors.insert(0, Unnormalized(guidance))
         return processors
 
@@ -289,6 +303,7 @@ def guided(model: PreTrainedModel) -> Any:
         raise ValueError(f"only a transformers model with `generate` can be guided, not {type(model).__name__}")
     view = copy.copy(model)
     view.__class__ = _guided_class(model.__class__)
+    view.__dict__.pop("forward", None)  # one wrapped on the instance, by a hook say, is the unguided model's
     view.generation_config = copy.deepcopy(model.generation_config)
     view.__dict__["unguided"] = copy.copy(model)  # not a submodule: the parameters are the view's already
     return view
@@ -301,7 +316,8 @@ def _guided_class(base: Any) -> Any:
     @functools.wraps(base.forward)
     def forward(self: Any, *args: Any, guidance: Guidance | None = None, **kwargs: Any) -> Any:
         if guidance is None:
-            return super(kind, self).forward(*args, **kwargs)
+            wrapped = self.unguided.__dict__.get("forward")
+            return wrapped(*args, **kwargs) if wrapped else super(kind, self).forward(*args, **kwargs)
         return self.guided_forward(*args, guidance=guidance, **kwargs)
 
     kind: Any = type(f"Guided{base.__name__}", (GuidedLM, base), {"forward": forward, "__doc__": GuidedLM.__doc__})

@@ -16,6 +16,11 @@ def lay_out(model: PreTrainedModel, rows: int) -> None:
     """Lay a model's `Conv1D` weights out for steps of so many rows; one row takes them as they are."""
     if rows == 1:
         return
+    with torch.inference_mode(False):  # the weights are the model's own, and may be trained afterwards
+        _lay_out(model, rows)
+
+
+def _lay_out(model: PreTrainedModel, rows: int) -> None:
     for module in model.modules():
         if isinstance(module, Conv1D) and module.weight.device.type == "cpu" and module.weight.dtype == torch.float32:
             weight = module.weight.data

@@ -21,6 +21,8 @@ class Prompt(NamedTuple):
         Raises:
             ValueError: a prompt without a token, or a mask of another shape.
         """
+        if inputs.ndim not in (2, 3):
+            raise ValueError(f"prompts must be token ids [n, L], not of shape {tuple(inputs.shape)}")
         if not inputs.shape[1] or (mask is not None and not mask.any(1).all()):
             raise ValueError("every prompt needs at least one token; the beginning-of-text token will do")
         if mask is None:

@@ -86,6 +86,8 @@ def score(
         floor=floor,
     )
     prompt = Prompt.of(input_ids, attention_mask, right=right)
+    if not right:
+        combination.check_room(prompt.width, text_ids.shape[1])
     with torch.inference_mode():
         scores = _score(combination, prompt, _started(plain, text_ids), text_ids, mask.bool())
     return Scores(*(tensor.clone() for tensor in scores))
@@ -105,7 +107,11 @@ def _score(combination: Combination, prompt: Prompt, read: Tensor, text: Tensor,
     rows = torch.arange(len(text), device=text.device)
     length = text.shape[1]
     prompts = combination.prompts(prompt, rows)
-    logits = [branch[:, :length] for branch in combination.branches.read(prompts, read, None, keep=length + 1)]
+    unused = ~mask[..., None]
+    logits = [
+        branch[:, :length].masked_fill(unused, 0.0)
+        for branch in combination.branches.read(prompts, read, None, keep=length + 1)
+    ]
     guided_logits, laws = combination.guide(logits, 0, rows)
     log_normalizers = guided_logits.logsumexp(-1)
     chosen = _of_tokens(guided_logits, text)
