@@ -68,12 +68,12 @@ for scale in (0, 1, 3):
 # %% [markdown]
 # ## Fidelity against diversity
 #
-# At every scale we sample 128 texts, and count those that mention what the prompt speaks of, and the distinct words in all of
+# At every scale we sample 64 texts, and count those that mention what the prompt speaks of, and the distinct words in all of
 # them. The perplexity of a token is under the model with the prompt, and under the one without.
 
 # %%
 scales = (0, 0.5, 1, 1.5, 2, 3)
-frame, texts = influence.measure(model, tokenizer, prompt, words, negative=nothing, scales=scales, samples=128, tokens=40)
+frame, texts = influence.measure(model, tokenizer, prompt, words, negative=nothing, scales=scales, samples=64, tokens=40)
 frame.pivot(index="scale", columns="quantity", values="value").round(3)
 
 # %%
@@ -103,7 +103,7 @@ out = view.generate(
     negative_prompt_ids=nothing,
     do_sample=True,
     top_k=0,
-    num_return_sequences=128,
+    num_return_sequences=64,
     max_new_tokens=20,
     min_new_tokens=20,
     output_scores=True,
@@ -112,7 +112,7 @@ out = view.generate(
 sums = torch.stack(out.log_normalizers, 1).cumsum(1)
 ess = torch.exp(2 * sums.logsumexp(0) - (2 * sums).logsumexp(0))
 for t in (1, 5, 10, 20):
-    print(f"T = {t:2}: deviation of Σ log Z_t {sums[:, t - 1].std():.2f}, effective sample size {ess[t - 1]:.0f} of 128")
+    print(f"T = {t:2}: deviation of Σ log Z_t {sums[:, t - 1].std():.2f}, effective sample size {ess[t - 1]:.0f} of 64")
 
 # %% [markdown]
 # The weights spread as texts grow, so few of the samples stand for the joint law after some tens of tokens. Which of the two laws

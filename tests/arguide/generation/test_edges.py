@@ -4,10 +4,13 @@ import pytest
 import torch
 from reference import padded
 from small import build
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 import arguide
 from arguide import guided
+from arguide.text.branches import Branches
+from arguide.text.caches import Reading
+from arguide.text.prompts import Prompt
 
 PROMPT, NEGATIVE = [5, 6, 7, 8, 5, 6, 7, 8], [20, 21, 22]
 GIVEN = {"guidance_scale": 1.7, "negative_prompt_ids": torch.tensor([NEGATIVE]), "max_new_tokens": 9}
@@ -140,3 +143,41 @@ def test_a_guided_view_may_be_the_assistant_of_another(models):
     want = guided(models("llama")).generate(torch.tensor([PROMPT]), **GIVEN)
     ours = guided(models("llama")).generate(torch.tensor([PROMPT]), **GIVEN, assistant_model=guided(models("gpt2")))
     assert ours.tolist() == want.tolist()
+
+
+def test_masks_grow_with_the_text(models, monkeypatch):
+    """Beyond the room that they have at first."""
+    prompts = padded([PROMPT, [12, 13]])
+    want = guided(models("llama")).generate(**prompts.given, **GIVEN)
+    monkeypatch.setattr("arguide.text.branches.ROOM", 2)
+    assert guided(models("llama")).generate(**prompts.given, **GIVEN).tolist() == want.tolist()
+
+
+def test_a_padding_token_that_is_meant_is_read(models):
+    """Two rows of the same tokens, in one of which the first is padding."""
+    ids, mask = torch.tensor([[0, 5, 6], [0, 5, 6]]), torch.tensor([[0, 1, 1], [1, 1, 1]])
+    together = guided(models("llama")).generate(ids, attention_mask=mask, **GIVEN)
+    alone = [
+        guided(models("llama")).generate(row, attention_mask=torch.ones_like(row), **GIVEN) for row in (ids[:1, 1:], ids[1:])
+    ]
+    assert together[0, -9:].tolist() == alone[0][0, -9:].tolist()
+    assert together[1, -9:].tolist() == alone[1][0, -9:].tolist()
+    assert together[0].tolist() != together[1].tolist()
+
+
+def test_rows_take_along_what_they_have_read(models):
+    """Rows of unequal prompts reordered half way go on as if they had been in that order from the start."""
+    model, prompts = models("gpt2"), padded([PROMPT, [12, 13], [14, 15, 16]])
+    order, tokens = torch.tensor([2, 0, 0]), torch.tensor([[30], [31], [32]])
+    branches = Branches((model,))
+    laws = []
+    for first in (None, order):
+        prompt = Prompt.of(prompts.ids, prompts.mask)
+        prompt = prompt if first is None else prompt.select(first)
+        reading = Reading([DynamicCache(config=model.config)], [model])
+        branches.read([prompt], torch.empty(3, 0, dtype=torch.long), reading)
+        if first is None:
+            reading.reorder_cache(order)
+        branches.extend(tokens, reading)
+        laws.append(branches.extend(tokens + 3, reading)[0])
+    torch.testing.assert_close(*laws, atol=1e-5, rtol=1e-5)
