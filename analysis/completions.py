@@ -22,6 +22,7 @@ from transformers import TextStreamer
 
 from analysis.loading import Loaded
 from arguide import guided
+from arguide.text.prompts import padded
 
 
 @dataclass(frozen=True)
@@ -121,23 +122,23 @@ def complete(
         ValueError: a batch for which the memory is too small.
     """
     device, pad = loaded.model.device, _pad(loaded.tokenizer)
-    prompts, mask = _padded([each.prompt for each in batch], pad, device)
+    prompt = padded([each.prompt for each in batch], pad).to(device)
     try:
         with _seeded((sampling.seed, index), device):
             out = guided(loaded.model).generate(
-                prompts,
-                attention_mask=mask,
+                prompt.inputs,
+                attention_mask=prompt.mask,
                 pad_token_id=pad,
                 eos_token_id=_stops(loaded),
                 negative_model=loaded.negative,
                 streamer=streamer,
-                **_scale(batch),
+                guidance_scale=torch.tensor([each.scale for each in batch], dtype=torch.float64),
                 **_negatives(batch, pad, device, alone=loaded.negative is None),
                 **sampling.arguments(),
             )
     except torch.OutOfMemoryError as error:
         raise ValueError(f"{device} has too little memory for {len(batch)} prompts at once; lower --batch-size") from error
-    read = 1 if loaded.model.config.is_encoder_decoder else prompts.shape[1]
+    read = 1 if loaded.model.config.is_encoder_decoder else prompt.width
     texts = [_completion(loaded, batch[i // sampling.num_samples], row) for i, row in enumerate(out[:, read:].tolist())]
     return [texts[i : i + sampling.num_samples] for i in range(0, len(texts), sampling.num_samples)]
 
@@ -195,27 +196,13 @@ def _check_room(model: Any, name: str, ids: list[int], new: int) -> None:
         raise ValueError(f"the {name} has {len(ids)} tokens, the text up to {new}; the model's context is {limit} for each")
 
 
-def _scale(batch: Sequence[Encoded]) -> dict[str, Any]:
-    """Return one scale for all where they agree: at 1 the model then runs alone."""
-    scales = [each.scale for each in batch]
-    return {"guidance_scale": scales[0] if len(set(scales)) == 1 else torch.tensor(scales, dtype=torch.float64)}
-
-
 def _negatives(batch: Sequence[Encoded], pad: int, device: torch.device, *, alone: bool) -> dict[str, Tensor]:
     """Return the negatives, those that a row lacks spelled out, or nothing if no row has one."""
     if all(each.negative is None for each in batch):
         return {}
     rows = [each.negative or (each.prompt[-1:] if alone else each.prompt) for each in batch]
-    ids, mask = _padded(rows, pad, device)
-    return {"negative_prompt_ids": ids, "negative_prompt_attention_mask": mask}
-
-
-def _padded(rows: Sequence[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return token ids and their mask, padded on the left."""
-    width = max(map(len, rows))
-    ids = [[pad] * (width - len(row)) + row for row in rows]
-    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+    negative = padded(rows, pad).to(device)
+    return {"negative_prompt_ids": negative.inputs, "negative_prompt_attention_mask": negative.mask}
 
 
 def _pad(tokenizer: Any) -> int:

@@ -13,61 +13,28 @@ last token of the prompt, or a negative prompt of the prompt's length. Weights a
 """
 
 import argparse
-import copy
 import itertools
-import multiprocessing
-import resource
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    DynamicCache,
-    GenerationConfig,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from transformers import AutoTokenizer
 from transformers.utils import logging
 
-import arguide
+from benchmarks.memory import fresh, peak_memory
+from benchmarks.models import MODELS, STORIES, Pair, check_agreement, generate, loop, pair, random_ids
 from benchmarks.timing import Case, Ratio, Row, measure, table, where
 
 SCALE, SHORT = 1.5, 2
-STORIES = Path(__file__).parents[2] / "shared/data/stories260K"
 TEXTS = {
     "a text that goes on": "Once upon a time, there was a little girl named Lily. She loved to play in the park with her dog. "
     * 3,
     "a text that repeats itself": "The cat ran. The dog ran. " * 8,
 }
-LLAMAS = {
-    "15M": {
-        "vocab_size": 32_000,
-        "hidden_size": 288,
-        "intermediate_size": 768,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 6,
-    },
-    "135M": {
-        "vocab_size": 49_152,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-    },
-}
-MODELS = ("stories260K", "15M", "gpt2", "135M")
 GRIDS = {"small": ((1, 4), (16, 64)), "full": ((1, 4, 8), (16, 64, 256))}
 PARTS = ("grid", "memory", "growth", "drafts")
 # What the table divides, and whether per token or per call.
@@ -84,25 +51,9 @@ class Cell(NamedTuple):
     uncond: int
 
 
-class Pair(NamedTuple):
-    """One model twice: as it is, and as a guided view of a copy. The view may lay its weights out in another order."""
-
-    plain: Any
-    guided: Any
-
-
 def cases(tokens: int = 32) -> Iterator[Case]:
     """Yield the case that stands for all in the common table."""
     yield grid_case(pair("15M"), [Cell("15M", 1, 16, 1)], tokens, agree=tokens)
-
-
-def pair(name: str, stories: Path = STORIES) -> Pair:
-    """Return a model with random weights, or the one in `stories`, and a guided view of a copy; no token ends a text."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model: Any = _build(name, stories).eval()
-    model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
-    return Pair(model, arguide.guided(copy.deepcopy(model)))
 
 
 def grid_case(models: Pair, cells: list[Cell], tokens: int, agree: int) -> Case:
@@ -120,39 +71,6 @@ def grid_case(models: Pair, cells: list[Cell], tokens: int, agree: int) -> Case:
     first = cells[0]
     name = f"{first.model}, batch {first.batch}, prompt {first.prompt}, {tokens} tokens"
     return Case(name, _in_turn(jobs), tuple(_ratio(cell, column, tokens) for cell in cells for column in COLUMNS))
-
-
-def generate(model: Any, ids: Tensor, tokens: int, **more: Any) -> Any:
-    """Return prompts and `tokens` more, [n, L + tokens], by `generate`."""
-    return model.generate(ids, attention_mask=torch.ones_like(ids), min_new_tokens=tokens, max_new_tokens=tokens, **more)
-
-
-@torch.no_grad()
-def loop(model: Any, ids: Tensor, tokens: int) -> Tensor:
-    """Return the same without guidance, by as little code as does it."""
-    cache = DynamicCache(config=model.config)
-    read, texts = ids, ids
-    for _ in range(tokens):
-        logits = model(read, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        read = logits[:, -1].argmax(-1, keepdim=True)
-        texts = torch.cat([texts, read], 1)
-    return texts
-
-
-def check_agreement(models: Pair, ids: Tensor, tokens: int, guidance: dict[str, Any]) -> None:
-    """Raise AssertionError unless both guidances, and both unguided ways, choose the same tokens up to ties of rounding."""
-    theirs = generate(models.plain, ids, tokens, **guidance)
-    ours = generate(models.guided, ids, tokens, **guidance)
-    assert theirs.shape == ours.shape == (ids.shape[0], ids.shape[1] + tokens)
-    if not theirs.equal(ours):
-        out = generate(models.guided, ids, tokens, output_scores=True, return_dict_in_generate=True, **guidance)
-        _check_ties(theirs[:, -tokens:], ours[:, -tokens:], torch.stack(out.scores, 1))
-    assert loop(models.plain, ids, SHORT).equal(generate(models.plain, ids, SHORT))
-
-
-def random_ids(model: Any, n: int, length: int, seed: int = 0) -> Tensor:
-    """Return random prompts [n, L] without the special tokens."""
-    return torch.randint(3, model.config.vocab_size, (n, length), generator=torch.Generator().manual_seed(seed))
 
 
 def guidance_of(model: Any, cell: Cell) -> dict[str, Any]:
@@ -196,13 +114,14 @@ def draft_cases(stories: Path, tokens: int = 128) -> Iterator[Case]:
 def peak(cell: Cell, guided: bool, tokens: int, stories: Path) -> float:
     """Return by how many MB one call raises this process's resident memory at its peak; call it in a fresh process."""
     torch.set_num_threads(1)
+    logging.disable_progress_bar()
     models = pair(cell.model, stories)
     model = models.guided if guided else models.plain
     ids, guidance = random_ids(model, cell.batch, cell.prompt), guidance_of(model, cell)
     generate(model, ids[:1, :SHORT], SHORT, guidance_scale=SCALE)
-    before = _peak_memory(reset=True)
+    before = peak_memory(reset=True)
     generate(model, ids, tokens, **guidance)
-    return _peak_memory() - before
+    return peak_memory() - before
 
 
 def memory_row(cell: Cell, tokens: int, stories: Path, rounds: int, advance: Callable[[], object]) -> Row:
@@ -210,7 +129,7 @@ def memory_row(cell: Cell, tokens: int, stories: Path, rounds: int, advance: Cal
     megabytes: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(rounds):
         for guided, found in megabytes.items():
-            found.append(_fresh(peak, cell, guided, tokens, stories))
+            found.append(fresh(peak, cell, guided, tokens, stories))
             advance()
     ours, theirs = megabytes.values()
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
@@ -323,14 +242,6 @@ def _span(row: Row) -> str:
     return f"{row.ratio:.2f} ({row.low:.2f}–{row.high:.2f})"
 
 
-def _build(name: str, stories: Path) -> Any:
-    if name == "stories260K":
-        return AutoModelForCausalLM.from_pretrained(stories)
-    if name == "gpt2":
-        return GPT2LMHeadModel(GPT2Config())
-    return LlamaForCausalLM(LlamaConfig(**LLAMAS[name], tie_word_embeddings=True))
-
-
 def _ratio(cell: Cell, column: tuple[str, str, str], tokens: int) -> Ratio:
     over, under, per = column
     names = {"transformers": f"transformers {cell.uncond}", "arguide": f"arguide {cell.uncond}"}
@@ -351,42 +262,6 @@ def _passes(model: Any, job: Callable[[], Any]) -> tuple[Any, int]:
     out = job()
     hook.remove()
     return out, next(counted)
-
-
-def _check_ties(theirs: Tensor, ours: Tensor, scores: Tensor) -> None:
-    """Raise AssertionError unless the first tokens that differ, [n, t], are as likely up to rounding."""
-    differ = theirs != ours
-    first = differ & (differ.cumsum(1) == 1)
-    loss = scores.amax(-1) - scores.gather(-1, theirs[..., None])[..., 0]
-    assert (loss[first] < 1e-3).all(), f"guidances disagree by {loss[first].max():.3g}"
-
-
-def _fresh(function: Callable[..., float], *arguments: object) -> float:
-    """Return what a function returns in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    there, here = context.Pipe()
-    process = context.Process(target=_answer, args=(there, function, *arguments))
-    process.start()
-    there.close()
-    try:
-        return here.recv()
-    finally:
-        process.join()
-
-
-def _answer(there: Connection, function: Callable[..., float], *arguments: object) -> None:
-    there.send(function(*arguments))
-
-
-def _peak_memory(reset: bool = False) -> float:
-    """Return the peak of resident memory in MB, since the last reset where the system can reset it."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(peak.split()[1]) / 2**10
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def _read_part(model: PreTrainedModel, prompt: Prompt, cache: Cache | None, keep
     mask = None if prompt.mask.all() else prompt.mask
     positions = (prompt.mask.cumsum(1) - 1).clamp(min=0)
     whole = chunk is None or cache is None or cache_name(model) == "cache_params"  # which takes padding in one piece only
-    step = prompt.width if whole or chunk is None else max(chunk, keep)
+    step = prompt.width if whole or chunk is None else chunk
     for start in range(0, prompt.width, step):
         here = slice(start, start + step)
         seen = None if mask is None else mask[:, : start + step]
@@ -190,13 +190,13 @@ def _encoded(model: PreTrainedModel, prompt: Prompt) -> Tensor:
 
 def _parts(model: PreTrainedModel, prompts: list[Prompt]) -> list[Prompt]:
     """Return prompts as batches to read: all at once if of one width, or if their caches could not be merged."""
-    alike = len({prompt.inputs.ndim for prompt in prompts}) == 1
-    width = max(prompt.width for prompt in prompts)
-    if any(prompt.width != width for prompt in prompts) and alike and not mergeable(model):
-        prompts = [prompt.widened(width) for prompt in prompts]
-    if not alike or any(prompt.width != width for prompt in prompts):
+    widths = {prompt.width for prompt in prompts}
+    if len({prompt.inputs.ndim for prompt in prompts}) > 1:
         return prompts
-    return [Prompt(torch.cat([prompt.inputs for prompt in prompts]), torch.cat([prompt.mask for prompt in prompts]))]
+    if len(widths) > 1 and mergeable(model):
+        return prompts
+    same = [prompt.widened(max(widths)) for prompt in prompts]
+    return [Prompt(torch.cat([prompt.inputs for prompt in same]), torch.cat([prompt.mask for prompt in same]))]
 
 
 @cache

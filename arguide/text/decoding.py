@@ -1,13 +1,16 @@
 """Decoding: what one call of `generate` carries from step to step."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor
+from transformers.modeling_outputs import BaseModelOutput
 
-from arguide.text.caches import Reading
-from arguide.text.combination import Combination
+from arguide.text.caches import Reading, cache_name, takes_cache
+from arguide.text.combination import Combination, Guided, last_token
+from arguide.text.layout import lay_out
 from arguide.text.prompts import Prompt
 
 LAWS = ("sequential", "joint")
@@ -19,7 +22,8 @@ class Guidance:
 
     width: how many tokens of `input_ids` are not generated.
     encoded: what an encoder reads; then all of `input_ids` is the decoder's.
-    recorded: for every token so far, log Z_t [n] and the branches' log-probs [K, n, V].
+    scored: whether to record, for every token, log Z_t [n] and the branches' log-probs [K, n, V].
+    last: what the last forward pass gave.
     """
 
     combination: Combination
@@ -27,11 +31,44 @@ class Guidance:
     width: int = 0
     chunk: int | None = None
     encoded: Prompt | None = None
-    recording: bool = False
     scored: bool = False
-    last: tuple[Tensor, list[Tensor]] | None = None
+    last: Guided | None = None
     log_normalizers: list[Tensor] = field(default_factory=list)
     branch_scores: list[Tensor] = field(default_factory=list)
+
+    def encode(self, inputs: Tensor, encoder_outputs: Any, mask: Tensor | None) -> BaseModelOutput:
+        """Note what the branches will encode, or what has been encoded; return as long an encoding without features."""
+        if encoder_outputs is None and inputs.ndim != 2:
+            raise ValueError("an encoder-decoder is guided by what it reads as input_ids, not by embeddings")
+        if encoder_outputs is not None and last_token in self.combination.sources:
+            raise ValueError("encoder_outputs have no last token that knows nothing of the others; give negative_prompt_ids")
+        self.encoded = Prompt.of(inputs if encoder_outputs is None else encoder_outputs[0], mask, right=True)
+        width = max(self.encoded.width, self.widest)  # which static caches need room for
+        return BaseModelOutput(last_hidden_state=torch.empty(len(inputs), width, 0, device=inputs.device))
+
+    def reading(
+        self, config: GenerationConfig, mode: Any, rows: int, length: int, encoder_outputs: Any = None
+    ) -> Reading | None:
+        """Return empty caches for all branches, as `config` asks for; None where there is to be no cache.
+
+        Args:
+            rows: the number of prompts; beams and further samples multiply them.
+            length: how many tokens a static cache has room for after the prompts' own tokens.
+        """
+        if config.use_cache is False or not all(takes_cache(model) for model in self.combination.branches.models):
+            return None
+        caches, calls = [], []
+        if self.encoded is None:
+            length += max(0, self.widest - self.width)
+        for model, members in self.combination.branches.groups:
+            n = rows * len(members)
+            lay_out(model, n * max(config.num_beams, config.num_return_sequences))
+            own = {} if encoder_outputs is None else {"encoder_outputs": encoder_outputs}
+            model._prepare_cache_for_generation(config, own, mode, n, length)
+            caches.append(own[cache_name(model)])
+            compiled = model._valid_auto_compile_criteria(own, config)
+            calls.append(model.get_compiled_call(config.compile_config) if compiled else model)
+        return Reading(caches, calls)
 
     def logits(
         self, input_ids: Tensor, mask: Tensor | None, rows: Tensor, reading: Reading | None, keep: int, embeds: Tensor | None
@@ -46,10 +83,8 @@ class Guidance:
             prompt, tokens = self._prompt(input_ids, mask, rows, embeds)
             prompts = self.combination.prompts(prompt, rows)
             laws = branches.read(prompts, tokens, reading, keep=keep, chunk=self.chunk)
-        guided = self.combination.guide(laws, input_ids.shape[1] - self.width - keep + 1, rows)
-        if self.recording or self.scored:
-            self.last = guided.logits.logsumexp(-1), guided.branches
-        return guided.logits
+        self.last = self.combination.guide(laws, input_ids.shape[1] - self.width - keep + 1, rows)
+        return self.last.logits
 
     @property
     def widest(self) -> int:
@@ -58,10 +93,10 @@ class Guidance:
 
     def keep(self, tokens: int) -> None:
         """Record the first `tokens` positions of the last forward pass: those whose tokens were accepted."""
-        if self.scored and self.last is not None:
-            log_normalizer, laws = self.last
-            self.log_normalizers += log_normalizer[:, :tokens].unbind(1)
-            self.branch_scores += torch.stack([law[:, :tokens] for law in laws]).unbind(2)
+        assert self.last is not None
+        if self.scored:
+            self.log_normalizers += self.last.log_normalizer[:, :tokens].unbind(1)
+            self.branch_scores += torch.stack([law[:, :tokens] for law in self.last.branches]).unbind(2)
 
     def _prompt(self, input_ids: Tensor, mask: Tensor | None, rows: Tensor, embeds: Tensor | None) -> tuple[Prompt, Tensor]:
         if self.encoded is not None:
@@ -76,11 +111,9 @@ class Unnormalized(LogitsProcessor):
 
     def __init__(self, guidance: Guidance) -> None:
         self.guidance = guidance
-        guidance.recording = True
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return log p̃ = log p + log Z_t, [n, V]."""
         del input_ids
-        if self.guidance.last is None:
-            return scores
-        return scores + self.guidance.last[0][:, -1:].to(scores)
+        assert self.guidance.last is not None
+        return scores + self.guidance.last.log_normalizer[:, -1:].to(scores)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from arguide.text.decoding import LAWS
 from arguide.text.generation import guided
+from arguide.text.prompts import padded
 from arguide.text.scoring import score
 
 Request = tuple[Any, list[int], list[int]]
@@ -80,25 +81,15 @@ class GuidedHFLM(HFLM):
         lengths = [min(len(text), self.max_length) for _, _, text in batch]
         contexts = [tokens[:-length] for tokens, length in zip(whole, lengths, strict=True)]
         texts = [tokens[-length:] for tokens, length in zip(whole, lengths, strict=True)]
-        ids, mask = _padded(contexts, left=True)
-        text_ids, text_mask = _padded(texts, left=False)
+        prompt, text = padded(contexts).to(self.device), padded(texts, right=True).to(self.device)
         scores = score(
             self.model,
-            ids.to(self.device),
-            text_ids.to(self.device),
+            prompt.inputs,
+            text.inputs,
             guidance_scale=self.guidance_scale,
-            attention_mask=mask,
-            text_mask=text_mask,
+            attention_mask=prompt.mask,
+            text_mask=text.mask,
             negative_prompt_ids=self.negative,
         )
         values = scores.joint if self.law == "joint" else scores.sequential
         return list(zip(values.tolist(), scores.greedy.tolist(), strict=True))
-
-
-def _padded(rows: list[list[int]], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    width = max(map(len, rows))
-    fill = [[0] * (width - len(row)) for row in rows]
-    pads = [[1] * len(row) for row in rows]
-    ids = [gap + row if left else row + gap for gap, row in zip(fill, rows, strict=True)]
-    mask = [gap + pad if left else pad + gap for gap, pad in zip(fill, pads, strict=True)]
-    return torch.tensor(ids), torch.tensor(mask)

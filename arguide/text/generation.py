@@ -18,16 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithPast
+from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
-from arguide.text.caches import Reading, cache_name, takes_cache
-from arguide.text.combination import Combination, Condition, Scale, last_token
+from arguide.text.caches import Reading
+from arguide.text.combination import Combination, Condition
 from arguide.text.decoding import LAWS, Guidance, Unnormalized
-from arguide.text.layout import lay_out
-from arguide.text.prompts import Prompt
-
-KNOWN = {"use_cache", "position_ids", "logits_to_keep", "encoder_outputs", "cache_params", "tokenizer"}
+from arguide.text.modes import check_arguments, check_inputs, check_mode
+from arguide.text.weights import Scale
 
 
 class GuidedLM(GenerationMixin):
@@ -74,43 +72,28 @@ class GuidedLM(GenerationMixin):
         Raises:
             ValueError: an argument that does not fit, a mode that cannot be guided, or an improper tilt.
         """
-        fallback = generation_config.guidance_scale if generation_config is not None else None
-        fallback = self.generation_config.guidance_scale if fallback is None else fallback
-        scale = fallback if guidance_scale is None else guidance_scale
-        guiding = negative_prompt_ids is not None or negative_model is not None or conditions
-        if scale is None and guiding:
-            raise ValueError("a negative prompt or model and conditions need a guidance_scale")
-        if negative_prompt_attention_mask is not None and negative_prompt_ids is None:
-            raise ValueError("negative_prompt_attention_mask needs negative_prompt_ids")
-        if isinstance(kwargs.get("past_key_values"), Reading):
-            raise ValueError("what a guided call has read cannot be handed on; leave out past_key_values")
-        if fallback is not None:  # the view guides, not transformers' logits processor
-            generation_config, kwargs = _without_scale(generation_config, kwargs)
         if beam_law not in LAWS:
             raise ValueError(f"beam_law must be one of {', '.join(LAWS)}, not {beam_law!r}")
-        right = self.config.is_encoder_decoder
+        if isinstance(kwargs.get("past_key_values"), Reading):
+            raise ValueError("what a guided call has read cannot be handed on; leave out past_key_values")
+        configured, generation_config, kwargs = self._taken_scale(generation_config, kwargs)
         rows, device = _rows(inputs, kwargs)
-        negative = (
-            None if negative_prompt_ids is None else Prompt.of(negative_prompt_ids, negative_prompt_attention_mask, right=right)
-        )
         combination = Combination.of(
             self.unguided,
-            1.0 if scale is None else scale,
+            configured if guidance_scale is None else guidance_scale,
             rows=rows,
-            negative=negative,
+            negative_prompt_ids=negative_prompt_ids,
+            negative_prompt_attention_mask=negative_prompt_attention_mask,
             negative_model=negative_model,
             conditions=conditions,
-            temperature=branch_temperature,
+            branch_temperature=branch_temperature,
             floor=floor,
             plausibility=plausibility,
         )
         if combination.is_just(self.unguided):
             return super().generate(inputs, generation_config, **kwargs)
-        if kwargs.get("position_ids") is not None:
-            raise ValueError("every branch has positions of its own, from its mask; leave out position_ids")
+        check_arguments(kwargs, lent=combination.lends(self.unguided))
         kwargs.pop("logits_to_keep", None)
-        if kwargs.get("cache_implementation") == "paged":
-            raise ValueError("continuous batching cannot be guided; leave out cache_implementation='paged'")
         guidance = Guidance(combination, beam_law)
         kwargs |= {"guidance": guidance, "guidance_rows": torch.arange(rows, device=device or self.device)}
         out = super().generate(inputs, generation_config, **kwargs)
@@ -142,9 +125,7 @@ class GuidedLM(GenerationMixin):
             }
             kwargs |= {name: value for name, value in given.items() if value is not None}
             return super().prepare_inputs_for_generation(input_ids, **kwargs)
-        unknown = {name for name, value in kwargs.items() if value is not None} - KNOWN
-        if unknown:
-            raise ValueError(f"guided generation reads text alone; it cannot pass on {', '.join(sorted(unknown))}")
+        check_inputs(kwargs)
         return {
             "input_ids": input_ids,
             "past_key_values": past_key_values,
@@ -186,23 +167,12 @@ class GuidedLM(GenerationMixin):
                 generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
             )
             return
-        models = guidance.combination.branches.models
-        _check_mode(generation_config, model_kwargs, models)
-        if generation_config.use_cache is False or not all(takes_cache(model) for model in models):
-            return
-        caches, calls = [], []
-        wider = max(0, guidance.widest - guidance.width) if guidance.encoded is None else 0
-        for model, members in guidance.combination.branches.groups:
-            own = {name: value for name, value in model_kwargs.items() if name == "encoder_outputs"}
-            rows = batch_size * len(members)
-            lay_out(model, rows * max(generation_config.num_beams, generation_config.num_return_sequences))
-            model._prepare_cache_for_generation(generation_config, own, generation_mode, rows, max_cache_length + wider)
-            cache = own[cache_name(model)]
-            compiled = model._valid_auto_compile_criteria(own, generation_config)
-            caches.append(cache)
-            calls.append(model.get_compiled_call(generation_config.compile_config) if compiled else model)
-        model_kwargs.pop("cache_params", None)
-        model_kwargs["past_key_values"] = Reading(caches, calls)
+        check_mode(generation_config, model_kwargs, guidance.combination.branches.models)
+        encoded = model_kwargs.get("encoder_outputs")
+        reading = guidance.reading(generation_config, generation_mode, batch_size, max_cache_length, encoded)
+        if reading is not None:
+            model_kwargs.pop("cache_params", None)
+            model_kwargs["past_key_values"] = reading
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **model_kwargs: Any
@@ -216,22 +186,14 @@ class GuidedLM(GenerationMixin):
     def _maybe_prepare_encoder_kwargs_for_generation(
         self, inputs_tensor: Tensor, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        """Leave the encoding to the branches; what stands in for it has the right length and no features."""
+        """Leave the encoding to the branches."""
         guidance = model_kwargs.get("guidance")
         if guidance is None or not self.config.is_encoder_decoder:
             return super()._maybe_prepare_encoder_kwargs_for_generation(inputs_tensor, model_kwargs, *args, **kwargs)
         encoded, mask = model_kwargs.get("encoder_outputs"), model_kwargs.get("attention_mask")
-        if encoded is None and inputs_tensor.ndim != 2:
-            raise ValueError("an encoder-decoder is guided by what it reads as input_ids, not by embeddings")
-        if encoded is not None and last_token in guidance.combination.sources:
-            raise ValueError("encoder_outputs have no last token that knows nothing of the others; give negative_prompt_ids")
-        inputs = inputs_tensor if encoded is None else encoded[0]
         if mask is None and encoded is None:
             mask = self._prepare_attention_mask_for_generation(inputs_tensor, args[-1], model_kwargs)
-        guidance.encoded = Prompt.of(inputs, mask, right=True)
-        width = max(guidance.encoded.width, guidance.widest)
-        empty = BaseModelOutput(last_hidden_state=torch.empty(len(inputs), width, 0, device=inputs.device))
-        return model_kwargs | {"encoder_outputs": empty, "attention_mask": None}
+        return model_kwargs | {"encoder_outputs": guidance.encode(inputs_tensor, encoded, mask), "attention_mask": None}
 
     def _get_logits_processor(
         self, generation_config: GenerationConfig, input_ids_seq_length: int | None = None, **kwargs: Any
@@ -241,7 +203,7 @@ class GuidedLM(GenerationMixin):
         guidance = (kwargs.get("model_kwargs") or {}).get("guidance")
         if guidance is None:
             return processors
-        guidance.width = input_ids_seq_length or 0
+        guidance.width = input_ids_seq_length or 0  # again: healing a prompt's last token may have changed it
         if guidance.encoded is None:
             guidance.combination.check_room(guidance.width, generation_config.max_length - guidance.width, self.unguided)
         guidance.scored = bool(generation_config.return_dict_in_generate and generation_config.output_scores)
@@ -282,6 +244,20 @@ class GuidedLM(GenerationMixin):
         """Let drafts be made without guidance; the guided model accepts or refuses them."""
         plain = {name: value for name, value in model_kwargs.items() if name not in ("guidance", "guidance_rows")}
         return super()._get_candidate_generator(model_kwargs=plain, **kwargs)
+
+    def _taken_scale(
+        self, config: GenerationConfig | None, kwargs: dict[str, Any]
+    ) -> tuple[float | None, GenerationConfig | None, dict[str, Any]]:
+        """Take the scale out of the configuration, so that the view guides and not transformers' logits processor."""
+        scales = [each.guidance_scale for each in (config, self.generation_config) if each is not None]
+        scale = next((each for each in scales if each is not None), None)
+        if scale is None:
+            return None, config, kwargs
+        if config is None:
+            return scale, None, kwargs | {"guidance_scale": 1.0}
+        config = copy.deepcopy(config)
+        config.guidance_scale = 1.0
+        return scale, config, kwargs
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
         """Save the model itself."""
@@ -324,33 +300,9 @@ def _guided_class(base: Any) -> Any:
     return kind
 
 
-def _without_scale(config: GenerationConfig | None, kwargs: dict[str, Any]) -> tuple[GenerationConfig | None, dict[str, Any]]:
-    if config is None:
-        return None, kwargs | {"guidance_scale": 1.0}
-    config = copy.deepcopy(config)
-    config.guidance_scale = 1.0
-    return config, kwargs
-
-
 def _rows(inputs: Tensor | None, kwargs: dict[str, Any]) -> tuple[int, torch.device | None]:
     """Return the number of prompts, and the device they are on."""
     given = [inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")]
     if (encoded := kwargs.get("encoder_outputs")) is not None:
         given.append(encoded[0])
     return next(((len(tensor), tensor.device) for tensor in given if tensor is not None), (1, None))
-
-
-def _check_mode(config: GenerationConfig, model_kwargs: dict[str, Any], models: Sequence[PreTrainedModel]) -> None:
-    """Refuse what guidance cannot do right."""
-    for model in models:
-        name = type(model).__name__
-        if not model._supports_default_dynamic_cache():
-            raise ValueError(f"{name} keeps its state in a way of its own, which cannot be guided")
-        if config.cache_implementation == "static" and not (model._can_compile_fullgraph or model._is_stateful):
-            raise ValueError(f"{name} is not known to be right with a static cache; leave out cache_implementation")
-    if config.cache_implementation not in (None, "dynamic", "static"):
-        raise ValueError(f"guided generation takes a dynamic or static cache, not {config.cache_implementation!r}")
-    if model_kwargs.get("past_key_values") is not None or model_kwargs.get("cache_params") is not None:
-        raise ValueError("guided generation makes its own caches; leave out past_key_values")
-    if config.output_attentions or config.output_hidden_states:
-        raise ValueError("attentions and hidden states belong to one branch; ask the unguided model for them")

@@ -1,5 +1,6 @@
 """Prompts: what a branch reads before the text, padded on one side."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import torch
@@ -33,7 +34,7 @@ class Prompt(NamedTuple):
         if mask.all():
             return cls(inputs, mask)
         order = mask.argsort(dim=1, stable=True, descending=right)
-        inputs, mask = torch.take_along_dim(inputs, _like(order, inputs), 1), mask.gather(1, order)
+        inputs, mask = along(inputs, order), mask.gather(1, order)
         width = int(mask.sum(1).max())
         kept = slice(None, width) if right else slice(-width, None)
         return cls(inputs[:, kept], mask[:, kept])
@@ -61,6 +62,8 @@ class Prompt(NamedTuple):
     def widened(self, width: int) -> "Prompt":
         """Return the prompts with more padding on the left."""
         missing = width - self.width
+        if not missing:
+            return self
         features = (0, 0) * (self.inputs.ndim - 2)
         return Prompt(functional.pad(self.inputs, (*features, missing, 0)), functional.pad(self.mask, (missing, 0)))
 
@@ -76,5 +79,16 @@ class Prompt(NamedTuple):
         return self.select(first), index
 
 
-def _like(index: Tensor, inputs: Tensor) -> Tensor:
-    return index if inputs.ndim == 2 else index[..., None]
+def along(inputs: Tensor, index: Tensor) -> Tensor:
+    """Return the positions `index`, [n, l], of token ids [n, L] or embeddings [n, L, d]."""
+    return torch.take_along_dim(inputs, index if inputs.ndim == 2 else index[..., None], 1)
+
+
+def padded(rows: Sequence[list[int]], pad: int = 0, *, right: bool = False) -> Prompt:
+    """Return lists of token ids as one batch, padded on the left (or right) with any token."""
+    width = max(map(len, rows))
+    gaps = [width - len(row) for row in rows]
+    pairs = list(zip(rows, gaps, strict=True))
+    ids = [row + [pad] * gap if right else [pad] * gap + row for row, gap in pairs]
+    mask = [[1] * len(row) + [0] * gap if right else [0] * gap + [1] * len(row) for row, gap in pairs]
+    return Prompt(torch.tensor(ids), torch.tensor(mask))

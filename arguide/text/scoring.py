@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from arguide.text.combination import Combination, Condition, Scale
+from arguide.text.combination import Combination, Condition
 from arguide.text.generation import guided
 from arguide.text.prompts import Prompt
+from arguide.text.weights import Scale
 
 
 class Scores(NamedTuple):
@@ -52,7 +53,7 @@ def score(
     branch_temperature: float | tuple[float, float] = 1.0,
     floor: float | None = None,
 ) -> Scores:
-    """Score texts after prompts, one pass a model for all of them.
+    """Score texts after prompts, all of them at once; a branch whose prompts are of another length is read by itself.
 
     Args:
         model: a causal or encoder-decoder language model, or a guided view of one.
@@ -71,20 +72,18 @@ def score(
     plain = guided(model).unguided
     mask = torch.ones_like(text_ids) if text_mask is None else text_mask.to(text_ids.device, torch.long)
     _check_texts(text_ids, mask, len(input_ids))
-    right = plain.config.is_encoder_decoder
-    negative = None
-    if negative_prompt_ids is not None:
-        negative = Prompt.of(negative_prompt_ids, negative_prompt_attention_mask, right=right)
     combination = Combination.of(
         plain,
         guidance_scale,
         rows=len(input_ids),
-        negative=negative,
+        negative_prompt_ids=negative_prompt_ids,
+        negative_prompt_attention_mask=negative_prompt_attention_mask,
         negative_model=negative_model,
         conditions=conditions,
-        temperature=branch_temperature,
+        branch_temperature=branch_temperature,
         floor=floor,
     )
+    right = plain.config.is_encoder_decoder
     prompt = Prompt.of(input_ids, attention_mask, right=right)
     if not right:
         combination.check_room(prompt.width, text_ids.shape[1])

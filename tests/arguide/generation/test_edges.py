@@ -7,7 +7,7 @@ from small import build
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 import arguide
-from arguide import guided
+from arguide import Condition, guided
 from arguide.text.branches import Branches
 from arguide.text.caches import Reading
 from arguide.text.prompts import Prompt
@@ -73,9 +73,10 @@ def test_a_forward_wrapped_on_the_instance_is_still_guided(mode):
     [
         ("leave out position_ids", {"position_ids": torch.arange(8)[None] + 3}),
         ("renormalize_logits", {"num_beams": 2, "beam_law": "joint", "renormalize_logits": True}),
-        ("needs negative_prompt_ids", {"negative_prompt_ids": None, "negative_prompt_attention_mask": torch.ones(1, 3)}),
+        ("without its ids", {"negative_prompt_ids": None, "negative_prompt_attention_mask": torch.ones(1, 3)}),
         ("one for each of the 1 prompts", {"guidance_scale": lambda t: torch.tensor([1.0, 2.0])}),
         ("token ids", {"negative_prompt_ids": torch.tensor(NEGATIVE)}),
+        ("without its ids", {"conditions": [Condition(0.5, attention_mask=torch.ones(1, 3))]}),
         ("two for", {"branch_temperature": (1.0, 1.0, 1.0)}),
         ("two for", {"branch_temperature": [1.0, 2.0]}),
     ],
@@ -83,6 +84,16 @@ def test_a_forward_wrapped_on_the_instance_is_still_guided(mode):
 def test_what_would_be_misread_is_refused(models, message, wrong):
     with pytest.raises(ValueError, match=message):
         guided(models("llama")).generate(torch.tensor([PROMPT]), **GIVEN | wrong)
+
+
+def test_embeddings_are_not_lent_to_another_model(models):
+    model, other = models("llama"), build("llama", seed=1)
+    embeds = {"inputs_embeds": model.get_input_embeddings()(torch.tensor([PROMPT])).detach(), "max_new_tokens": 3}
+    with pytest.raises(ValueError, match="mean nothing to another model"):
+        guided(model).generate(**embeds, guidance_scale=1.5, negative_model=other)
+    own = {"negative_model": other, "negative_prompt_ids": GIVEN["negative_prompt_ids"]}
+    want = guided(model).generate(torch.tensor([PROMPT]), guidance_scale=1.5, **own, max_new_tokens=3)
+    assert guided(model).generate(**embeds, guidance_scale=1.5, **own).tolist() == want[:, len(PROMPT) :].tolist()
 
 
 @pytest.mark.parametrize("scale", [torch.tensor([1.7]), [1.7, 1.7], lambda t: torch.tensor([1.7])])
