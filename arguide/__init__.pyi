@@ -1,7 +1,9 @@
 __version__: str
 
 from . import (
+    endings as endings,
     guidance as guidance,
+    metropolis as metropolis,
     models as models,
     particles as particles,
     resampling as resampling,
@@ -10,7 +12,9 @@ from . import (
     text as text,
     truncation as truncation,
 )
+from .endings import Ending as Ending
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
+from .metropolis import Chains as Chains, sample_metropolis as sample_metropolis
 from .models import Autoregressive as Autoregressive, LogLinear as LogLinear
 from .particles import JointSample as JointSample, sample_joint as sample_joint
 from .resampling import (
@@ -22,11 +26,14 @@ from .resampling import (
 from .sampling import Sample as Sample, sample as sample
 from .truncation import (
     compose as compose,
+    defensive as defensive,
     nucleus as nucleus,
+    only as only,
     temperature as temperature,
     top_k as top_k,
     typical as typical,
 )
 from .text.combination import Condition as Condition
+from .text.continuation import Continuation as Continuation, continuation as continuation
 from .text.generation import GuidedLM as GuidedLM, guided as guided
 from .text.scoring import Scores as Scores, score as score

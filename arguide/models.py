@@ -52,6 +52,11 @@ class Combined(NamedTuple):
     log_probs: Tensor
     log_normalizer: Tensor
 
+    @property
+    def laws(self) -> tuple[Tensor, ...]:
+        """Every branch's own law of the next token, K tensors [n, V]."""
+        return tuple(branch.log_probs for branch in self.branches)
+
 
 @dataclass(frozen=True)
 class LogLinear:
@@ -116,6 +121,6 @@ class LogLinear:
         return self.weights(position) if callable(self.weights) else self.weights
 
     def _combined(self, branches: tuple[Any, ...], position: int) -> Combined:
-        logits = [branch.log_probs for branch in branches]
-        law = normalize(combine(logits, self._weights_at(position), floor=self.floor))
+        laws = [branch.log_probs for branch in branches]
+        law = normalize(combine(laws, self._weights_at(position), floor=self.floor))
         return Combined(branches, position, *law)

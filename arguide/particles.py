@@ -14,12 +14,14 @@ sequential Monte Carlo" (2020), ch. 10.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from arguide import sampling
+from arguide.endings import check_length
 from arguide.models import Autoregressive
 from arguide.resampling import Resample, systematic
 from arguide.truncation import Transform, identity
@@ -35,12 +37,14 @@ class Population(NamedTuple):
     log_weights: [N], gathered since the last resampling.
     log_banked: [], the part of log Ẑ that earlier resamplings have settled.
     origin: [N], the first particle that each descends from.
+    resamplings: how often the population was resampled.
     """
 
     value: Any
     log_weights: Tensor
     log_banked: Tensor
     origin: Tensor
+    resamplings: int = 0
 
     @property
     def log_evidence(self) -> Tensor:
@@ -57,15 +61,33 @@ class Population(NamedTuple):
         """Number of distinct first particles that are left."""
         return int(self.origin.bincount().count_nonzero())
 
+    @property
+    def std_error(self) -> Tensor:
+        """Standard error of log Ẑ that one population can tell of itself, [].
+
+        It compares families, the particles that descend from one first particle: Var(Ẑ)/Z² is estimated by
+        1 − (N/(N−1))^{r+1} (1 − Σ_f W_f²) with W_f the weight of family f and r the number of resamplings (Lee & Whiteley,
+        "Variance estimation in the particle filter", 2018, eq. 7), which holds for multinomial resampling and is rough for
+        other schemes. Where one family is left it is 1, and says only that nothing is known: repeat the run.
+        """
+        n = len(self.log_weights)
+        families = torch.zeros_like(self.log_weights).index_add(0, self.origin, self.log_weights.softmax(0))
+        apart = (1 - families.square().sum()).clamp(min=0.0)
+        return (1 - (n / max(n - 1, 1)) ** (self.resamplings + 1) * apart).clamp(min=0.0).sqrt()
+
 
 class JointSample(NamedTuple):
     """N weighted sequences that follow the joint law.
 
-    tokens: [N, T].
+    tokens: [N, T], after the end of a sequence its ending token.
     log_weights: [N], normalised to Σ exp = 1.
     log_evidence: [], log Ẑ.
-    ess: [T], effective sample size after every step, before it resamples.
+    ess: effective sample size after every move, before it resamples; [T] where a move is one token.
     ancestors: number of distinct first particles left at the end.
+    std_error: [], of log Ẑ, see `Population.std_error`.
+    evidences: log Ẑ of the first tokens alone, after every move.
+    log_target: log p̃(x_t|x_<t) of the tokens, [N, T]; their sum is log Π_k p_k(x)^{w_k}.
+    log_normalizer: log Z_t(x_<t) along every sequence, [N, T].
     """
 
     tokens: Tensor
@@ -73,6 +95,21 @@ class JointSample(NamedTuple):
     log_evidence: Tensor
     ess: Tensor
     ancestors: int
+    std_error: Tensor
+    evidences: Tensor
+    log_target: Tensor
+    log_normalizer: Tensor
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Return n sequences drawn by weight, [n, T]: importance resampling."""
+        return self.tokens[torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)]
+
+
+class Path(NamedTuple):
+    """n prefixes, with the infos of their tokens so far, [n, t] each."""
+
+    state: sampling.State
+    info: sampling.Info
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:
@@ -88,8 +125,13 @@ def populate(value: Any, log_weights: Tensor) -> Population:
 
 def resampled(population: Population, select: Select, ancestors: Tensor) -> Population:
     """Return the equally weighted population of the given ancestors, [N]; what they weighed goes to log Ẑ."""
-    value = select(population.value, ancestors)
-    return Population(value, torch.zeros_like(population.log_weights), population.log_evidence, population.origin[ancestors])
+    return Population(
+        select(population.value, ancestors),
+        torch.zeros_like(population.log_weights),
+        population.log_evidence,
+        population.origin[ancestors],
+        population.resamplings + 1,
+    )
 
 
 def drive(
@@ -131,35 +173,66 @@ def sample_joint(
     draw: sampling.Draw | None = None,
     generator: torch.Generator | None = None,
     transform: Transform = identity,
+    propose: sampling.Propose = sampling.sequential,
     resample: Resample = systematic,
     threshold: float = 0.5,
+    block: int = 1,
 ) -> JointSample:
     """Draw n weighted sequences from the joint law Π_k p_k(x)^{w_k} / Z over `length` tokens.
 
     Args:
-        model: a `LogLinear`, whose sequential law is the proposal and whose log Z_t are the weights.
-        transform: changes the proposal only, the weights make up for it; a truncation restricts the target to the
-            sequences that it can still propose.
+        model: a `LogLinear` or its like, whose log Z_t are the weights; `endings.Ending` of one for variable length.
+        propose: what particles are drawn from, the sequential law by default; the weights make up for another one.
+        transform: of the proposal, for which the weights make up too; a truncation restricts the target to the sequences
+            that it can still propose.
         resample, threshold: see `drive`. `threshold=0` is plain importance sampling.
+        block: how many tokens to draw between two decisions to resample.
 
     Raises:
         ValueError: every particle has weight 0, or rows have scales of their own.
     """
     draw = draw or sampling.categorical(generator)
+    if block < 1:
+        raise ValueError(f"a block has at least one token, not {block}")
+    check_length(model, length)
 
-    def move(state: sampling.State) -> tuple[sampling.State, Tensor]:
-        state, info = sampling.step(model, state, draw, transform)
-        return state, info.log_target - info.log_proposal
+    def move(path: Path, tokens: int) -> tuple[Path, Tensor]:
+        state, infos = path.state, []
+        for _ in range(tokens):
+            state, info = sampling.step(model, state, draw, transform, propose)
+            infos.append(info)
+        new = sampling.stacked(infos, state)
+        info = sampling.Info(*(torch.cat(pair, 1) for pair in zip(path.info, new, strict=True)))
+        return Path(state, info), (new.log_target - new.log_proposal).sum(1)
 
-    def select(state: sampling.State, index: Tensor) -> sampling.State:
-        return sampling.State(model.select(state.model, index), state.tokens[index])
+    def select(path: Path, index: Tensor) -> Path:
+        state = sampling.State(model.select(path.state.model, index), path.state.tokens[index])
+        return Path(state, sampling.Info(*(rows[index] for rows in path.info)))
+
+    def moves() -> Iterator[Move]:
+        for start in range(0, length, block):
+            if sampling.ended(population.value.state.model):
+                return
+            yield partial(move, tokens=min(block, length - start))
 
     first = sampling.init(model, n)
-    first = select(first, torch.arange(n, device=first.tokens.device))  # refuses a scale per row: the target is one
-    population = populate(first, first.model.log_probs.new_zeros(n))
-    ess, moves = population.log_weights.new_empty(length), [move] * length
-    steps = drive(population, moves, select, resample=resample, threshold=threshold, generator=generator)
-    for t, population in enumerate(steps):
-        ess[t] = population.ess
-    log_weights = population.log_weights.log_softmax(0)
-    return JointSample(population.value.tokens, log_weights, population.log_evidence, ess, population.ancestors)
+    path = Path(first, sampling.stacked([], first))
+    path = select(path, torch.arange(n, device=first.tokens.device))  # refuses a scale per row: the target is one
+    population = populate(path, first.model.log_probs.new_zeros(n))
+    ess, evidences = [], []
+    for moved in drive(population, moves(), select, resample=resample, threshold=threshold, generator=generator):
+        population = moved
+        ess.append(population.ess)
+        evidences.append(population.log_evidence)
+    value = population.value
+    return JointSample(
+        value.state.tokens,
+        population.log_weights.log_softmax(0),
+        population.log_evidence,
+        torch.stack(ess) if ess else population.log_weights[:0],
+        population.ancestors,
+        population.std_error,
+        torch.stack(evidences) if ess else population.log_weights[:0],
+        value.info.log_target,
+        value.info.log_normalizer,
+    )

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from arguide.endings import check_length
 from arguide.models import Autoregressive
 from arguide.truncation import Transform, identity
 
 Draw = Callable[[Tensor], Tensor]
+Propose = Callable[[Any], Tensor]
 
 
 class State(NamedTuple):
@@ -28,11 +30,13 @@ class Info(NamedTuple):
     """What one step did, each [n].
 
     log_target: log Π_k p_k(x_t|x_<t)^{w_k} of the drawn token, unnormalised.
-    log_proposal: log-probability with which it was drawn. Without a transform the difference is log Z_t(x_<t).
+    log_proposal: log-probability with which it was drawn.
+    log_normalizer: log Z_t(x_<t); without a transform, and from the sequential law, it is the difference of the two.
     """
 
     log_target: Tensor
     log_proposal: Tensor
+    log_normalizer: Tensor
 
 
 class Sample(NamedTuple):
@@ -41,6 +45,7 @@ class Sample(NamedTuple):
     tokens: Tensor
     log_target: Tensor
     log_proposal: Tensor
+    log_normalizer: Tensor
 
 
 def categorical(generator: torch.Generator | None = None) -> Draw:
@@ -52,25 +57,42 @@ def categorical(generator: torch.Generator | None = None) -> Draw:
     return draw
 
 
+def sequential(state: Any) -> Tensor:
+    """Propose from the model's own law, which for a combination is sequential guidance."""
+    law: Tensor = state.log_probs
+    return law
+
+
+def branch(k: int) -> Propose:
+    """Return the proposal that draws from branch k of a combination alone, the conditional model say."""
+    return lambda state: state.laws[k]
+
+
 def init(model: Autoregressive, n: int) -> State:
     """Return n empty prefixes."""
     state = model.start(n)
     return State(state, torch.empty((n, 0), dtype=torch.long, device=state.log_probs.device))
 
 
-def step(model: Autoregressive, state: State, draw: Draw, transform: Transform = identity) -> tuple[State, Info]:
-    """Draw one token a row from the transformed law and append it.
+def step(
+    model: Autoregressive, state: State, draw: Draw, transform: Transform = identity, propose: Propose = sequential
+) -> tuple[State, Info]:
+    """Draw one token a row from the transformed proposal and append it.
 
     A row with no token left (the branches' supports are disjoint, Z_t = 0) gets token 0 and log_target = −∞.
     """
-    guided = state.model.log_probs
-    log_normalizer = getattr(state.model, "log_normalizer", torch.zeros_like(guided[:, 0]))
-    dead = (guided == -math.inf).all(-1)
-    law = transform(torch.where(dead[:, None], 0.0, guided).log_softmax(-1)) if dead.any() else transform(guided)
+    guided, law = state.model.log_probs, propose(state.model)
+    log_normalizer = getattr(state.model, "log_normalizer", None)
+    if log_normalizer is None:
+        log_normalizer = torch.where(guided.amax(-1) == -math.inf, -math.inf, torch.zeros_like(guided[:, 0]))
+    dead = log_normalizer == -math.inf
+    if dead.any():
+        law = torch.where(dead[:, None], 0.0, law).log_softmax(-1)
+    law = transform(law)
     token = torch.where(dead, 0, draw(law))
     at = token[:, None]
-    log_target = torch.where(dead, -math.inf, guided.gather(-1, at).squeeze(-1) + log_normalizer)
-    info = Info(log_target, law.gather(-1, at).squeeze(-1))
+    log_target = guided.gather(-1, at).squeeze(-1) + log_normalizer
+    info = Info(log_target, law.gather(-1, at).squeeze(-1), log_normalizer)
     return State(model.append(state.model, token), torch.cat([state.tokens, at], -1)), info
 
 
@@ -82,23 +104,55 @@ def sample(
     draw: Draw | None = None,
     generator: torch.Generator | None = None,
     transform: Transform = identity,
+    propose: Propose = sequential,
 ) -> Sample:
-    """Draw n sequences of `length` tokens from Π_t transform(p(x_t | x_<t)).
+    """Draw n sequences of `length` tokens from Π_t transform(p(x_t | x_<t)), fewer if all have ended before.
 
     Args:
         model: any autoregressive law; a `LogLinear` makes this sequential guidance or temperature.
         draw: the seam of randomness; `categorical(generator)` by default.
         transform: temperature and truncations after guidance.
+        propose: what is transformed; the model's own law by default.
 
     Raises:
         ValueError: a prefix after which no token has positive probability.
     """
-    draw = draw or categorical(generator)
+    drawn = rollout(model, n, length, draw=draw or categorical(generator), transform=transform, propose=propose)
+    dead = (drawn.log_target == -math.inf).any(0)
+    if dead.any():
+        raise ValueError(f"dead end at position {int(dead.int().argmax())}: the branches leave no possible token")
+    return drawn
+
+
+def rollout(
+    model: Autoregressive,
+    n: int,
+    length: int,
+    *,
+    draw: Draw,
+    transform: Transform = identity,
+    propose: Propose = sequential,
+) -> Sample:
+    """Draw as `sample` does; where a prefix leaves no possible token log_target is −∞."""
+    check_length(model, length)
     state = init(model, n)
-    log_target, log_proposal = state.model.log_probs.new_empty((2, n, length))
-    for t in range(length):
-        state, info = step(model, state, draw, transform)
-        if (info.log_target == -math.inf).any():
-            raise ValueError(f"dead end at position {t}: the branches leave no possible token")
-        log_target[:, t], log_proposal[:, t] = info
-    return Sample(state.tokens, log_target, log_proposal)
+    infos: list[Info] = []
+    for _ in range(length):
+        state, info = step(model, state, draw, transform, propose)
+        infos.append(info)
+        if ended(state.model):
+            break
+    return Sample(state.tokens, *stacked(infos, state))
+
+
+def ended(state: Any) -> bool:
+    """Whether every row of a model's state has come to its end; a model without ends never has."""
+    finished = getattr(state, "finished", None)
+    return finished is not None and bool(finished.all())
+
+
+def stacked(infos: list[Info], state: State) -> Info:
+    """Return the infos of all steps as one, [n, T] each."""
+    if not infos:
+        return Info(*state.model.log_probs.new_empty((3, len(state.tokens), 0)))
+    return Info(*(torch.stack(column, 1) for column in zip(*infos, strict=True)))

@@ -1,14 +1,15 @@
-r"""What users put after guidance: temperature and truncations of the next-token law.
+r"""What users put after guidance: temperature and truncations of the next-token law, and what proposals are made of.
 
 A transform maps a law to a law, log-probs [..., V] to normalised log-probs [..., V]; `compose` chains them in the order
 given. Guidance and temperature commute within a token; truncations and guidance do not, so truncate last.
 
 Sources: Fan et al. (2018) for top-k; Holtzman et al., "The curious case of neural text degeneration" (2020) for the nucleus;
-Meister et al., "Locally typical sampling" (2023).
+Meister et al., "Locally typical sampling" (2023); Hesterberg, "Weighted average importance sampling and defensive mixture
+distributions" (1995).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -71,6 +72,39 @@ def typical(mass: float) -> Transform:
         return _smallest_set(log_probs, (-log_probs - entropy).abs(), mass)
 
     return apply
+
+
+def only(tokens: Sequence[int]) -> Transform:
+    """Return the law restricted to these tokens."""
+    if not tokens:
+        raise ValueError("a law needs at least one token")
+    return lambda log_probs: _restrict(log_probs, _are(list(tokens), log_probs))
+
+
+def defensive(share: float) -> Transform:
+    """Return p ↦ (1 − ε) p + ε/K on the K tokens that are possible: a proposal that misses none of them by far.
+
+    Under guidance a token that is hardly ever proposed may weigh so much that log Ẑ is too low in nearly every run; from
+    this proposal no weight exceeds p̃ K/ε. It costs about ε of the particles a token.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"the share of a defensive mixture must lie in [0, 1), not {share}")
+    if share == 0:
+        return identity
+
+    def apply(log_probs: Tensor) -> Tensor:
+        possible = log_probs > -math.inf
+        even = math.log(share) - possible.sum(-1, keepdim=True).to(log_probs).log()
+        return torch.logaddexp(log_probs + math.log1p(-share), even).masked_fill(~possible, -math.inf)
+
+    return apply
+
+
+def _are(tokens: list[int], like: Tensor) -> Tensor:
+    """Return which entries of the vocabulary are these tokens, [V]."""
+    which = torch.zeros(like.shape[-1], dtype=torch.bool, device=like.device)
+    which[tokens] = True
+    return which
 
 
 def _smallest_set(log_probs: Tensor, rank: Tensor, mass: float) -> Tensor:

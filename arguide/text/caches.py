@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import (
     Cache,
     CacheLayerMixin,
@@ -106,6 +106,23 @@ def cache_name(model: PreTrainedModel) -> str:
 def takes_cache(model: PreTrainedModel) -> bool:
     """Whether a model can go on from what it has read."""
     return cache_name(model) in arguments(model.__class__)
+
+
+def prepared(
+    model: PreTrainedModel, config: GenerationConfig, *, rows: int = 1, length: int = 0, mode: Any = None, encoded: Any = None
+) -> tuple[Cache, Callable[..., Any]]:
+    """Return an empty cache as `config` asks for, and what reads a further token into it: the model, or its compiled form.
+
+    Args:
+        rows: how many prompts, before beams and samples multiply them.
+        length: how many tokens a static cache has room for.
+        mode: the mode of generation, if there is one.
+        encoded: what an encoder has given.
+    """
+    own = {} if encoded is None else {"encoder_outputs": encoded}
+    model._prepare_cache_for_generation(config, own, mode, rows, length)
+    compiled = model._valid_auto_compile_criteria(own, config)
+    return own[cache_name(model)], model.get_compiled_call(config.compile_config) if compiled else model
 
 
 def scratch(model: PreTrainedModel) -> DynamicCache:

@@ -91,6 +91,7 @@ class Combination:
         negative_model: PreTrainedModel | None = None,
         conditions: Sequence[Condition] = (),
         branch_temperature: float | tuple[float, float] = 1.0,
+        temperature: float = 1.0,
         floor: float | None = None,
         plausibility: float = 0.0,
     ) -> "Combination":
@@ -100,6 +101,7 @@ class Combination:
             scale: γ; None for 1 where nothing but the prompt is given.
             rows: the number of prompts.
             negative_model: what reads the unconditional branch; it reads the prompt itself without a negative prompt.
+            temperature: τ of the whole: every weight is divided by it, where `branch_temperature` makes branches other laws.
 
         Raises:
             ValueError: a scale, prompt, temperature or cut-off that does not fit, or models of unlike vocabularies.
@@ -121,7 +123,7 @@ class Combination:
         for tau in temperatures:
             check_temperature(tau)
         scales = (1.0 if scale is None else scale, *(condition.scale for condition in conditions))
-        weights = Weights.of(scales, rows, always=(0,) if plausibility else ())
+        weights = Weights.of(scales, rows, always=(0,) if plausibility else (), temperature=temperature)
         sources = [source if prompt is None else _given(prompt, rows) for prompt, source in zip(own, default, strict=True)]
         return cls(
             Branches(tuple(models[k] for k in weights.branches)),

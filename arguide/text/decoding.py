@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 from transformers.modeling_outputs import BaseModelOutput
 
-from arguide.text.caches import Reading, cache_name, takes_cache
+from arguide.text.caches import Reading, prepared, takes_cache
 from arguide.text.combination import Combination, Guided, last_token
 from arguide.text.layout import lay_out
 from arguide.text.prompts import Prompt
@@ -63,11 +63,9 @@ class Guidance:
         for model, members in self.combination.branches.groups:
             n = rows * len(members)
             lay_out(model, n * max(config.num_beams, config.num_return_sequences))
-            own = {} if encoder_outputs is None else {"encoder_outputs": encoder_outputs}
-            model._prepare_cache_for_generation(config, own, mode, n, length)
-            caches.append(own[cache_name(model)])
-            compiled = model._valid_auto_compile_criteria(own, config)
-            calls.append(model.get_compiled_call(config.compile_config) if compiled else model)
+            cache, call = prepared(model, config, rows=n, length=length, mode=mode, encoded=encoder_outputs)
+            caches.append(cache)
+            calls.append(call)
         return Reading(caches, calls)
 
     def logits(

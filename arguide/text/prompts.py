@@ -84,6 +84,15 @@ def along(inputs: Tensor, index: Tensor) -> Tensor:
     return torch.take_along_dim(inputs, index if inputs.ndim == 2 else index[..., None], 1)
 
 
+def first_tokens(model: PreTrainedModel, n: int) -> Tensor:
+    """Return what a decoder reads before the text if an encoder has read the prompt, [n, 1]; nothing, [n, 0], otherwise."""
+    if not model.config.is_encoder_decoder:
+        return torch.empty(n, 0, dtype=torch.long, device=model.device)
+    assert model.generation_config is not None
+    start = model.generation_config.decoder_start_token_id
+    return torch.full((n, 1), model.config.decoder_start_token_id if start is None else start, device=model.device)
+
+
 def padded(rows: Sequence[list[int]], pad: int = 0, *, right: bool = False) -> Prompt:
     """Return lists of token ids as one batch, padded on the left (or right) with any token."""
     width = max(map(len, rows))

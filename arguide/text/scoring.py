@@ -9,7 +9,7 @@ what generation follows.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from arguide.text.combination import Combination, Condition
 from arguide.text.generation import guided
-from arguide.text.prompts import Prompt
+from arguide.text.prompts import Prompt, first_tokens
 from arguide.text.weights import Scale
 
 
@@ -88,7 +88,13 @@ def score(
     if not right:
         combination.check_room(prompt.width, text_ids.shape[1])
     with torch.inference_mode():
-        scores = _score(combination, prompt, _started(plain, text_ids), text_ids, mask.bool())
+        scores = _score(
+            combination,
+            prompt,
+            torch.cat([first_tokens(plain, len(text_ids)).to(text_ids), text_ids], 1),
+            text_ids,
+            mask.bool(),
+        )
     return Scores(*(tensor.clone() for tensor in scores))
 
 
@@ -121,14 +127,6 @@ def _score(combination: Combination, prompt: Prompt, read: Tensor, text: Tensor,
         torch.stack([_sum(_of_tokens(law, text), mask) for law in laws]),
         ((guided_logits.argmax(-1) == text) | ~mask).all(1),
     )
-
-
-def _started(model: Any, text: Tensor) -> Tensor:
-    """Return what a decoder reads: the text, after the token that starts it if an encoder has read the prompt."""
-    if not model.config.is_encoder_decoder:
-        return text
-    start = model.generation_config.decoder_start_token_id
-    return torch.cat([torch.full_like(text[:, :1], model.config.decoder_start_token_id if start is None else start), text], 1)
 
 
 def _of_tokens(law: Tensor, text: Tensor) -> Tensor:

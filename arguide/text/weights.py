@@ -1,6 +1,6 @@
 r"""Weights: from the scale of every branch to the weights w_k of Σ_k w_k log p_k, at every position and in every row.
 
-    w = (γ, 1 − γ − Σ_i γ_i, γ_1, γ_2, …) for (cond, uncond, further conditions).
+    w = (γ, 1 − γ − Σ_i γ_i, γ_1, γ_2, …) / τ for (cond, uncond, further conditions).
 
 A scale is a number, one a prompt, or a function of the position to either.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from arguide.guidance import Weight
+from arguide.guidance import Weight, check_temperature
 
 Scale = float | Tensor | Callable[[int], float | Tensor]
 
@@ -23,24 +23,28 @@ class Weights:
     scales: γ, γ_1, γ_2, …
     rows: n, the number of prompts.
     branches: which of (cond, uncond, conditions) are read.
+    temperature: τ of all of them together; weights are divided by it.
     """
 
     scales: tuple[Scale, ...]
     rows: int
     branches: tuple[int, ...]
+    temperature: float = 1.0
 
     @classmethod
-    def of(cls, scales: Sequence[Scale], rows: int, *, always: Sequence[int] = ()) -> "Weights":
+    def of(cls, scales: Sequence[Scale], rows: int, *, always: Sequence[int] = (), temperature: float = 1.0) -> "Weights":
         """Return the weights, without the branches that weigh 0 everywhere unless they are among `always`.
 
         Raises:
-            ValueError: a scale that is neither a number nor one for each of the prompts, or not finite.
+            ValueError: a scale that is neither a number nor one for each of the prompts, or not finite, or a temperature
+                that is not positive.
         """
+        check_temperature(temperature)
         read = tuple(scale if callable(scale) else _number_or_rows(scale, rows) for scale in scales)
         numbers = [scale for scale in read if isinstance(scale, float)]
         rest = 1 - sum(numbers) if len(numbers) == len(read) else None
         counted = [isinstance(weight, Tensor) or weight != 0 for weight in (read[0], rest, *read[1:])]
-        return cls(read, rows, tuple(k for k, counts in enumerate(counted) if counts or k in always))
+        return cls(read, rows, tuple(k for k, counts in enumerate(counted) if counts or k in always), temperature)
 
     @property
     def vary(self) -> bool:
@@ -51,7 +55,7 @@ class Weights:
         """Return K weights, each a number or one a prompt, [n]."""
         now = [_number_or_rows(scale(position), self.rows) if callable(scale) else scale for scale in self.scales]
         every = [now[0], 1 - sum(now), *now[1:]]
-        return [every[k] for k in self.branches]
+        return [every[k] / self.temperature for k in self.branches]
 
     def over(self, position: int, tokens: int, rows: Tensor) -> list[Weight]:
         """Return K weights of t tokens from `position` on, each a number or [n, t]; `rows` says whose prompt a row has."""

@@ -111,3 +111,19 @@ def test_ties_with_the_kth_token_stay():
 def test_settings_out_of_range_raise(make, value):
     with pytest.raises(ValueError, match="must"):
         make(value)
+
+
+def test_only_keeps_the_tokens_it_is_given(laws):
+    p = laws.exp().numpy()[1]
+    kept = np.where(np.isin(np.arange(12), [2, 7, 8]), p, 0)
+    np.testing.assert_allclose(arguide.only([2, 7, 8])(laws)[1].exp().numpy(), kept / kept.sum(), atol=1e-12)
+    with pytest.raises(ValueError, match="at least one token"):
+        arguide.only([])
+
+
+def test_a_defensive_mixture_gives_every_possible_token_its_share(laws):
+    for law, p in zip(arguide.defensive(0.1)(laws).exp().numpy(), laws.exp().numpy(), strict=True):
+        np.testing.assert_allclose(law, np.where(p > 0, 0.9 * p + 0.1 / (p > 0).sum(), 0), atol=1e-12)
+    assert arguide.defensive(0.0)(laws) is laws
+    with pytest.raises(ValueError, match="share"):
+        arguide.defensive(1.0)

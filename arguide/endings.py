@@ -1,0 +1,122 @@
+r"""Endings: sequences of variable length, which end with a token of their own, and at the latest at a cap.
+
+After its end a row is padded with the ending token, drawn with probability 1 and a normalizer of 1, so that nothing after the
+end counts. What a cap at T tokens means is part of the target:
+
+    truncate    the law of the first T tokens: a sequence that has not ended by then counts with Π_{t≤T} Π_k p_k^{w_k}
+    force       the law of whole sequences of at most T tokens: the last one is the end, with the weight it has there
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arguide.guidance import normalize
+from arguide.models import Autoregressive
+
+CAPS = ("truncate", "force")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A model whose sequences end with one of `tokens`.
+
+    Attributes:
+        model: the model, mostly a combination.
+        tokens: the ending tokens; the first pads.
+        length: T, the cap.
+        cap: "truncate" or "force".
+
+    Raises:
+        ValueError: no ending token, another word for the cap, or a cap below one token.
+    """
+
+    model: Autoregressive
+    tokens: tuple[int, ...]
+    length: int
+    cap: str = "truncate"
+
+    def __post_init__(self) -> None:
+        if self.cap not in CAPS:
+            raise ValueError(f"cap must be one of {', '.join(CAPS)}, not {self.cap!r}")
+        if not self.tokens or self.length < 1:
+            raise ValueError("sequences that end need an ending token, and room for one token at least")
+
+    def start(self, n: int) -> "Ended":
+        """Return the state of n empty prefixes."""
+        state = self.model.start(n)
+        return Ended(self, state, torch.zeros(n, dtype=torch.bool, device=state.log_probs.device), 0)
+
+    def append(self, state: "Ended", token: Tensor) -> "Ended":
+        """Return the state after one more token a row, [n]."""
+        ends = torch.isin(token, torch.tensor(self.tokens, device=token.device))
+        return Ended(self, self.model.append(state.state, token), state.finished | ends, state.position + 1)
+
+    def select(self, state: "Ended", index: Tensor) -> "Ended":
+        """Return the state whose row i is row index[i] of this one."""
+        return Ended(self, self.model.select(state.state, index), state.finished[index], state.position)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """n prefixes, of which those `finished`, [n], have come to their end."""
+
+    ending: Ending
+    state: Any
+    finished: Tensor
+    position: int
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Law of the next token, [n, V]; of the padding alone after the end."""
+        return self._open[0]
+
+    @property
+    def log_normalizer(self) -> Tensor:
+        """Log Z_t, [n]; 0 after the end, and the log-weight of ending where the cap forces it."""
+        return self._open[1]
+
+    @property
+    def laws(self) -> tuple[Tensor, ...]:
+        """Every branch's law, with the same ends."""
+        return tuple(self._closed(law, torch.zeros_like(law[:, 0]))[0] for law in self.state.laws)
+
+    @cached_property
+    def _open(self) -> tuple[Tensor, Tensor]:
+        law: Tensor = self.state.log_probs
+        log_normalizer = getattr(self.state, "log_normalizer", None)
+        return self._closed(law, torch.zeros_like(law[:, 0]) if log_normalizer is None else log_normalizer)
+
+    def _closed(self, law: Tensor, log_normalizer: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a law and its log normalizer with the ends in force."""
+        ends = torch.zeros(law.shape[-1], dtype=torch.bool, device=law.device)
+        if self.ending.cap == "force" and self.position == self.ending.length - 1:
+            ends[list(self.ending.tokens)] = True
+            law, log_ends = normalize(law.masked_fill(~ends, -torch.inf))
+            log_normalizer = log_normalizer + log_ends
+        if self.finished.any():
+            padding = torch.full_like(law[0], -torch.inf)
+            padding[self.ending.tokens[0]] = 0.0
+            law = torch.where(self.finished[:, None], padding, law)
+            log_normalizer = log_normalizer.masked_fill(self.finished, 0.0)
+        return law, log_normalizer
+
+
+def lengths(tokens: Tensor, ends: tuple[int, ...]) -> Tensor:
+    """Return the length of every sequence of [n, T] with its ending token, T where there is none, [n]."""
+    ended = torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype, device=tokens.device))
+    return torch.where(ended.any(1), ended.int().argmax(1) + 1, tokens.shape[1])
+
+
+def ending_tokens(model: Autoregressive) -> tuple[int, ...]:
+    """Return the tokens that end the sequences of a model, none if nothing does."""
+    return model.tokens if isinstance(model, Ending) else ()
+
+
+def check_length(model: Autoregressive, length: int) -> None:
+    """Raise ValueError if sequences are asked for that stop before a model's cap, or after it."""
+    if isinstance(model, Ending) and length != model.length:
+        raise ValueError(f"these sequences end after {model.length} tokens at the latest; ask for as many, not {length}")
