@@ -127,9 +127,8 @@ class Run:
             raise ValueError(f"{self.out} exists already; nothing was overwritten, and what is finished is kept")
         kept = self.frame.drop(columns="scale", errors="ignore").iloc[done["index"]].reset_index(drop=True)
         whole = self.folder / "whole.parquet"  # beside the parts, so that what an interruption leaves goes with them
-        results.write_frame(
-            whole, pd.concat([done[["index", "sample"]], kept, done[["scale", "completion", "tokens"]]], axis=1)
-        )
+        first = done[["index", "sample"]]
+        results.write_frame(whole, pd.concat([first, kept, done.drop(columns=list(first))], axis=1))
         whole.replace(self.out)
         shutil.rmtree(self.folder)
         return len(done)
@@ -199,9 +198,9 @@ def _write(loaded: Any, sampling: Sampling, batch: Sequence[Encoded], index: int
 def _frame(rows: Sequence[int], scales: Sequence[float], done: Sequence[Sequence[Completion]]) -> pd.DataFrame:
     """Return one row a completion."""
     records = [
-        {"index": row, "sample": sample, "scale": scale, "completion": text, "tokens": tokens}
+        {"index": row, "sample": sample, "scale": scale} | completion.record()
         for row, scale, completions in zip(rows, scales, done, strict=True)
-        for sample, (text, tokens) in enumerate(completions)
+        for sample, completion in enumerate(completions)
     ]
     return pd.DataFrame(records)
 

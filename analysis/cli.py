@@ -25,6 +25,7 @@ app = typer.Typer(
 INTERRUPTED = "interrupted; what is finished is kept, and the same command picks it up"
 
 PROMPTS = "A .txt, one prompt a line, or .csv, .parquet or .jsonl with a column prompt, perhaps negative and scale."
+TEXTS = "Continuations to measure, in the place of samples: a .txt, one a line, or .csv, .parquet or .jsonl with a column text."
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every generator.", min=0)]
@@ -155,6 +156,11 @@ def generate(
     no_chat: Annotated[bool, typer.Option("--no-chat", help="Leave out the tokenizer's chat template.")] = False,
     negative_model: Annotated[str | None, typer.Option(help="Another model for the unconditional branch.")] = None,
     plausibility: Annotated[float, typer.Option(help="α: leave out tokens with p(v) < α max p.")] = 0.0,
+    joint: Annotated[bool, typer.Option("--joint", help="Draw from the joint law, by weighted particles.")] = False,
+    particles: Annotated[int, typer.Option(help="Particles of a run of the joint law.")] = 64,
+    repeats: Annotated[int, typer.Option(help="Independent runs of the joint law, to compare them.")] = 4,
+    power: Annotated[float, typer.Option(help="β: the joint law to this power; p(x)^β at --scale 1.")] = 1.0,
+    cap: Annotated[str, typer.Option(help="The joint law at --max-new-tokens: truncate, or force the end.")] = "truncate",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier output and its parts first.")] = False,
     seed: Seed = 0,
@@ -163,6 +169,7 @@ def generate(
 ) -> None:
     """Generate text under guidance, from prompts or from a file of them; a file that was interrupted is picked up."""
     from analysis import batches, completions, display, loading, processes
+    from analysis.joint import Joint
 
     def check() -> tuple[loading.Choice, completions.Sampling, list[float]]:
         modes = {
@@ -170,10 +177,13 @@ def generate(
             "--json": json,
             "--prompts": prompts is not None,
             "--num-samples": num_samples > 1,
+            "--joint": joint or power != 1,
         }
         _check_modes(prompt or [], prompts, out, modes, stream=stream, several=team.size > 1)
+        law = Joint(particles, repeats, power, cap) if joint or power != 1 else None
         numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, not no_chat, seed)
-        return loading.Choice(model, negative_model, dtype), completions.Sampling(*numbers), _scales(compare or str(scale))
+        sampling = completions.Sampling(*numbers, law)
+        return loading.Choice(model, negative_model, dtype), sampling, _scales(compare or str(scale))
 
     loading.silence()
     with processes.team(device) as team:
@@ -197,6 +207,73 @@ def generate(
         print(json_format.dumps(shown, indent=2, ensure_ascii=False))
     elif not stream:
         (display.show if compare is None else display.compare)(records)
+    for note in display.verdicts(records):
+        print(f"arguide: {note}", file=sys.stderr)
+
+
+@app.command(short_help="Measure the scale factors of text.")
+def scale_factors(
+    model: Annotated[str, typer.Argument(help="A folder, or a name on the hub.")],
+    prompt: Annotated[str, typer.Option(help="What the text goes on from.")],
+    scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional, above 1 sharpened.")],
+    negative: Annotated[str | None, typer.Option(help="What to steer away from; the prompt's last token by default.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="τ, of both laws.")] = None,
+    power: Annotated[float | None, typer.Option(help="β = 1/τ, in the place of --temperature.")] = None,
+    samples: Annotated[int, typer.Option(help="Texts from the sequential law.", min=2)] = 256,
+    texts: Annotated[Path | None, typer.Option(help=TEXTS)] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="T, the longest text.", min=1)] = 20,
+    particles: Annotated[int, typer.Option(help="Particles of every run for log Z.", min=2)] = 256,
+    repeats: Annotated[int, typer.Option(help="Independent runs; their spread is the error of log Z.", min=2)] = 4,
+    cap: Annotated[str, typer.Option(help="At T: truncate a text that has not ended, or force its end.")] = "truncate",
+    figure: Annotated[Path | None, typer.Option(help="Draw the figure into this new .png file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write one row a text to this new .parquet file.")] = None,
+    no_chat: Annotated[bool, typer.Option("--no-chat", help="Leave out the tokenizer's chat template.")] = False,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0 (and so on) or mps.")] = "cpu",
+    json: Json = False,
+) -> None:
+    """Measure how joint and sequential guidance, or temperature, change the probability of text, and how far they are apart."""
+    from analysis import loading, measurement, results, targets
+    from analysis.figures import measurement as figures
+
+    _check_new("--out", out, ".parquet")
+    _check_new("--figure", figure, ".png")
+    target = targets.Target(prompt, negative, scale, temperature, power, max_new_tokens, cap, chat=not no_chat)
+    plan = measurement.Plan(samples, particles, repeats)
+    given = [] if texts is None else targets.read_texts(texts)
+    loading.silence()
+    loaded = loading.Choice(model, None, dtype).load(loading.find_device(device))
+    bar = partial(_bar(""), desc="scale-factors", unit="batch")
+    measured = targets.measure_texts(loaded, target, plan, texts=given, seed=seed, track=bar)
+    if out is not None:
+        results.write_frame(out, measured.sequences.assign(base=target.base))
+    doubt = "" if measured.diagnosis.trusted else f"log Z is {measured.diagnosis.verdict}"
+    if figure is not None:
+        results.write(figure, partial(figures.save, measured.sequences, measured.lengths, doubt))
+    if doubt:
+        print(f"arguide: {doubt}", file=sys.stderr)
+    if json:
+        record = {"model": model, "seed": seed} | targets.record(target, plan, measured)
+        print(json_format.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    _table(f"{prompt!r}, γ = {scale:g}, τ = {target.tau:g}, T = {max_new_tokens} (nats)", *targets.summary(target, measured))
+    _table("Where the two factors differ most", *targets.extremes(measured.sequences))
+    for path, what in ((out, "texts are"), (figure, "figure is")):
+        if path is not None:
+            print(f"The {what} in {path}")
+
+
+def _check_new(option: str, path: Path | None, suffix: str) -> None:
+    """Refuse, before anything is computed, an output that could not be written or would replace another."""
+    if path is None:
+        return
+    if path.suffix != suffix:
+        raise ValueError(f"{option} must end in {suffix}, not {path.name}")
+    if path.exists():
+        raise ValueError(f"{path} exists already; nothing was overwritten")
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: no folder {path.parent}")
 
 
 def _check_modes(

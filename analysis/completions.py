@@ -20,8 +20,9 @@ from jinja2 import TemplateError
 from torch import Tensor
 from transformers import TextStreamer
 
+from analysis.joint import Joint
 from analysis.loading import Loaded
-from arguide import guided
+from arguide import Diagnosis, guided
 from arguide.text.prompts import padded
 
 
@@ -37,6 +38,7 @@ class Sampling:
         plausibility: α; tokens with p_c(v) < α max p_c are left out.
         chat: use the tokenizer's chat template if it has one.
         seed: of every batch, together with its index.
+        joint: how to draw from the joint law, in the place of the sequential one.
 
     Raises:
         ValueError: a number out of range.
@@ -51,8 +53,11 @@ class Sampling:
     plausibility: float = 0.0
     chat: bool = True
     seed: int = 0
+    joint: Joint | None = None
 
     def __post_init__(self) -> None:
+        if self.joint is not None and (self.temperature, self.top_p, self.top_k, self.greedy) != (1.0, 1.0, 0, False):
+            raise ValueError("the joint law has --power in the place of --temperature, --top-p, --top-k and --greedy")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"--temperature must be positive, not {self.temperature:g}; --greedy is its limit at 0")
         if not 0 < self.top_p <= 1:
@@ -88,10 +93,19 @@ class Encoded(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """The text after a prompt, and of how many tokens it is, stop tokens not counted."""
+    """The text after a prompt, of how many tokens it is, stop tokens not counted, and what is told of the joint law."""
 
     text: str
     tokens: int
+    diagnosis: Diagnosis | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what a table has of it."""
+        record = {"completion": self.text, "tokens": self.tokens}
+        if self.diagnosis is None:
+            return record
+        told = ("log_evidence", "std_error", "trusted", "verdict")
+        return record | {name: getattr(self.diagnosis, name) for name in told}
 
 
 def encode(loaded: Loaded, requests: Sequence[Request], sampling: Sampling) -> list[Encoded]:
@@ -121,6 +135,8 @@ def complete(
     Raises:
         ValueError: a batch for which the memory is too small.
     """
+    if sampling.joint is not None:
+        return [_complete_joint(loaded, each, sampling, (index, i)) for i, each in enumerate(batch)]
     device, pad = loaded.model.device, _pad(loaded.tokenizer)
     prompt = padded([each.prompt for each in batch], pad).to(device)
     try:
@@ -143,6 +159,23 @@ def complete(
     return [texts[i : i + sampling.num_samples] for i in range(0, len(texts), sampling.num_samples)]
 
 
+def _complete_joint(loaded: Loaded, encoded: Encoded, sampling: Sampling, index: tuple[int, int]) -> list[Completion]:
+    """Return the completions of one prompt under the joint law."""
+    assert sampling.joint is not None
+    law = sampling.joint.law(
+        loaded,
+        encoded.prompt,
+        encoded.negative,
+        encoded.scale,
+        max_new_tokens=sampling.max_new_tokens,
+        stops=_stops(loaded),
+        plausibility=sampling.plausibility,
+    )
+    generator = torch.Generator(loaded.model.device).manual_seed(_seed((sampling.seed, *index)))
+    texts, diagnosis = sampling.joint.draw(law, sampling.num_samples, sampling.max_new_tokens, generator)
+    return [_completion(loaded, encoded, row)._replace(diagnosis=diagnosis) for row in texts.tolist()]
+
+
 def records(
     loaded: Loaded, requests: Sequence[Request], sampling: Sampling, size: int, *, stream: bool = False
 ) -> list[dict[str, Any]]:
@@ -157,9 +190,9 @@ def records(
     for index, start in enumerate(range(0, len(encoded), size)):
         done += complete(loaded, encoded[start : start + size], sampling, index, streamer)
     return [
-        {"index": i} | request._asdict() | {"sample": sample, "completion": text, "tokens": tokens}
+        {"index": i} | request._asdict() | {"sample": sample} | completion.record()
         for i, (request, completions) in enumerate(zip(requests, done, strict=True))
-        for sample, (text, tokens) in enumerate(completions)
+        for sample, completion in enumerate(completions)
     ]
 
 
@@ -237,5 +270,9 @@ def _seeded(seed: tuple[int, ...], device: torch.device) -> Iterator[None]:
     """Seed torch's global generators, which `generate` draws from, and put back the states they had."""
     devices = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]))
+        torch.manual_seed(_seed(seed))
         yield
+
+
+def _seed(seed: tuple[int, ...]) -> int:
+    return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])

@@ -44,6 +44,13 @@ def compare(records: Sequence[Record]) -> None:
         console.print(table)
 
 
+def verdicts(records: Sequence[Record]) -> list[str]:
+    """Return what is told of every joint law, one line a prompt and scale."""
+    told = {(record["index"], record["scale"]): record for record in records if "verdict" in record}
+    varies = {key: len({record[key] for record in told.values()}) > 1 for key in ("index", "scale")}
+    return [": ".join(filter(None, (_title(record, varies), record["verdict"]))) for record in told.values()]
+
+
 def _title(record: Record, varies: Mapping[str, bool]) -> str:
     """Return what differs between records: the prompt, the sample, the scale."""
     prompt = textwrap.shorten(record["prompt"], 60, placeholder=" …") or "(empty)"

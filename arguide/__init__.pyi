@@ -1,6 +1,7 @@
 __version__: str
 
 from . import (
+    diagnostics as diagnostics,
     endings as endings,
     guidance as guidance,
     metropolis as metropolis,
@@ -12,11 +13,12 @@ from . import (
     text as text,
     truncation as truncation,
 )
+from .diagnostics import Diagnosis as Diagnosis, diagnose as diagnose
 from .endings import Ending as Ending
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
 from .metropolis import Chains as Chains, sample_metropolis as sample_metropolis
 from .models import Autoregressive as Autoregressive, LogLinear as LogLinear
-from .particles import JointSample as JointSample, sample_joint as sample_joint
+from .particles import JointSample as JointSample, pooled as pooled, sample_joint as sample_joint
 from .resampling import (
     multinomial as multinomial,
     residual as residual,

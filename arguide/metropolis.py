@@ -31,13 +31,15 @@ class Chains(NamedTuple):
     """n chains where they stand after their last step.
 
     tokens: [n, T].
-    log_target: log Π_k p_k(x)^{w_k}, [n].
-    log_weight: log p̃(x)/q(x) = Σ_t log Z_t(x_<t) for the sequential law as q, at every step, [steps, n].
+    log_target: log p̃(x_t|x_<t) of the tokens, [n, T].
+    log_normalizer: log Z_t(x_<t) along every sequence, [n, T].
+    log_weight: log p̃(x)/q(x) = Σ_t log Z_t(x_<t) for the sequential law as q, after every step, [steps, n].
     accepted: share of accepted steps, [n].
     """
 
     tokens: Tensor
     log_target: Tensor
+    log_normalizer: Tensor
     log_weight: Tensor
     accepted: Tensor
 
@@ -52,7 +54,7 @@ def sample_metropolis(
     generator: torch.Generator | None = None,
     transform: Transform = identity,
     propose: Propose = sampling.sequential,
-    first: Sample | None = None,
+    first: Tensor | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> Chains:
     """Run n chains of `steps` steps on the joint law of sequences of at most `length` tokens.
@@ -61,7 +63,7 @@ def sample_metropolis(
         model: as for `particles.sample_joint`, an `endings.Ending` for variable length.
         draw: the seam of all randomness: log-probs [n, K] to indices [n].
         transform, propose: of the proposal. It must be able to propose whatever the target holds.
-        first: where the chains start; sequences from the proposal by default.
+        first: where the chains start, tokens [n, t ≤ T]; sequences from the proposal by default.
         advance: called after every step.
 
     Raises:
@@ -74,7 +76,12 @@ def sample_metropolis(
         drawn = sampling.rollout(model, n, length, draw=kept, transform=transform, propose=propose)
         return _widened(drawn, length, ends)
 
-    now = anew(draw) if first is None else _widened(first, length, ends)
+    if first is not None:
+        first = functional.pad(first, (0, length - first.shape[1]), value=ends[0] if ends else 0)
+        everywhere = torch.full_like(first[:, 0], length)
+        now = anew(_keeping(first, everywhere, draw))
+    else:
+        now = anew(draw)
     if not log_weight_of(now).isfinite().all():
         raise ValueError("a chain starts at a sequence of probability 0; start from sequences that the proposal can draw")
     accepted = torch.zeros(n, device=now.tokens.device)
@@ -85,7 +92,7 @@ def sample_metropolis(
         history.append(log_weight_of(now))
         advance()
     log_weight = torch.stack(history) if history else now.log_target.new_empty((0, n))
-    return Chains(now.tokens, now.log_target.sum(1), log_weight, accepted / max(steps, 1))
+    return Chains(now.tokens, now.log_target, now.log_normalizer, log_weight, accepted / max(steps, 1))
 
 
 def step(now: Sample, anew: Callable[[Draw], Sample], draw: Draw, ends: tuple[int, ...] = ()) -> tuple[Sample, Tensor]:

@@ -13,12 +13,13 @@ sequential Monte Carlo" (2020), ch. 10.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from arguide import sampling
 from arguide.endings import check_length
@@ -28,6 +29,7 @@ from arguide.truncation import Transform, identity
 
 Move = Callable[[Any], tuple[Any, Tensor]]
 Select = Callable[[Any, Tensor], Any]
+Twist = Callable[[Any], Tensor]
 
 
 class Population(NamedTuple):
@@ -105,6 +107,30 @@ class JointSample(NamedTuple):
         return self.tokens[torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)]
 
 
+def pooled(runs: Sequence[JointSample]) -> JointSample:
+    """Return independent runs as one sample of all their particles, each run weighted by its Ẑ."""
+    logs = torch.stack([run.log_evidence + math.log(len(run.tokens)) for run in runs])
+    width = max(run.tokens.shape[1] for run in runs)
+    tokens = [torch.cat([run.tokens, run.tokens[:, -1:].expand(-1, width - run.tokens.shape[1])], 1) for run in runs]
+    log_weights = torch.cat([run.log_weights + log for run, log in zip(runs, logs, strict=True)]).log_softmax(0)
+    log_target, log_normalizer = (
+        torch.cat([functional.pad(rows, (0, width - rows.shape[1])) for rows in column])
+        for column in ([run.log_target for run in runs], [run.log_normalizer for run in runs])
+    )
+    ratios = (logs - logs.max()).exp()
+    return JointSample(
+        tokens=torch.cat(tokens),
+        log_weights=log_weights,
+        log_evidence=logs.logsumexp(0) - math.log(sum(len(run.tokens) for run in runs)),
+        ess=effective_sample_size(log_weights)[None],
+        ancestors=sum(run.ancestors for run in runs),
+        std_error=ratios.std() / ratios.mean() / math.sqrt(len(runs)),
+        evidences=logs[:0],
+        log_target=log_target,
+        log_normalizer=log_normalizer,
+    )
+
+
 class Path(NamedTuple):
     """n prefixes, with the infos of their tokens so far, [n, t] each."""
 
@@ -123,12 +149,18 @@ def populate(value: Any, log_weights: Tensor) -> Population:
     return Population(value, log_weights, log_weights.new_zeros(()), origin)
 
 
-def resampled(population: Population, select: Select, ancestors: Tensor) -> Population:
-    """Return the equally weighted population of the given ancestors, [N]; what they weighed goes to log Ẑ."""
+def resampled(population: Population, select: Select, ancestors: Tensor, log_twist: Tensor | None = None) -> Population:
+    """Return the population of the given ancestors, [N], drawn in proportion to w ψ; what they weighed goes to log Ẑ.
+
+    They weigh 1/ψ, so that any ψ > 0 leaves the target and Ẑ as they are; ψ = 1 by default.
+    """
+    if log_twist is None:
+        log_twist = torch.zeros_like(population.log_weights)
+    twisted = population._replace(log_weights=population.log_weights + log_twist)
     return Population(
         select(population.value, ancestors),
-        torch.zeros_like(population.log_weights),
-        population.log_evidence,
+        -log_twist[ancestors],
+        twisted.log_evidence,
         population.origin[ancestors],
         population.resamplings + 1,
     )
@@ -141,6 +173,7 @@ def drive(
     *,
     resample: Resample = systematic,
     threshold: float = 0.5,
+    twist: Twist | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Population]:
     """Move the particles, resampling before a move when ESS < threshold·N; yield the population after every move.
@@ -150,19 +183,28 @@ def drive(
         select: (value, index) ↦ the value whose row i is row index[i].
         resample: a scheme of `arguide.resampling`.
         threshold: 0 never resamples (importance sampling), 1 does whenever the weights differ.
+        twist: value ↦ log ψ, [N]: what is expected of a particle. Resampling, and when to do it, then go by w ψ.
 
     Raises:
         ValueError: every particle has weight 0, so nothing of the target was found.
     """
     for move in moves:
-        if population.ess < threshold * len(population.log_weights):
-            ancestors = resample(population.log_weights, generator)
-            population = resampled(population, select, ancestors)
+        log_twist = torch.zeros_like(population.log_weights) if twist is None else twist(population.value)
+        log_weights = population.log_weights + log_twist
+        if effective_sample_size(log_weights) < threshold * len(log_weights):
+            ancestors = resample(log_weights, generator)
+            population = resampled(population, select, ancestors, log_twist)
         value, increment = move(population.value)
         population = population._replace(value=value, log_weights=population.log_weights + increment)
         if (population.log_weights == -math.inf).all():
             raise ValueError("all particles have weight 0: the branches share no sequence that was found; use more particles")
         yield population
+
+
+def ahead(path: Path) -> Tensor:
+    """Look one token ahead: log ψ = log Z_t(x_<t) of the token to come, which its law tells before it is drawn, [N]."""
+    log_normalizer: Tensor = path.state.model.log_normalizer
+    return log_normalizer.clamp(min=torch.finfo(log_normalizer.dtype).min / 4)
 
 
 def sample_joint(
@@ -177,6 +219,7 @@ def sample_joint(
     resample: Resample = systematic,
     threshold: float = 0.5,
     block: int = 1,
+    twist: Twist | None = None,
 ) -> JointSample:
     """Draw n weighted sequences from the joint law Π_k p_k(x)^{w_k} / Z over `length` tokens.
 
@@ -187,6 +230,7 @@ def sample_joint(
             that it can still propose.
         resample, threshold: see `drive`. `threshold=0` is plain importance sampling.
         block: how many tokens to draw between two decisions to resample.
+        twist: look-ahead, a function of a `Path` to log ψ, [N], see `drive` and `ahead`.
 
     Raises:
         ValueError: every particle has weight 0, or rows have scales of their own.
@@ -220,7 +264,8 @@ def sample_joint(
     path = select(path, torch.arange(n, device=first.tokens.device))  # refuses a scale per row: the target is one
     population = populate(path, first.model.log_probs.new_zeros(n))
     ess, evidences = [], []
-    for moved in drive(population, moves(), select, resample=resample, threshold=threshold, generator=generator):
+    options: dict[str, Any] = {"resample": resample, "threshold": threshold, "twist": twist, "generator": generator}
+    for moved in drive(population, moves(), select, **options):
         population = moved
         ess.append(population.ess)
         evidences.append(population.log_evidence)

@@ -103,6 +103,7 @@ def continuation(
     negative_model: PreTrainedModel | None = None,
     conditions: Sequence[Condition] = (),
     branch_temperature: float | tuple[float, float] = 1.0,
+    plausibility: float = 0.0,
     floor: float | None = None,
     max_new_tokens: int | None = None,
     eos_token_id: int | Sequence[int] | None = None,
@@ -115,6 +116,8 @@ def continuation(
         input_ids: the prompt, [1, L].
         guidance_scale: γ, and so on as in `GuidedLM.generate`.
         temperature: τ; every weight is divided by it.
+        plausibility: α; texts with a token of p_c(v) < α max p_c are left out of the law, and with them the words that only
+            weigh because the unconditional model likes them even less.
         max_new_tokens: the cap T; without one nothing ends a text.
         eos_token_id: what ends a text; the model's own tokens by default, none if it is an empty sequence.
         cap: "truncate" or "force", see `arguide.endings`.
@@ -138,6 +141,7 @@ def continuation(
         conditions=conditions,
         branch_temperature=branch_temperature,
         temperature=temperature,
+        plausibility=plausibility,
         floor=floor,
     )
     for each in combination.branches.models:

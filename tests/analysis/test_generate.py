@@ -586,3 +586,61 @@ def test_a_real_model_goes_on_with_a_story(run, data):
     code, out, err = run(data / "stories260K", "--prompt", "Once upon", "--negative", "", "--scale", 2, "--max-new-tokens", 20)
     assert (code, err) == (0, "")
     assert len(out.split()) > 5
+
+
+JOINT = ("--joint", "--particles", 8, "--repeats", 2, *FEW)
+
+
+def test_the_joint_law_comes_with_its_verdict(run, model):
+    code, out, err = run(model, "--prompt", "ab", "--negative", "c", "--num-samples", 2, "--json", *JOINT)
+    records = json.loads(out)
+    assert code == 0
+    assert [record["sample"] for record in records] == [0, 1]
+    assert {"log_evidence", "std_error", "trusted", "verdict"} <= set(records[0])
+    assert records[0]["trusted"] is records[0]["verdict"].startswith("trusted")
+    assert err.strip() == f"arguide: {records[0]['verdict']}"
+
+
+def test_the_joint_law_is_drawn_from_the_seed(run, model):
+    seeds = [run(model, "--prompt", "ab", "--seed", seed, "--json", *JOINT)[1] for seed in (1, 1, 2)]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_verdicts_say_of_what_they_are(run, model):
+    _, out, err = run(model, "--prompt", "ab", "--compare", "1,2", *JOINT)
+    assert "γ = 2" in out
+    assert [line.split(": ")[1] for line in err.splitlines()] == ["γ = 1", "γ = 2"]
+
+
+def test_a_power_is_a_joint_law_of_its_own(run, model):
+    records = [
+        json.loads(run(model, "--prompt", "ab", "--scale", 1, "--power", power, "--json", *JOINT[1:], *extra)[1])
+        for power, extra in ((2, ()), (1, ("--joint",)))
+    ]
+    assert records[0][0]["log_evidence"] < -0.1
+    assert records[1][0]["log_evidence"] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_file_of_prompts_under_the_joint_law(run, model, tmp_path):
+    (tmp_path / "in.txt").write_text("ab\ncd\nef\n")
+    code, *_ = run(model, "--prompts", tmp_path / "in.txt", "--out", tmp_path / "out.parquet", "--batch-size", 2, *JOINT)
+    frame = pd.read_parquet(tmp_path / "out.parquet")
+    assert code == 0
+    assert list(frame.columns)[-4:] == ["log_evidence", "std_error", "trusted", "verdict"]
+    assert frame["prompt"].tolist() == ["ab", "cd", "ef"]
+    assert frame["log_evidence"].nunique() == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("--power in the place of --temperature", ("--temperature", 0.5)),
+        ("--power in the place of --temperature", ("--greedy",)),
+        ("two --particles", ("--particles", 1)),
+        ("--power must be positive", ("--power", 0)),
+        ("--cap must be", ("--cap", "stop")),
+        ("--stream prints", ("--stream",)),
+    ],
+)
+def test_options_that_are_not_of_the_joint_law_are_refused(fails, model, words, options):
+    assert words in fails(model, "--prompt", "ab", *JOINT, *options)

@@ -97,6 +97,37 @@ def test_blocks_of_tokens_are_exactly_unbiased(make_joint, brute, branches, seam
     assert result.evidences[-1] == result.log_evidence
 
 
+@pytest.mark.parametrize("name", ["ahead", "anything"])
+def test_a_twist_changes_neither_the_law_nor_the_evidence(make_joint, brute, branches, seam, name):
+    joint = make_joint(7, (2, 2, 2, 2))
+    expected = brute(joint, {None: -2.0, 0: 3.0})
+    anything = lambda path: torch.sin(path.state.tokens.sum(1) + 1.0).double()  # noqa: E731
+    twist = particles.ahead if name == "ahead" else anything
+    estimate = exact_estimate(branches, seam, guided(Table(joint), 0, 3.0), (2, 2, 2), threshold=0.9999, twist=twist)
+    np.testing.assert_allclose(estimate, expected.z * expected.joint, rtol=0, atol=1e-9)
+
+
+def test_looking_ahead_evens_the_weights(make_joint, brute):
+    """With the weight of the next token known before resampling, the last resampling leaves nothing to weigh."""
+    joint = make_joint(9, (2, 3, 2, 3))
+    options = {"threshold": 2.0, "generator": torch.Generator().manual_seed(0)}
+    result = sample_joint(guided(Table(joint), 0, 2.5), 100, 3, twist=particles.ahead, **options)
+    assert result.ess[-1].item() == pytest.approx(100)
+    assert sample_joint(guided(Table(joint), 0, 2.5), 100, 3, **options).ess[-1] < 99
+
+
+def test_pooled_runs_weigh_by_their_evidence(make_joint):
+    model = guided(Table(make_joint(9, (2, 3, 2, 3))), 0, 2.5)
+    runs = [sample_joint(model, n, 3, generator=torch.Generator().manual_seed(n)) for n in (10, 30)]
+    whole = particles.pooled(runs)
+    mass = whole.log_weights.exp()
+    ratio = (runs[0].log_evidence - runs[1].log_evidence).exp() * 10 / 30
+    assert (mass[:10].sum() / mass[10:].sum()).item() == pytest.approx(ratio.item())
+    mean = (10 * runs[0].log_evidence.exp() + 30 * runs[1].log_evidence.exp()) / 40
+    assert whole.log_evidence.exp().item() == pytest.approx(mean.item())
+    assert whole.tokens.shape == whole.log_target.shape == (40, 3)
+
+
 def test_what_is_told_along_a_sequence_is_that_sequences_own(make_joint, brute):
     """After many resamplings the infos of a row are still those of its tokens."""
     joint = make_joint(9, (2, 3, 2, 3))
@@ -180,8 +211,8 @@ def test_the_exact_check_fails_when_resampling_does_not_bank_the_weights(make_jo
     expected = brute(joint, {None: -2.0, 0: 3.0})
     right = particles.resampled
 
-    def forgetful(population, select, ancestors):
-        return right(population, select, ancestors)._replace(log_banked=population.log_banked)
+    def forgetful(population, *rest):
+        return right(population, *rest)._replace(log_banked=population.log_banked)
 
     monkeypatch.setattr(particles, "resampled", forgetful)
     estimate = exact_estimate(branches, seam, guided(Table(joint), 0, 3.0), (2, 2, 2), threshold=0.9999)
