@@ -145,7 +145,7 @@ def complete(
                 prompt.inputs,
                 attention_mask=prompt.mask,
                 pad_token_id=pad,
-                eos_token_id=_stops(loaded),
+                eos_token_id=stop_tokens(loaded),
                 negative_model=loaded.negative,
                 streamer=streamer,
                 guidance_scale=torch.tensor([each.scale for each in batch], dtype=torch.float64),
@@ -168,7 +168,7 @@ def _complete_joint(loaded: Loaded, encoded: Encoded, sampling: Sampling, index:
         encoded.negative,
         encoded.scale,
         max_new_tokens=sampling.max_new_tokens,
-        stops=_stops(loaded),
+        stops=stop_tokens(loaded),
         plausibility=sampling.plausibility,
     )
     generator = torch.Generator(loaded.model.device).manual_seed(_seed((sampling.seed, *index)))
@@ -243,19 +243,20 @@ def _pad(tokenizer: Any) -> int:
     return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
 
 
-def _stops(loaded: Loaded) -> list[int] | None:
+def stop_tokens(loaded: Loaded) -> list[int] | None:
+    """Return the tokens that end a text: the model's own, else the tokenizer's."""
     own = loaded.model.generation_config.eos_token_id
     given = loaded.tokenizer.eos_token_id if own is None else own
     return [given] if isinstance(given, int) else given
 
 
 def _completion(loaded: Loaded, encoded: Encoded, tokens: list[int]) -> Completion:
-    stops = _stops(loaded) or []
+    stops = stop_tokens(loaded) or []
     length = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
-    return Completion(_text(loaded, encoded.prompt, tokens[:length]), length)
+    return Completion(text_of(loaded, encoded.prompt, tokens[:length]), length)
 
 
-def _text(loaded: Loaded, prompt: list[int], tokens: list[int]) -> str:
+def text_of(loaded: Loaded, prompt: list[int], tokens: list[int]) -> str:
     """Return what tokens add to the prompt's text; decoded alone, many would lose the space they start with."""
     decode = loaded.tokenizer.decode
     if not loaded.model.config.is_encoder_decoder:

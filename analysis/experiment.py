@@ -24,12 +24,14 @@ class Settings:
         seed: of every generator.
         device: where samplers run.
         text: a labelled text file for the chains of real data, see `analysis.toys.read_chain`.
+        model: a language model for the chapter on text, a folder or a name on the hub.
     """
 
     quick: bool = False
     seed: int = 0
     device: str = "cpu"
     text: Path | None = None
+    model: str | None = None
 
 
 class Track(Protocol):

@@ -53,7 +53,7 @@ def measure(
         texts[scale] = tokenizer.batch_decode(new, skip_special_tokens=True)
         found = _rate(texts[scale], words)
         rows.append((scale, "keyword rate", *found))
-        rows.append((scale, "distinct words", float(len(set(_words(" ".join(texts[scale]))))), 0.0))
+        rows.append((scale, "distinct words", float(len(set(words_of(" ".join(texts[scale]))))), 0.0))
         for name, value, error in _perplexities(view, ids, rest, new, tokenizer):
             rows.append((scale, name, value, error))
     return pd.DataFrame(rows, columns=["scale", "quantity", "value", "std_error"]), texts
@@ -83,11 +83,12 @@ def _beginning(tokenizer: Any) -> Tensor:
 
 def _rate(texts: Sequence[str], words: Sequence[str]) -> tuple[float, float]:
     wanted = {word.lower() for word in words}
-    rate = sum(not wanted.isdisjoint(_words(text)) for text in texts) / len(texts)
+    rate = sum(not wanted.isdisjoint(words_of(text)) for text in texts) / len(texts)
     return rate, (rate * (1 - rate) / len(texts)) ** 0.5
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """Return the words of a text, in lower case."""
     return re.findall(r"[^\W\d_]+", text.lower())
 
 

@@ -30,7 +30,7 @@ def read_prompts(path: Path) -> pd.DataFrame:
         ".txt": _read_lines,
         ".csv": _read_csv,
         ".parquet": pd.read_parquet,
-        ".jsonl": _read_jsonl,
+        ".jsonl": read_jsonl,
     }
     if path.suffix not in readers:
         raise ValueError(f"{path.name}: a file of prompts must end in {', '.join(readers)}")
@@ -77,7 +77,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _read_jsonl(path: Path) -> pd.DataFrame:
+def read_jsonl(path: Path) -> pd.DataFrame:
     """Read line by line, so that a text that looks like a number or a date stays a text."""
     rows: list[Any] = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     if not all(isinstance(row, dict) for row in rows):

@@ -51,6 +51,7 @@ def command(config: dict[str, object]) -> str:
     options = ["--quick"] if config["quick"] else []
     options += [f"--seed {config['seed']}"] if config["seed"] else []
     options += [f"--text {str(config['text']).split(' (sha256')[0]}"] if config["text"] else []
+    options += [f"--model {str(config['model']).split('@')[0]}"] if config.get("model") else []
     options += [f"--device {config['device']}"] if config["device"] != "cpu" else []
     return " ".join(["arguide reproduce", *options])
 

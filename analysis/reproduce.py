@@ -15,13 +15,17 @@ from analysis import report, results
 from analysis.experiment import Chapter, Plot, Settings, Track
 from analysis.experiments import EXPERIMENTS
 from analysis.figures import style
+from analysis.loading import Choice
 
 
 def config(settings: Settings) -> dict[str, Any]:
     """Return what decides the numbers of a run, ready for JSON."""
     text = settings.text
     name = f"{text.name} (sha256 {hashlib.sha256(text.read_bytes()).hexdigest()[:16]})" if text else None
-    return asdict(settings) | {"text": name}
+    model = None if settings.model is None else str(Choice(settings.model).identity()["model"])
+    if model is not None and Path(str(settings.model)).is_dir():
+        model = Path(model).name
+    return asdict(settings) | {"text": name, "model": model}
 
 
 def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) -> Iterator[Chapter]:

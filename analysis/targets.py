@@ -18,10 +18,10 @@ import torch
 from rich.markup import escape
 
 import arguide
-from analysis.completions import Request, Sampling, _stops, _text, encode
+from analysis.completions import Request, Sampling, encode, stop_tokens, text_of
 from analysis.loading import Loaded
 from analysis.measurement import Measurement, Plan, Track, measure
-from analysis.prompts import _read_jsonl
+from analysis.prompts import read_jsonl
 from arguide.endings import CAPS
 
 
@@ -91,7 +91,7 @@ def laws(loaded: Loaded, target: Target) -> Laws:
     """
     sampling = Sampling(max_new_tokens=target.max_new_tokens, chat=target.chat)
     prompt, negative, _ = encode(loaded, [Request(target.prompt, target.negative, target.scale)], sampling)[0]
-    ends = tuple(_stops(loaded) or ())
+    ends = tuple(stop_tokens(loaded) or ())
     if target.cap == "force" and not ends:
         raise ValueError("no token ends this model's texts, so --cap force has nothing to force")
     tensor = partial(torch.tensor, device=loaded.model.device)
@@ -123,7 +123,7 @@ def measure_texts(
     except torch.OutOfMemoryError as error:
         raise ValueError(f"{loaded.model.device} has too little memory for this; lower --particles") from error
     whole = (row[:-1] if row[-1] in found.ends else row for row in measured.tokens)
-    measured.sequences.insert(0, "text", list(texts) or [_text(loaded, found.prompt, row) for row in whole])
+    measured.sequences.insert(0, "text", list(texts) or [text_of(loaded, found.prompt, row) for row in whole])
     return measured
 
 
@@ -134,9 +134,9 @@ def tokens_of(loaded: Loaded, found: Laws, target: Target, text: str) -> list[in
     """
     read = partial(loaded.tokenizer, add_special_tokens=False)
     tokens: list[int] = read(text).input_ids
-    if text.startswith(" ") and _text(loaded, found.prompt, tokens) != text:
+    if text.startswith(" ") and text_of(loaded, found.prompt, tokens) != text:
         other = read(text[1:]).input_ids
-        tokens = other if _text(loaded, found.prompt, other) == text else tokens
+        tokens = other if text_of(loaded, found.prompt, other) == text else tokens
     if target.cap == "force" and not (tokens and tokens[-1] in found.ends):
         own = loaded.tokenizer.eos_token_id
         tokens = [*tokens, own if own in found.ends else found.ends[0]]
@@ -227,5 +227,5 @@ READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
     ".txt": _lines,
     ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
     ".parquet": pd.read_parquet,
-    ".jsonl": _read_jsonl,
+    ".jsonl": read_jsonl,
 }

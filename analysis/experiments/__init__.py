@@ -8,5 +8,6 @@ from analysis.experiments.fidelity import EXPERIMENT as FIDELITY
 from analysis.experiments.real_data import EXPERIMENT as REAL_DATA
 from analysis.experiments.scale_factors import EXPERIMENT as SCALE_FACTORS
 from analysis.experiments.temperature import EXPERIMENT as TEMPERATURE
+from analysis.experiments.text import EXPERIMENT as TEXT
 
-EXPERIMENTS: tuple[Experiment, ...] = (SCALE_FACTORS, TEMPERATURE, CORRECTION, CLASSIFIER, FAMILIES, FIDELITY, REAL_DATA)
+EXPERIMENTS: tuple[Experiment, ...] = (SCALE_FACTORS, TEMPERATURE, CORRECTION, CLASSIFIER, FAMILIES, FIDELITY, REAL_DATA, TEXT)

@@ -1,0 +1,94 @@
+"""Figures of real text under both laws."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.experiment import pick
+from analysis.figures.style import CYCLE, FAMILIES, MARKERS, label
+
+GAMMA = "scale γ"
+BOTH = ("sequential", "joint")
+
+
+def adherence(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw mean log p(x|y)/p(x) of a text against the scale."""
+    _against_scale(frame, ax, "adherence")
+    return label(ax, title="Adherence", x=GAMMA, y="log p(x|y) / p(x) of a text, nats")
+
+
+def perplexity(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the perplexity of a token under the conditional model against the scale."""
+    _against_scale(frame, ax, "perplexity, conditional")
+    return label(ax, title="Perplexity, conditional", x=GAMMA, y="perplexity of a token")
+
+
+def diversity(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the number of distinct words in 64 texts against the scale."""
+    _against_scale(frame, ax, "distinct words")
+    return label(ax, title="Diversity", x=GAMMA, y="distinct words in 64 texts")
+
+
+def matched(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw perplexity against adherence, a point a scale: at equal adherence, is one law dearer?"""
+    for family in BOTH:
+        colour, marker = FAMILIES[family]
+        rows = [_mean(frame, family, name) for name in ("adherence", "perplexity, conditional")]
+        x, y = (each["value"] for each in rows)
+        ax.plot(x, y, color=colour, lw=1.4)
+        ax.errorbar(
+            x, y, xerr=2 * rows[0]["std_error"], yerr=2 * rows[1]["std_error"], fmt="none", ecolor=colour, alpha=0.4, lw=1
+        )
+        _points(ax, x, y, rows[0]["trusted"], colour, marker, family)
+    return label(ax, title="At equal adherence", x="log p(x|y) / p(x) of a text, nats", y="perplexity of a token")
+
+
+def gap(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw KL(sequential ‖ joint) against length."""
+    _against_length(frame, ax, "kl")
+    return label(ax, title="The gap against length", x="length, tokens", y="KL(sequential ‖ joint), nats")
+
+
+def share(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the effective share of sequential samples as proposals for the joint law against length."""
+    _against_length(frame, ax, "ess_share")
+    ax.set_yscale("log")
+    return label(ax, title="Sequential samples that count", x="length, tokens", y="ESS ÷ samples", legend=None)
+
+
+def _against_scale(frame: pd.DataFrame, ax: Axes, quantity: str) -> None:
+    for family in BOTH:
+        rows = _mean(frame, family, quantity)
+        colour, marker = FAMILIES[family]
+        ax.plot(rows.index, rows["value"], color=colour, lw=1.4)
+        low, high = rows["value"] - 2 * rows["std_error"], rows["value"] + 2 * rows["std_error"]
+        ax.fill_between(rows.index, low, high, color=colour, alpha=0.15, lw=0)
+        _points(ax, rows.index, rows["value"], rows["trusted"], colour, marker, family)
+
+
+def _points(ax: Axes, x: Any, y: Any, trusted: Any, colour: str, marker: str, name: str) -> None:
+    """Draw points, hollow where the particles did not converge for every prompt."""
+    faces = [colour if each else "white" for each in trusted]
+    ax.scatter(x, y, facecolors=faces, edgecolors=colour, marker=marker, s=28, zorder=3)
+    ax.plot([], [], color=colour, marker=marker, markersize=5, label=name)
+
+
+def _mean(frame: pd.DataFrame, family: str, quantity: str) -> pd.DataFrame:
+    """Return the mean over prompts by scale, its error, and whether every prompt is trusted."""
+    rows = pick(frame, family=family, quantity=quantity).groupby("scale")
+    told = pick(frame, family=family, quantity="trusted").groupby("scale")["value"].min()
+    error = rows["std_error"].apply(lambda column: float(np.sqrt((column**2).sum()) / len(column)))
+    out = pd.DataFrame({"value": rows["value"].mean(), "std_error": error})
+    return out.assign(trusted=[bool(told.get(scale, 1.0)) for scale in out.index])
+
+
+def _against_length(frame: pd.DataFrame, ax: Axes, quantity: str) -> None:
+    rows = pick(frame, quantity=quantity)
+    for i, (scale, group) in enumerate(rows.groupby("scale")):
+        for _, line in group.groupby("law"):
+            ax.plot(line["length"], line["value"], color=CYCLE[i], alpha=0.55, lw=1.2)
+            low, high = line["value"] - 2 * line["std_error"], line["value"] + 2 * line["std_error"]
+            ax.fill_between(line["length"], low, high, color=CYCLE[i], alpha=0.08, lw=0)
+        ax.plot([], [], color=CYCLE[i], marker=MARKERS[i], markersize=0, label=f"γ = {scale:g}")

@@ -1,0 +1,126 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The joint law of text
+#
+# Guiding every token is not guiding the text. What a language model writes under guidance follows Π_t p̃(x_t | x_<t) / Z_t(x_<t);
+# the law that guidance is defined by, p(x)^(1−γ) p(x|y)^γ / Z, lacks the local normalizers Z_t. Weighted by Π_t Z_t, guided texts
+# stand for that joint law, and resampling on the way keeps enough of them.
+#
+# Set ARGUIDE_MODEL to a local folder or the name of a causal language model on the hub to run this on it. Without, a tiny model
+# is trained here, on stories of pets in a made-up language of thirty words.
+
+# %%
+import os
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import arguide
+from analysis.toys import stories
+
+torch.set_num_threads(1)
+sns.set_theme(style="ticks")
+
+# %%
+name = os.environ.get("ARGUIDE_MODEL")
+if name:
+    model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True)
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    prompt, negative = "Lily had a big dog named Max.", tokenizer.bos_token
+else:
+    model, tokenizer = stories.train(), stories.tokenizer()
+    prompt, negative = "Lily had a dog .", "Lily had a pet ."
+ids = tokenizer(prompt, return_tensors="pt").input_ids
+rest = tokenizer(negative, return_tensors="pt", add_special_tokens=not name).input_ids
+generator = torch.Generator().manual_seed(0)
+LENGTH = 16
+
+
+def law(scale, **more):
+    return arguide.continuation(model, ids, guidance_scale=scale, negative_prompt_ids=rest, max_new_tokens=LENGTH, **more)
+
+
+# %% [markdown]
+# ## Particles
+#
+# `arguide.continuation` is the law of what follows a prompt; `arguide.sample_joint` draws weighted texts from its joint law.
+# Weights never tell what was missed, so a run is repeated, and compared with chains that start at its texts and move by another
+# route, Metropolis–Hastings on their endings.
+
+# %%
+for scale in (1.5, 2.0, 3.0):
+    runs = [arguide.sample_joint(law(scale), 96, LENGTH, generator=generator) for _ in range(4)]
+    pool = arguide.pooled(runs)
+    chains = arguide.sample_metropolis(law(scale), 32, LENGTH, 6, first=pool.draw(32, generator), generator=generator)
+    told = arguide.diagnose(runs, chains)
+    print(f"γ = {scale}: log Z = {told.log_evidence:.2f} ± {2 * told.std_error:.2f}; {told.verdict}")
+    print("  ", tokenizer.decode(pool.draw(1, generator)[0], skip_special_tokens=True), "\n")
+
+# %% [markdown]
+# ## How far apart the two laws are
+#
+# KL(sequential ‖ joint) = log Z − E[Σ_t log Z_t] over sequential samples. Both terms are at hand for every length.
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.7), layout="constrained")
+steps = range(1, LENGTH + 1)
+for scale, colour in ((1.25, "#56B4E9"), (1.5, "#E69F00"), (2.0, "#0072B2")):
+    plain = arguide.continuation(model, ids, guidance_scale=scale, negative_prompt_ids=rest)
+    runs = [arguide.sample_joint(plain, 96, LENGTH, generator=generator) for _ in range(4)]
+    log_z = torch.stack([run.evidences for run in runs]).double()
+    drawn = arguide.sample(plain, 256, LENGTH, generator=generator).log_normalizer.double().cumsum(1)
+    gap = log_z.exp().mean(0).log() - drawn.mean(0)
+    error = 2 * (log_z.std(0) ** 2 / 4 + drawn.std(0) ** 2 / 256).sqrt()
+    left.plot(steps, gap, color=colour, label=f"γ = {scale:g}")
+    left.fill_between(steps, gap - error, gap + error, color=colour, alpha=0.15, lw=0)
+    ess = (2 * drawn.logsumexp(0) - (2 * drawn).logsumexp(0)).exp()
+    right.plot(steps, ess / 256, color=colour)
+left.set(title="KL(sequential ‖ joint)", xlabel="tokens", ylabel="nats")
+right.set(title="Sequential samples that count", xlabel="tokens", ylabel="effective share", ylim=(0, 1.05))
+left.legend(frameon=False)
+sns.despine(figure)
+
+# %% [markdown]
+# ## Power sampling
+#
+# Temperature is the same story with one model: p(x)^β over texts is not p(x_t|x_<t)^β at every token. A text may be likely because
+# its beginning leads somewhere likely, and only the joint law knows.
+
+# %%
+beta = 2.0
+power = arguide.continuation(model, ids, temperature=1 / beta, max_new_tokens=LENGTH)
+runs = [arguide.sample_joint(power, 96, LENGTH, generator=generator) for _ in range(4)]
+low = arguide.sample(power, 512, LENGTH, generator=generator)
+for kind, texts in (("p(x)^β, joint", arguide.pooled(runs).draw(512, generator)), ("token by token", low.tokens)):
+    score = arguide.score(model, ids.expand(512, -1), texts, guidance_scale=1.0)
+    print(f"{kind:15} mean log p(x) = {score.joint.mean():.2f}:", tokenizer.decode(texts[0], skip_special_tokens=True))
+print(arguide.diagnose(runs).verdict)
+
+# %% [markdown]
+# ## A safety
+#
+# As γ grows the joint law moves to texts that the unconditional model finds all but impossible: there p(x)^(1−γ) has no bound.
+# Sequential guidance never leaves what the conditional model writes, for every step is normalised. A plausibility cut-off, tokens
+# of p_c(v) ≥ α max p_c alone, takes these texts out of the joint law too.
+
+# %%
+for alpha in (0.0, 0.1):
+    runs = [arguide.sample_joint(law(3.0, plausibility=alpha), 96, LENGTH, generator=generator) for _ in range(4)]
+    print(f"α = {alpha:g}:", arguide.diagnose(runs).verdict)
+    print("  ", tokenizer.decode(arguide.pooled(runs).draw(1, generator)[0], skip_special_tokens=True))

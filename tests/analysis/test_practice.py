@@ -1,0 +1,58 @@
+"""What is said of texts in practice: by hand on texts whose laws are known, and with its error."""
+
+import math
+
+import pytest
+import torch
+from small import build, letters
+
+from analysis import practice
+
+PROMPT, NEGATIVE = torch.tensor([[5, 6, 7]]), torch.tensor([[20]])
+
+
+@pytest.fixture(scope="module")
+def case():
+    model = build("llama")
+    model.generation_config.eos_token_id = 2
+    return practice.Case(model, letters(), PROMPT, NEGATIVE, ("zz",))
+
+
+def by_hand(case, text, prompt):
+    """Σ log p of a text up to its end, token by token."""
+    ids = torch.cat([prompt[0], text])[None]
+    with torch.no_grad():
+        law = case.model(ids).logits[0].double().log_softmax(-1)
+    size = text.tolist().index(2) + 1 if 2 in text.tolist() else len(text)
+    at = prompt.shape[1] - 1
+    return sum(float(law[at + t, text[t]]) for t in range(size)), size
+
+
+def test_what_is_measured_of_texts_is_what_it_says(case):
+    tokens = torch.tensor([[30, 31, 2, 2], [40, 41, 42, 43], [9, 2, 2, 2]])
+    weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    groups = [practice.Group(tokens, weights, 0.0), practice.Group(tokens, weights, 0.0)]
+    told = {name: value for name, value, _ in practice.measures(case, groups, 5, torch.Generator().manual_seed(0))}
+    cond, uncond = (torch.tensor([by_hand(case, row, prompt) for row in tokens]) for prompt in (PROMPT, NEGATIVE))
+    assert told["adherence"] == pytest.approx(float(weights @ (cond[:, 0] - uncond[:, 0]).double()), abs=1e-4)
+    loss = -float(weights @ cond[:, 0].double()) / float(weights @ cond[:, 1].double())
+    assert told["perplexity, conditional"] == pytest.approx(math.exp(loss), rel=1e-4)
+
+
+def test_runs_count_by_their_evidence():
+    tokens = torch.zeros(1, 1, dtype=torch.long)
+    groups = [practice.Group(tokens, torch.ones(1), log) for log in (0.0, math.log(3))]
+    mean, error = practice._over_runs(groups, [1.0, 5.0])
+    assert mean == pytest.approx(4.0)
+    assert error == pytest.approx(math.sqrt((9 / 16 + 9 / 16) * 2))
+
+
+def test_both_laws_are_measured_with_the_spread_of_their_runs(case):
+    generator = torch.Generator().manual_seed(0)
+    groups, diagnosis = practice.joint(case, 1.5, 32, 6, generator)
+    joint = {name: (value, error) for name, value, error in practice.measures(case, groups, 8, generator)}
+    plain = practice.sequential(case, 1.5, 32, 6, generator)
+    sequential = {name: (value, error) for name, value, error in practice.measures(case, plain, 8, generator)}
+    assert diagnosis.log_evidence > 0
+    assert all(error > 0 for name, (_, error) in (joint | sequential).items() if name != "keyword rate")
+    assert joint["adherence"][0] > sequential["adherence"][0]  # at one γ the joint law tilts further
