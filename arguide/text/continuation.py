@@ -80,6 +80,8 @@ class Continuation:
 
     def select(self, state: Read, index: Tensor) -> Read:
         """Return the state whose row i is row index[i] of this one."""
+        if index.equal(torch.arange(len(state.log_probs), device=index.device)):
+            return state
         with torch.inference_mode():
             state.reading.reorder_cache(index)
             laws = tuple(law[index] for law in state.laws)
