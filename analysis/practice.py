@@ -20,7 +20,7 @@ import arguide
 from analysis.influence import words_of
 from arguide.endings import lengths
 
-GROUPS = 4
+GROUPS, CHAINS, STEPS = 4, 32, 6
 
 
 class Case(NamedTuple):
@@ -58,8 +58,10 @@ def joint(case: Case, scale: float, n: int, length: int, generator: torch.Genera
     """Return runs of n particles of the joint law, and whether they can be trusted."""
     law, twist = case.law(scale, length), arguide.particles.ahead
     runs = [arguide.sample_joint(law, n, length, generator=generator, twist=twist) for _ in range(GROUPS)]
+    start = arguide.pooled(runs).draw(CHAINS, generator)
+    chains = arguide.sample_metropolis(law, CHAINS, length, STEPS, first=start, generator=generator)
     groups = [Group(run.tokens, run.log_weights.double().exp(), float(run.log_evidence)) for run in runs]
-    return groups, arguide.diagnose(runs)
+    return groups, arguide.diagnose(runs, chains)
 
 
 def measures(case: Case, groups: Sequence[Group], texts: int, generator: torch.Generator) -> Iterator[tuple[str, float, float]]:

@@ -96,19 +96,19 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     joint = frame[(frame["family"] == "joint") & (frame["scale"] > 1)]
     pairs = joint[["law", "scale"]].drop_duplicates().itertuples(index=False)
     rows = [_compared(frame, str(prompt), float(scale)) for prompt, scale in pairs]
-    trusted = [row for row in rows if row["trusted"]]
-    scale = max((row["scale"] for row in trusted), default=None)
+    doubted = {row["scale"] for row in rows if not row["trusted"]}
+    scale = max((row["scale"] for row in rows if row["scale"] not in doubted), default=None)
     if scale is None:
         return Verdict(
-            "difference of adherence at equal γ", "not converged", "At no γ above 1 did the particles find the joint law."
+            "difference of adherence at equal γ", "not converged", "At no γ above 1 did the particles find every joint law."
         )
-    at = [row for row in trusted if row["scale"] == scale]
+    at = [row for row in rows if row["scale"] == scale]
     adherence, error = _mean(at, "adherence")
     matched, width = _mean(at, "matched")
     equal = [row for row in at if np.isfinite(row["own"])]
     real = "more than its error" if abs(matched) > 2 * width else "within its error"
-    doubts = ", ".join(f"{each:g}" for each in sorted({row["scale"] for row in rows if not row["trusted"]}))
-    doubt = f" At γ = {doubts} the particles did not converge for every prompt, and decide nothing there." if doubts else ""
+    doubts = ", ".join(f"{each:g}" for each in sorted(doubted))
+    doubt = f" At γ = {doubts} the particles did not converge for every prompt, and nothing follows there." if doubts else ""
     own = float(np.mean([row["own"] for row in equal])) if equal else float("nan")
     return Verdict(
         f"adherence of the joint law less the sequential one's at γ = {scale:g}, mean over prompts",
