@@ -74,7 +74,7 @@ def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float
         column = _column(weight, branch, zero) if isinstance(weight, Tensor) else weight
         total = branch.to(zero.dtype) * column + total
     assert isinstance(total, Tensor)
-    if floor is None and total.isfinite().all():
+    if floor is None and total.sum().isfinite():  # one pass: whatever is not finite makes the sum so
         return total
     return _combine_zeros(logits, weights, floor, zero)
 

@@ -154,7 +154,7 @@ def continuation(
     if max_new_tokens is None:
         return law
     if not plain.config.is_encoder_decoder:
-        combination.check_room(prompt.width, max_new_tokens)
+        combination.check_room(prompt.width, max_new_tokens + 1)  # the last token is read too
     ends = plain.generation_config.eos_token_id if eos_token_id is None else eos_token_id
     ends = (ends,) if isinstance(ends, int) else tuple(ends or ())
     return Ending(law, ends, max_new_tokens, cap) if ends else law

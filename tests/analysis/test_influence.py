@@ -29,13 +29,13 @@ def test_words_are_counted(measured):
     texts = {scale: [text.lower() for text in some] for scale, some in texts.items()}
     for scale, some in texts.items():
         assert len(some) == 7
-        assert value(frame, scale, "distinct words") == len({word for text in some for word in influence._words(text)})
-        rate = sum(bool({"d", "eg"} & set(influence._words(text))) for text in some) / 7
+        assert value(frame, scale, "distinct words") == len({word for text in some for word in influence.words_of(text)})
+        rate = sum(bool({"d", "eg"} & set(influence.words_of(text))) for text in some) / 7
         assert value(frame, scale, "keyword rate") == rate
 
 
 def test_words_are_letters_in_any_case():
-    assert influence._words("Max's dog, MAX 2 dogs") == ["max", "s", "dog", "max", "dogs"]
+    assert influence.words_of("Max's dog, MAX 2 dogs") == ["max", "s", "dog", "max", "dogs"]
     rate, error = influence._rate(["A dog.", "Dogs", "no", "the DOG"], ("dog",))
     assert rate == 0.5
     assert error == pytest.approx(0.25)

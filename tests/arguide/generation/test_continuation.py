@@ -173,6 +173,15 @@ def test_a_guided_view_serves_as_the_model(models):
     assert drawn(guided(models("llama"))).tokens.tolist() == drawn(models("llama")).tokens.tolist()
 
 
+def test_texts_may_fill_the_context(models):
+    """Absolute positions: one token too many would be an index out of range."""
+    given = GIVEN | {"eos_token_id": 2, "max_new_tokens": 64 - len(PROMPT)}
+    law = continuation(models("gpt2"), torch.tensor([PROMPT]), **given)
+    assert sample_joint(law, 3, 64 - len(PROMPT)).tokens.shape[0] == 3
+    with pytest.raises(ValueError, match="context of 64"):
+        continuation(models("gpt2"), torch.tensor([PROMPT]), **given | {"max_new_tokens": 65 - len(PROMPT)})
+
+
 @pytest.mark.parametrize(
     ("message", "wrong"),
     [
