@@ -6,12 +6,13 @@ Heavy modules are imported inside the commands, so that `arguide --help` is quic
 import json as json_format
 import math
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
+
+from analysis import options
 
 app = typer.Typer(
     name="arguide",
@@ -68,13 +69,13 @@ def reproduce(
     json: Json = False,
 ) -> None:
     """Run every experiment, and write report.html, figures/, results.parquet and run.json."""
-    from analysis import loading, results
+    from analysis import display, loading, results
     from analysis import reproduce as argument
     from analysis.experiment import Settings
     from analysis.toys import read_chain
 
-    _check_file(text)
-    _check_device(device)
+    options.check_file(text)
+    options.check_device(device)
     if text is not None:
         read_chain(text)  # what cannot be read must fail before the other chapters run
     if model is not None:
@@ -83,14 +84,14 @@ def reproduce(
     if fresh:
         argument.clear(out)
     results.claim(out, argument.config(settings))
-    done = list(argument.chapters(out, settings, _bar))
+    done = list(argument.chapters(out, settings, display.bar))
     page = argument.publish(out, done)
     if json:
         headline = {c.experiment.name: c.verdict._asdict() for c in done}
         print(json_format.dumps({"report": str(page), "headline": headline}, indent=2, ensure_ascii=False))
         return
     rows = [(c.experiment.title, c.verdict.measure, c.verdict.number) for c in done]
-    _table("Joint against sequential guidance", ("chapter", "what decides it", "number"), rows)
+    display.table("Joint against sequential guidance", ("chapter", "what decides it", "number"), rows)
     print(f"The report is {page}")
 
 
@@ -108,20 +109,17 @@ def exact(
     json: Json = False,
 ) -> None:
     """Compute the exact joint and sequential laws of your own distribution, and how far apart they are."""
-    from analysis import factors, results
+    from analysis import display, factors, results
     from analysis.toys import read_table
 
     del seed  # nothing is drawn here, but every command takes one
-    _check_device(device)
-    _check_file(file)
-    if out is not None and out.suffix != ".parquet":
-        raise ValueError(f"--out must end in .parquet, not {out.name}")
-    if out is not None and out.exists():
-        raise ValueError(f"{out} exists already; nothing was overwritten")
+    options.check_device(device)
+    options.check_file(file)
+    options.check_new("--out", out, ".parquet")
     if file.suffix == ".npy" and (label_column is not None or smoothing):
         raise ValueError("--label-column and --smoothing are for .csv and .parquet; a .npy file is a table already")
     table = read_table(file, label_column=label_column, smoothing=smoothing)
-    name = label if label in table.labels else _index(label, table.labels, numbered=file.suffix == ".npy")
+    name = label if label in table.labels else options.index_of(label, table.labels, numbered=file.suffix == ".npy")
     figures = factors.summary(table, name, scale, temperature=temperature)
     if any(math.isnan(value) for value in figures.values()):
         raise ValueError(f"scale {scale:g} at temperature {temperature:g} is beyond what double precision holds")
@@ -134,7 +132,7 @@ def exact(
         return
     shape = " × ".join(map(str, table.shape))
     title = f"{file.name}: {shape} cells, label {label}, γ = {scale:g}, τ = {temperature:g} (nats)"
-    _table(title, ("quantity", "value"), [(key, f"{value:.6g}") for key, value in figures.items()])
+    display.table(title, ("quantity", "value"), [(key, f"{value:.6g}") for key, value in figures.items()])
     if out is not None:
         print(f"The laws are in {out}")
 
@@ -182,17 +180,17 @@ def generate(
             "--num-samples": num_samples > 1,
             "--joint": joint or power != 1,
         }
-        _check_modes(prompt or [], prompts, out, modes, stream=stream, several=team.size > 1)
+        options.check_modes(prompt or [], prompts, out, modes, stream=stream, several=team.size > 1)
         law = Joint(particles, repeats, power, cap) if joint or power != 1 else None
         numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, not no_chat, seed)
         sampling = completions.Sampling(*numbers, law)
-        return loading.Choice(model, negative_model, dtype), sampling, _scales(compare or str(scale))
+        return loading.Choice(model, negative_model, dtype), sampling, options.scales_of(compare or str(scale))
 
     loading.silence()
     with processes.team(device) as team:
         choice, sampling, scales = team.together(check)
         if prompts is not None and out is not None:
-            bar = partial(_bar(""), desc=prompts.name, unit="prompt", disable=not team.leads)
+            bar = partial(display.bar(""), desc=prompts.name, unit="prompt", disable=not team.leads)
             task = batches.Task(prompts, out, negative, scale, batch_size, fresh)
             count = batches.complete_file(task, choice, sampling, team, bar)
             if team.leads:
@@ -237,17 +235,18 @@ def scale_factors(
     json: Json = False,
 ) -> None:
     """Measure how joint and sequential guidance, or temperature, change the probability of text, and how far they are apart."""
-    from analysis import loading, measurement, results, targets
+    from analysis import display, loading, measurement, results, targets
     from analysis.figures import measurement as figures
+    from analysis.texts import read_texts
 
-    _check_new("--out", out, ".parquet")
-    _check_new("--figure", figure, ".png")
+    options.check_new("--out", out, ".parquet")
+    options.check_new("--figure", figure, ".png")
     target = targets.Target(prompt, negative, scale, temperature, power, max_new_tokens, cap, chat=not no_chat)
     plan = measurement.Plan(samples, particles, repeats)
-    given = [] if texts is None else targets.read_texts(texts)
+    given = [] if texts is None else read_texts(texts, "text")["text"].tolist()
     loading.silence()
     loaded = loading.Choice(model, None, dtype).load(loading.find_device(device))
-    bar = partial(_bar(""), desc="scale-factors", unit="batch")
+    bar = partial(display.bar(""), desc="scale-factors", unit="batch")
     measured = targets.measure_texts(loaded, target, plan, texts=given, seed=seed, track=bar)
     if out is not None:
         results.write_frame(out, measured.sequences.assign(base=target.base))
@@ -260,83 +259,10 @@ def scale_factors(
         record = {"model": model, "seed": seed} | targets.record(target, plan, measured)
         print(json_format.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
         return
-    _table(f"{prompt!r}, γ = {scale:g}, τ = {target.tau:g}, T = {max_new_tokens} (nats)", *targets.summary(target, measured))
-    _table("Where the two factors differ most", *targets.extremes(measured.sequences))
+    display.factors(target, measured)
     for path, what in ((out, "texts are"), (figure, "figure is")):
         if path is not None:
             print(f"The {what} in {path}")
-
-
-def _check_new(option: str, path: Path | None, suffix: str) -> None:
-    """Refuse, before anything is computed, an output that could not be written or would replace another."""
-    if path is None:
-        return
-    if path.suffix != suffix:
-        raise ValueError(f"{option} must end in {suffix}, not {path.name}")
-    if path.exists():
-        raise ValueError(f"{path} exists already; nothing was overwritten")
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: no folder {path.parent}")
-
-
-def _check_modes(
-    prompt: list[str], prompts: Path | None, out: Path | None, modes: dict[str, bool], *, stream: bool, several: bool
-) -> None:
-    """Refuse options that exclude one another."""
-    if bool(prompt) == (prompts is not None):
-        raise ValueError("give either --prompt (once or more) or a file of --prompts")
-    if (prompts is None) != (out is None):
-        raise ValueError("--prompts FILE and --out FILE.parquet go together")
-    if several and prompts is None:
-        raise ValueError("several processes share a file: give --prompts FILE and --out FILE.parquet")
-    if modes["--compare"] and prompts is not None:
-        raise ValueError("--compare is for --prompt; in a file of --prompts a column scale does it")
-    if stream and (len(prompt) != 1 or any(modes.values())):
-        raise ValueError(f"--stream prints one completion of one --prompt, without {', '.join(modes)}")
-
-
-def _scales(text: str) -> list[float]:
-    try:
-        scales = [float(part) for part in text.split(",")]
-    except ValueError:
-        scales = [math.nan]
-    if not all(map(math.isfinite, scales)):
-        raise ValueError(f"scales must be finite numbers, with commas between several, not {text!r}")
-    return scales
-
-
-def _index(label: str, labels: tuple[str, ...], *, numbered: bool) -> int:
-    if not (numbered and label.isdecimal() and int(label) < len(labels)):
-        raise ValueError(f"no label {label!r}; the labels are {', '.join(labels[:20])}")
-    return int(label)
-
-
-def _check_file(path: Path | None) -> None:
-    if path is not None and not path.is_file():
-        raise ValueError(f"no file {path}")
-
-
-def _check_device(name: str) -> None:
-    """Refuse what exact laws do not run on: they are small, and float64, which some accelerators lack."""
-    if name != "cpu":
-        raise ValueError(f"exact laws are computed on the cpu, not on device {name!r}")
-
-
-def _bar(title: str) -> Any:
-    from tqdm import tqdm
-
-    return partial(tqdm, desc=f"{title[:44]:44}", ncols=100, file=sys.stderr)
-
-
-def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*row)
-    print(title)
-    Console().print(table)
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-r"""Distances between laws, on log-probabilities of one shape, in nats; −∞ is probability 0.
+r"""Distances between laws, on log-probabilities of one shape, in nats; −∞ is probability 0. And between draws and a law.
 
 Gaussian W2 and KL stand beside the Gaussians, `analysis.toys.gaussian`; those of chains are methods of `MarkovLaw`.
 """
@@ -34,3 +34,31 @@ def empirical(cells: Tensor, size: int, log_weights: Tensor | None = None) -> Te
     """Return the log of the weighted frequency of each cell, [n] ↦ [size]."""
     weights = torch.ones(len(cells), dtype=torch.float64) if log_weights is None else log_weights.double().exp()
     return (torch.bincount(cells, weights=weights, minlength=size) / weights.sum()).log()
+
+
+def wasserstein(x: Tensor, axis: Tensor, cdf: Tensor, weights: Tensor | None = None) -> float:
+    """Return W1 = ∫ |F − cdf| of draws x [n], of equal weights unless they are given, to a law on an axis [m]."""
+    ordered, order = x.sort()
+    weights = torch.full_like(x, 1 / len(x)) if weights is None else weights
+    below = torch.cat([weights.new_zeros(1), weights[order].cumsum(0)])[torch.searchsorted(ordered, axis, right=True)]
+    return float(torch.trapezoid((below - cdf).abs(), axis))
+
+
+def jackknifed(x: Tensor, axis: Tensor, cdf: Tensor, groups: int = 8) -> tuple[float, float]:
+    """Return W1 of antithetic draws [n], halves that mirror one another, and its delete-a-group jackknife error."""
+    pairs = x.view(2, -1)
+    group = torch.arange(pairs.shape[1]) % groups
+    left_out = torch.tensor([wasserstein(pairs[:, group != i].flatten(), axis, cdf) for i in range(groups)])
+    return wasserstein(x, axis, cdf), float(left_out.std() * (groups - 1) / groups**0.5)
+
+
+def binned_tv(x: Tensor, masses: Tensor, batches: int = 4) -> tuple[float, float]:
+    """Return the total variation on unit bins of [−5, 5]² between draws [n, 2] and masses [360, 360], and its error.
+
+    It is the mean over independent batches; finite batches make it positive for exact draws too.
+    """
+    truth = masses.reshape(10, 36, 10, 36).sum((1, 3)).flatten()
+    bins = (x + 5).floor().long().clamp(0, 9) @ torch.tensor([10, 1])
+    counts = [torch.bincount(batch, minlength=100) / len(batch) for batch in bins.chunk(batches)]
+    distance = torch.stack([(batch - truth).abs().sum() / 2 for batch in counts])
+    return float(distance.mean()), float(distance.std() / len(distance) ** 0.5)

@@ -6,15 +6,12 @@ particle by its weight.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 import arguide
 from analysis.loading import Loaded
-
-CHAINS, STEPS = 32, 8
 
 
 @dataclass(frozen=True)
@@ -76,9 +73,7 @@ class Joint:
     ) -> tuple[Tensor, arguide.Diagnosis]:
         """Return texts of the joint law, [samples, T], and what their runs say of one another."""
         twist = arguide.particles.ahead
-        sample = partial(arguide.sample_joint, law, self.particles, length, generator=generator, twist=twist)
-        runs = [sample() for _ in range(self.repeats)]
-        whole = arguide.pooled(runs)
-        start = whole.draw(min(CHAINS, self.particles), generator)
-        chains = arguide.sample_metropolis(law, len(start), length, STEPS, first=start, generator=generator)
-        return whole.draw(samples, generator), arguide.diagnose(runs, chains)
+        runs, diagnosis = arguide.repeat_joint(
+            law, self.particles, length, repeats=self.repeats, twist=twist, generator=generator
+        )
+        return arguide.pooled(runs).draw(samples, generator), diagnosis

@@ -29,12 +29,13 @@ from torch import Tensor
 from torch.nn import functional
 
 import arguide
+from arguide.diagnostics import WIDER
 from arguide.endings import ending_tokens, lengths
 from arguide.particles import effective_sample_size
-from arguide.sampling import rollout
+from arguide.sampling import retrace
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]
-LEVEL = 0.95
+LEVEL, PROBES = 0.95, 2
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,12 @@ def measure(
     read = [partial(_read, law, base, part, length) for part in _parts(given, plan.particles)]
     drawn = [partial(_drawn, law, base, len(part), length, generator) for part in _parts(range(plan.samples), plan.particles)]
     run = partial(arguide.sample_joint, law, plan.particles, length, generator=generator)
-    done = [job() for job in track([*read, *drawn, *[run] * plan.repeats])]  # what may be refused comes first
+    wider = partial(run, transform=arguide.defensive(WIDER))
+    runs = [run] * plan.repeats + [wider] * PROBES
+    done = [job() for job in track([*read, *drawn, *runs])]  # what may be refused comes first
     texts = _together(done[: len(read)] or done[: len(drawn)])
-    sampled = _together(done[len(read) : -plan.repeats])
-    evidence = _evidence(done[-plan.repeats :], length)
+    sampled = _together(done[len(read) : -len(runs)])
+    evidence = _evidence(done[-len(runs) : -PROBES], done[-PROBES:], length)
     tokens = [row[:size] for row, size in zip(texts.tokens.tolist(), texts.sizes.tolist(), strict=True)]
     return Measurement(evidence[-1], tokens, _sequences(texts, evidence, plan), _lengths(sampled, evidence, plan))
 
@@ -185,21 +188,15 @@ def _read(law: arguide.Autoregressive, base: arguide.Autoregressive, given: Sequ
     ends = ending_tokens(law)
     pad = ends[0] if ends else 0
     tokens = torch.tensor([[*text, *[pad] * (length - len(text))] for text in given])
-    return _texts(_followed(law, tokens), base, tokens, torch.tensor([len(text) for text in given]), ends)
+    return _texts(retrace(law, tokens), base, tokens, torch.tensor([len(text) for text in given]), ends)
 
 
 def _texts(read: Any, base: arguide.Autoregressive, tokens: Tensor, sizes: Tensor, ends: tuple[int, ...]) -> Texts:
     after = torch.arange(tokens.shape[1]) >= sizes[:, None]
     last = tokens.gather(1, sizes[:, None] - 1)[:, 0]
-    rows = (read.log_target, read.log_normalizer, _followed(base, tokens).log_proposal)
+    rows = (read.log_target, read.log_normalizer, retrace(base, tokens).log_proposal)
     summed = (_widened(row, tokens.shape[1]).double().masked_fill(after, 0.0) for row in rows)
     return Texts(tokens, sizes, torch.isin(last, torch.tensor(ends, dtype=last.dtype)), *summed)
-
-
-def _followed(law: arguide.Autoregressive, tokens: Tensor) -> Any:
-    """Return the sample of a law whose draws are these tokens, [n, T]."""
-    columns = iter(tokens.unbind(1))
-    return rollout(law, *tokens.shape, draw=lambda log_probs: next(columns).to(log_probs.device))
 
 
 def _widened(rows: Tensor, length: int, value: int = 0) -> Tensor:
@@ -216,13 +213,18 @@ def _together(parts: Sequence[Texts]) -> Texts:
     return texts
 
 
-def _evidence(runs: Sequence[arguide.JointSample], length: int) -> list[arguide.Diagnosis]:
+def _evidence(
+    runs: Sequence[arguide.JointSample], probes: Sequence[arguide.JointSample], length: int
+) -> list[arguide.Diagnosis]:
     """Return the runs' diagnosis with log Ẑ of the first t tokens, for t = 1, …, T; nothing changes once all have ended."""
 
     def until(run: arguide.JointSample, t: int) -> arguide.JointSample:
         return run._replace(log_evidence=run.evidences[min(t, len(run.evidences)) - 1])
 
-    return [arguide.diagnose([until(run, t) for run in runs]) for t in range(1, length + 1)]
+    return [
+        arguide.diagnose([until(run, t) for run in runs], probes=[until(probe, t) for probe in probes])
+        for t in range(1, length + 1)
+    ]
 
 
 def _estimate(diagnosis: arguide.Diagnosis, plan: Plan) -> Estimate:

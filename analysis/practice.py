@@ -11,6 +11,7 @@ sequential law have equal weights, and their groups take the place of the runs.
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ import arguide
 from analysis.influence import words_of
 from arguide.endings import lengths
 
-GROUPS, CHAINS, STEPS = 4, 32, 6
+GROUPS, STEPS = 4, 6
 
 
 class Case(NamedTuple):
@@ -57,25 +58,23 @@ def sequential(case: Case, scale: float, n: int, length: int, generator: torch.G
 def joint(case: Case, scale: float, n: int, length: int, generator: torch.Generator) -> tuple[list[Group], arguide.Diagnosis]:
     """Return runs of n particles of the joint law, and whether they can be trusted."""
     law, twist = case.law(scale, length), arguide.particles.ahead
-    runs = [arguide.sample_joint(law, n, length, generator=generator, twist=twist) for _ in range(GROUPS)]
-    start = arguide.pooled(runs).draw(CHAINS, generator)
-    chains = arguide.sample_metropolis(law, CHAINS, length, STEPS, first=start, generator=generator)
-    groups = [Group(run.tokens, run.log_weights.double().exp(), float(run.log_evidence)) for run in runs]
-    return groups, arguide.diagnose(runs, chains)
+    runs, diagnosis = arguide.repeat_joint(law, n, length, repeats=GROUPS, steps=STEPS, twist=twist, generator=generator)
+    return [Group(run.tokens, run.log_weights.double().exp(), float(run.log_evidence)) for run in runs], diagnosis
 
 
 def measures(case: Case, groups: Sequence[Group], texts: int, generator: torch.Generator) -> Iterator[tuple[str, float, float]]:
     """Yield (quantity, value, standard error) of groups of texts; `texts` of each are read for their distinct words."""
     told = [_told(case, group) for group in groups]
+    over_runs = partial(arguide.over_runs, log_evidences=[group.log_evidence for group in groups])
     for quantity in ("adherence", "keyword rate"):
-        yield quantity, *_over_runs(groups, [_mean(group, rows[quantity]) for group, rows in zip(groups, told, strict=True)])
+        yield quantity, *over_runs([_mean(group, rows[quantity]) for group, rows in zip(groups, told, strict=True)])
     for law in ("conditional", "unconditional"):
         pairs = zip(groups, told, strict=True)
         losses = [-_mean(group, rows[law]) / _mean(group, rows["tokens"]) for group, rows in pairs]
-        mean, error = _over_runs(groups, losses)
+        mean, error = over_runs(losses)
         yield f"perplexity, {law}", math.exp(mean), math.exp(mean) * error
     counts = [float(len(_words(_drawn(case, group, texts, generator)))) for group in groups]
-    yield "distinct words", *_over_runs(groups, counts)
+    yield "distinct words", *over_runs(counts)
 
 
 def _told(case: Case, group: Group) -> dict[str, Tensor]:
@@ -116,12 +115,3 @@ def _words(texts: Sequence[str]) -> set[str]:
 
 def _mean(group: Group, values: Tensor) -> float:
     return float((group.weights * values).sum())
-
-
-def _over_runs(groups: Sequence[Group], values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean over runs, weighted by Ẑ, and its standard error."""
-    weights = torch.tensor([group.log_evidence for group in groups], dtype=torch.float64).softmax(0)
-    column = torch.tensor(values, dtype=torch.float64)
-    mean, runs = (weights * column).sum(), len(groups)
-    error = (weights.square() * (column - mean).square()).sum() * runs / (runs - 1)
-    return float(mean), float(error.sqrt())

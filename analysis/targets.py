@@ -7,21 +7,17 @@ with β = 1/τ. The base law has the same ends; a cap forces none on it.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
 import torch
-from rich.markup import escape
 
 import arguide
 from analysis.completions import Request, Sampling, encode, stop_tokens, text_of
 from analysis.loading import Loaded
 from analysis.measurement import Measurement, Plan, Track, measure
-from analysis.prompts import read_jsonl
 from arguide.endings import CAPS
 
 
@@ -164,68 +160,3 @@ def record(target: Target, plan: Plan, measured: Measurement) -> dict[str, Any]:
         "lengths": measured.lengths.to_dict("list"),
         "sequences": [row | {"log_s_interval": interval} for row, interval in zip(rows, intervals, strict=True)],
     }
-
-
-def summary(target: Target, measured: Measurement) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return columns and rows of a table for people."""
-    found, whole = measured.diagnosis, measured.lengths.iloc[-1]
-    rows = [
-        ("base law of the factors", target.base),
-        ("log Z ± standard error", f"{found.log_evidence:.4g} ± {found.std_error:.2g}"),
-        ("KL(sequential ‖ joint), 95 %", f"{whole['kl']:.4g} [{whole['kl_low']:.4g}, {whole['kl_high']:.4g}]"),
-        ("the same a token", f"{whole['kl_per_token']:.3g}"),
-        ("sequential samples that count jointly", f"{whole['ess']:.1f}, {whole['ess_share']:.1%}"),
-        ("the estimate", found.verdict),
-    ]
-    return ("quantity", "value"), [tuple(map(escape, row)) for row in rows]
-
-
-def extremes(sequences: pd.DataFrame, n: int = 10) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return columns and rows of a table of the n texts whose log s and log s′ differ most."""
-    gap = sequences["log_s"] - sequences["log_s_prime"]
-    rows: list[tuple[str, ...]] = []
-    for i in gap.abs().sort_values(ascending=False, kind="stable").index[:n]:
-        row = sequences.loc[i]
-        half = (row["log_s_high"] - row["log_s_low"]) / 2
-        numbers = (f"{row['log_s']:.2f} ± {half:.2f}", f"{row['log_s_prime']:.2f}", f"{gap[i]:+.2f}")
-        rows.append((*numbers, escape(" ".join(row["text"].split()))))
-    return ("log s ± 95 %", "log s′", "difference", "text"), rows
-
-
-def read_texts(path: Path) -> list[str]:
-    """Return the texts of a file: `.txt`, one a line, or the column `text` of `.csv`, `.parquet` or `.jsonl`.
-
-    Raises:
-        ValueError: a file that is empty, malformed or of another kind, or a row without text.
-    """
-    if path.suffix not in READERS:
-        raise ValueError(f"{path.name}: a file of texts must end in {', '.join(READERS)}")
-    if not path.is_file():
-        raise ValueError(f"no file {path}")
-    try:
-        frame = READERS[path.suffix](path)
-    except (ValueError, OSError) as error:
-        reason = (str(error).splitlines() or ["it is empty"])[0]
-        raise ValueError(f"{path.name}: not a readable {path.suffix} file ({reason})") from error
-    if "text" not in frame:
-        raise ValueError(f"{path.name}: no column 'text'; it has {', '.join(map(str, frame.columns))}")
-    texts: list[Any] = frame["text"].tolist()
-    if not texts:
-        raise ValueError(f"{path.name}: the file has no texts")
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise ValueError(f"{path.name}: row {i + 1} has no text in the column 'text'")
-    return texts
-
-
-def _lines(path: Path) -> pd.DataFrame:
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    return pd.DataFrame({"text": [line for line in lines if line.strip()]})
-
-
-READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
-    ".txt": _lines,
-    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
-    ".parquet": pd.read_parquet,
-    ".jsonl": read_jsonl,
-}

@@ -13,7 +13,12 @@ from . import (
     text as text,
     truncation as truncation,
 )
-from .diagnostics import Diagnosis as Diagnosis, diagnose as diagnose
+from .diagnostics import (
+    Diagnosis as Diagnosis,
+    diagnose as diagnose,
+    over_runs as over_runs,
+    repeat_joint as repeat_joint,
+)
 from .endings import Ending as Ending
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
 from .metropolis import Chains as Chains, sample_metropolis as sample_metropolis

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from arguide.guidance import normalize
 from arguide.models import Autoregressive
+from arguide.truncation import one_of
 
 CAPS = ("truncate", "force")
 
@@ -92,10 +93,8 @@ class Ended:
 
     def _closed(self, law: Tensor, log_normalizer: Tensor) -> tuple[Tensor, Tensor]:
         """Return a law and its log normalizer with the ends in force."""
-        ends = torch.zeros(law.shape[-1], dtype=torch.bool, device=law.device)
         if self.ending.cap == "force" and self.position == self.ending.length - 1:
-            ends[list(self.ending.tokens)] = True
-            law, log_ends = normalize(law.masked_fill(~ends, -torch.inf))
+            law, log_ends = normalize(law.masked_fill(~one_of(self.ending.tokens, law), -torch.inf))
             log_normalizer = log_normalizer + log_ends
         if self.finished.any():
             padding = torch.full_like(law[0], -torch.inf)

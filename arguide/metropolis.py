@@ -76,12 +76,11 @@ def sample_metropolis(
         drawn = sampling.rollout(model, n, length, draw=kept, transform=transform, propose=propose)
         return _widened(drawn, length, ends)
 
-    if first is not None:
-        first = functional.pad(first, (0, length - first.shape[1]), value=ends[0] if ends else 0)
-        everywhere = torch.full_like(first[:, 0], length)
-        now = anew(_keeping(first, everywhere, draw))
-    else:
+    if first is None:
         now = anew(draw)
+    else:
+        first = functional.pad(first, (0, length - first.shape[1]), value=ends[0] if ends else 0)
+        now = _widened(sampling.retrace(model, first, transform=transform, propose=propose), length, ends)
     if not log_weight_of(now).isfinite().all():
         raise ValueError("a chain starts at a sequence of probability 0; start from sequences that the proposal can draw")
     accepted = torch.zeros(n, device=now.tokens.device)

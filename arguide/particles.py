@@ -242,8 +242,8 @@ def sample_joint(
 
     def move(path: Path, tokens: int) -> tuple[Path, Tensor]:
         state, infos = path.state, []
-        for _ in range(tokens):
-            state, info = sampling.step(model, state, draw, transform, propose)
+        for t in range(state.tokens.shape[1] + 1, state.tokens.shape[1] + tokens + 1):
+            state, info = sampling.step(model, state, draw, transform, propose, last=t == length)
             infos.append(info)
         new = sampling.stacked(infos, state)
         info = sampling.Info(*(torch.cat(pair, 1) for pair in zip(path.info, new, strict=True)))

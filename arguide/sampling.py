@@ -75,9 +75,15 @@ def init(model: Autoregressive, n: int) -> State:
 
 
 def step(
-    model: Autoregressive, state: State, draw: Draw, transform: Transform = identity, propose: Propose = sequential
+    model: Autoregressive,
+    state: State,
+    draw: Draw,
+    transform: Transform = identity,
+    propose: Propose = sequential,
+    *,
+    last: bool = False,
 ) -> tuple[State, Info]:
-    """Draw one token a row from the transformed proposal and append it.
+    """Draw one token a row from the transformed proposal and append it; the `last` one leaves the model without a state.
 
     A row with no token left (the branches' supports are disjoint, Z_t = 0) gets token 0 and log_target = −∞.
     """
@@ -93,7 +99,7 @@ def step(
     at = token[:, None]
     log_target = guided.gather(-1, at).squeeze(-1) + log_normalizer
     info = Info(log_target, law.gather(-1, at).squeeze(-1), log_normalizer)
-    return State(model.append(state.model, token), torch.cat([state.tokens, at], -1)), info
+    return State(None if last else model.append(state.model, token), torch.cat([state.tokens, at], -1)), info
 
 
 def sample(
@@ -137,12 +143,18 @@ def rollout(
     check_length(model, length)
     state = init(model, n)
     infos: list[Info] = []
-    for _ in range(length):
-        state, info = step(model, state, draw, transform, propose)
+    for t in range(length):
+        state, info = step(model, state, draw, transform, propose, last=t == length - 1)
         infos.append(info)
         if ended(state.model):
             break
     return Sample(state.tokens, *stacked(infos, state))
+
+
+def retrace(model: Autoregressive, tokens: Tensor, *, transform: Transform = identity, propose: Propose = sequential) -> Sample:
+    """Return given sequences, [n, T], as the sample that they would be if they had been drawn."""
+    columns = iter(tokens.unbind(1))
+    return rollout(model, *tokens.shape, draw=lambda law: next(columns).to(law.device), transform=transform, propose=propose)
 
 
 def ended(state: Any) -> bool:

@@ -78,7 +78,7 @@ def only(tokens: Sequence[int]) -> Transform:
     """Return the law restricted to these tokens."""
     if not tokens:
         raise ValueError("a law needs at least one token")
-    return lambda log_probs: _restrict(log_probs, _are(list(tokens), log_probs))
+    return lambda log_probs: _restrict(log_probs, one_of(tokens, log_probs))
 
 
 def defensive(share: float) -> Transform:
@@ -100,10 +100,10 @@ def defensive(share: float) -> Transform:
     return apply
 
 
-def _are(tokens: list[int], like: Tensor) -> Tensor:
-    """Return which entries of the vocabulary are these tokens, [V]."""
+def one_of(tokens: Sequence[int], like: Tensor) -> Tensor:
+    """Return which entries of a vocabulary like that of log-probs [..., V] are these tokens, [V]."""
     which = torch.zeros(like.shape[-1], dtype=torch.bool, device=like.device)
-    which[tokens] = True
+    which[list(tokens)] = True
     return which
 
 

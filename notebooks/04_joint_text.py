@@ -60,15 +60,13 @@ def law(scale, **more):
 # ## Particles
 #
 # `arguide.continuation` is the law of what follows a prompt; `arguide.sample_joint` draws weighted texts from its joint law.
-# Weights never tell what was missed, so a run is repeated, and compared with chains that start at its texts and move by another
-# route, Metropolis–Hastings on their endings.
+# Weights never tell what was missed, so `arguide.repeat_joint` repeats a run, compares it with chains that start at its texts and
+# move by another route, Metropolis–Hastings on their endings, and probes with a wider proposal for what all of them miss.
 
 # %%
 for scale in (1.5, 2.0, 3.0):
-    runs = [arguide.sample_joint(law(scale), 96, LENGTH, generator=generator) for _ in range(4)]
+    runs, told = arguide.repeat_joint(law(scale), 96, LENGTH, generator=generator)
     pool = arguide.pooled(runs)
-    chains = arguide.sample_metropolis(law(scale), 32, LENGTH, 6, first=pool.draw(32, generator), generator=generator)
-    told = arguide.diagnose(runs, chains)
     print(f"γ = {scale}: log Z = {told.log_evidence:.2f} ± {2 * told.std_error:.2f}; {told.verdict}")
     print("  ", tokenizer.decode(pool.draw(1, generator)[0], skip_special_tokens=True), "\n")
 
@@ -105,12 +103,12 @@ sns.despine(figure)
 # %%
 beta = 2.0
 power = arguide.continuation(model, ids, temperature=1 / beta, max_new_tokens=LENGTH)
-runs = [arguide.sample_joint(power, 96, LENGTH, generator=generator) for _ in range(4)]
+runs, told = arguide.repeat_joint(power, 96, LENGTH, generator=generator)
 low = arguide.sample(power, 512, LENGTH, generator=generator)
 for kind, texts in (("p(x)^β, joint", arguide.pooled(runs).draw(512, generator)), ("token by token", low.tokens)):
     score = arguide.score(model, ids.expand(512, -1), texts, guidance_scale=1.0)
     print(f"{kind:15} mean log p(x) = {score.joint.mean():.2f}:", tokenizer.decode(texts[0], skip_special_tokens=True))
-print(arguide.diagnose(runs).verdict)
+print(told.verdict)
 
 # %% [markdown]
 # ## A safety
@@ -121,6 +119,6 @@ print(arguide.diagnose(runs).verdict)
 
 # %%
 for alpha in (0.0, 0.1):
-    runs = [arguide.sample_joint(law(3.0, plausibility=alpha), 96, LENGTH, generator=generator) for _ in range(4)]
-    print(f"α = {alpha:g}:", arguide.diagnose(runs).verdict)
+    runs, told = arguide.repeat_joint(law(3.0, plausibility=alpha), 96, LENGTH, generator=generator)
+    print(f"α = {alpha:g}:", told.verdict)
     print("  ", tokenizer.decode(arguide.pooled(runs).draw(1, generator)[0], skip_special_tokens=True))

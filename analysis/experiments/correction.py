@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import diffusion
+from analysis.distances import binned_tv, jackknifed
 from analysis.draws import LABEL, Toy, antithetic, guided
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
 from analysis.figures import correction as figures
@@ -22,7 +23,7 @@ from diffusion.sampling import Step, init
 PAIR, MIXTURE, PLANE = "pair of Gaussians", "two Gaussians", "plane"
 ODE, SDE, EXACT = "diffusion ODE", "diffusion SDE", "exact draws"
 TILT, NOISED = "tilt of p_σ", "noised tilt of p_0"
-SCALE, GROUPS = 2.0, 8
+SCALE = 2.0
 SHOWN = (1.5, 3.0)
 Row = dict[str, Any]
 
@@ -186,7 +187,7 @@ def _on_the_way(case: Row, toy: Toy, x: Tensor, sigma: Tensor) -> Iterator[Row]:
     yield from (row for row in _moments(case, x) if row["quantity"] == "mean")
     yield from _quantiles(case, x.sort().values, torch.linspace(0, 1, len(x), dtype=torch.float64))
     for name, cdf in {TILT: masses.cumsum(0) - masses / 2, NOISED: noised}.items():
-        yield case | {"quantity": "w1", "against": name} | _w1(x, axis, cdf)
+        yield case | {"quantity": "w1", "against": name} | _with_error(jackknifed(x, axis, cdf))
         if case["noise"] == 0.0:
             exact = case | {"family": name, "how": "exact"}
             yield exact | {"quantity": "mean", "value": float(axis[-1] - torch.trapezoid(cdf, axis))}
@@ -200,19 +201,6 @@ def _quantiles(case: Row, points: Tensor, cdf: Tensor) -> Iterator[Row]:
         yield case | {"quantity": "quantile", "level": level, "value": float(at)}
 
 
-def _w1(x: Tensor, axis: Tensor, cdf: Tensor) -> Row:
-    """Return ∫ |F − cdf| of antithetic draws x [n], with the delete-a-group jackknife's error."""
-    pairs = x.view(2, -1)
-
-    def gap(draws: Tensor) -> float:
-        empirical = torch.searchsorted(draws.flatten().sort().values, axis) / draws.numel()
-        return float(torch.trapezoid((empirical - cdf).abs(), axis))
-
-    group = torch.arange(pairs.shape[1]) % GROUPS
-    left_out = torch.tensor([gap(pairs[:, group != i]) for i in range(GROUPS)])
-    return {"value": gap(pairs), "std_error": float(left_out.std() * (GROUPS - 1) / GROUPS**0.5)}
-
-
 def _plane(case: Row, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
     """Yield the total variation to the tilt on coarse bins, and for the ODE also some draws and the tilt's density."""
     toy = toy_of(PLANE)
@@ -224,22 +212,13 @@ def _plane(case: Row, effort: Effort, generator: torch.Generator) -> Iterator[Ro
     axis = torch.linspace(-5, 5, 361, dtype=torch.float64)[:-1] + 5 / 360
     masses = toy.joint_guided(LABEL, case["scale"], axes=(axis, axis)).probabilities
     case = case | {"how": "drawn"}
-    yield case | {"family": family, "quantity": "tv"} | _binned_tv(x, masses)
+    yield case | {"family": family, "quantity": "tv"} | _with_error(binned_tv(x, masses))
     if case["noise"] == 0.0:
         cells = torch.multinomial(masses.flatten(), effort.plane, replacement=True, generator=generator)
         exact = torch.cartesian_prod(axis, axis)[cells]
-        yield case | {"family": EXACT, "quantity": "tv"} | _binned_tv(exact, masses)
+        yield case | {"family": EXACT, "quantity": "tv"} | _with_error(binned_tv(exact, masses))
         if case["scale"] in SHOWN:
             yield from _picture(case | {"family": family}, x, axis, masses)
-
-
-def _binned_tv(x: Tensor, masses: Tensor) -> Row:
-    """Return the total variation on unit bins of [−5, 5]², the mean of independent batches, with its error."""
-    truth = masses.reshape(10, 36, 10, 36).sum((1, 3)).flatten()
-    bins = (x + 5).floor().long().clamp(0, 9) @ torch.tensor([10, 1])
-    batches = [torch.bincount(batch, minlength=100) / len(batch) for batch in bins.chunk(GROUPS // 2)]
-    distance = torch.stack([(batch - truth).abs().sum() / 2 for batch in batches])
-    return {"value": float(distance.mean()), "std_error": float(distance.std() / len(distance) ** 0.5)}
 
 
 def _picture(case: Row, x: Tensor, axis: Tensor, masses: Tensor) -> Iterator[Row]:
@@ -249,6 +228,10 @@ def _picture(case: Row, x: Tensor, axis: Tensor, masses: Tensor) -> Iterator[Row
     for first, row in zip(coarse.tolist(), density.tolist(), strict=True):
         for second, value in zip(coarse.tolist(), row, strict=True):
             yield case | {"family": "joint", "how": "exact", "quantity": "density", "x": first, "x_2": second, "value": value}
+
+
+def _with_error(measured: tuple[float, float]) -> Row:
+    return dict(zip(("value", "std_error"), measured, strict=True))
 
 
 def _step(noise: float) -> Step:

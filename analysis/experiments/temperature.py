@@ -14,6 +14,7 @@ from torch import Tensor
 
 import diffusion
 from analysis import distances
+from analysis.distances import wasserstein
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
 from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import temperature as figures
@@ -155,7 +156,7 @@ def _diffusion(law: str, family: str, beta: float, settings: Settings, number: i
     for name, batches in measured.items():
         case = {"law": law, "family": name, "beta": beta}
         yield case | {"quantity": "variance"} | _mean([_variance(x, w) for x, w in batches])
-        yield case | {"quantity": "w1"} | _mean([_w1(x, w, axis, target) for x, w in batches])
+        yield case | {"quantity": "w1"} | _mean([wasserstein(x, axis, target.cumsum(0), w) for x, w in batches])
 
 
 def _batches(
@@ -201,14 +202,6 @@ def _target(mixture: GaussianMixture, beta: float) -> tuple[Tensor, Tensor]:
 def _variance(x: Tensor, weights: Tensor) -> float:
     mean = (weights * x).sum()
     return float((weights * (x - mean) ** 2).sum())
-
-
-def _w1(x: Tensor, weights: Tensor, axis: Tensor, target: Tensor) -> float:
-    """Return ∫ |F_x − F_target|, the 1-Wasserstein distance in one dimension."""
-    order = x.argsort()
-    cumulated = torch.cat([weights.new_zeros(1), weights[order].cumsum(0)])
-    below = cumulated[torch.searchsorted(x[order].contiguous(), axis, right=True)]
-    return float((below - target.cumsum(0)).abs().sum() * (axis[1] - axis[0]))
 
 
 EXPERIMENT = Experiment(

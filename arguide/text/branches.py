@@ -15,11 +15,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput
 
-from arguide.text.caches import Reading, arguments, cache_name, check_filled, merge, mergeable, scratch, takes_ready_mask
+from arguide.text.caches import (
+    Reading,
+    arguments,
+    cache_name,
+    check_filled,
+    merge,
+    mergeable,
+    prepared,
+    scratch,
+    takes_ready_mask,
+)
+from arguide.text.layout import lay_out
 from arguide.text.prompts import Prompt
 
 ROOM = 128  # positions that a mask is longer than its prompt at first
@@ -38,6 +49,19 @@ class Branches:
         for k, model in enumerate(self.models):
             groups.setdefault(id(model), (model, []))[1].append(k)
         return list(groups.values())
+
+    def reading(
+        self, config: GenerationConfig, rows: int, *, length: int = 0, mode: Any = None, encoded: Any = None
+    ) -> Reading:
+        """Return empty caches for `rows` prompts in every branch, before beams and samples multiply them; see `prepared`."""
+        caches, calls = [], []
+        for model, members in self.groups:
+            n = rows * len(members)
+            lay_out(model, n * max(config.num_beams or 1, config.num_return_sequences or 1))
+            cache, call = prepared(model, config, rows=n, length=length, mode=mode, encoded=encoded)
+            caches.append(cache)
+            calls.append(call)
+        return Reading(caches, calls)
 
     def read(
         self, prompts: Sequence[Prompt], tokens: Tensor, reading: Reading | None, *, keep: int = 1, chunk: int | None = None

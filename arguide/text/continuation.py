@@ -17,10 +17,9 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from arguide.endings import Ending
 from arguide.guidance import normalize
-from arguide.text.caches import Reading, prepared, takes_cache
+from arguide.text.caches import Reading, takes_cache
 from arguide.text.combination import Combination, Condition
 from arguide.text.generation import guided
-from arguide.text.layout import lay_out
 from arguide.text.prompts import Prompt, first_tokens
 from arguide.text.weights import Scale
 
@@ -57,15 +56,8 @@ class Continuation:
 
     def start(self, n: int) -> Read:
         """Return the state of n empty prefixes; the prompt is read once for each branch."""
-        models = [model for model, _ in self.combination.branches.groups]
-        caches, calls = [], []
-        for model, members in self.combination.branches.groups:
-            lay_out(model, n * len(members))
-            cache, call = prepared(model, GenerationConfig())
-            caches.append(cache)
-            calls.append(call)
-        reading = Reading(caches, calls)
-        rows = torch.zeros(n, dtype=torch.long, device=models[0].device)
+        reading = self.combination.branches.reading(GenerationConfig(), n)
+        rows = torch.zeros(n, dtype=torch.long, device=self.model.device)
         prompts = self.combination.prompts(self.prompt.select(rows), rows)
         first = first_tokens(self.model, n)
         with torch.inference_mode():
@@ -154,7 +146,7 @@ def continuation(
     if max_new_tokens is None:
         return law
     if not plain.config.is_encoder_decoder:
-        combination.check_room(prompt.width, max_new_tokens + 1)  # the last token is read too
+        combination.check_room(prompt.width, max_new_tokens)
     ends = plain.generation_config.eos_token_id if eos_token_id is None else eos_token_id
     ends = (ends,) if isinstance(ends, int) else tuple(ends or ())
     return Ending(law, ends, max_new_tokens, cap) if ends else law

@@ -8,9 +8,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 from transformers.modeling_outputs import BaseModelOutput
 
-from arguide.text.caches import Reading, prepared, takes_cache
+from arguide.text.caches import Reading, takes_cache
 from arguide.text.combination import Combination, Guided, last_token
-from arguide.text.layout import lay_out
 from arguide.text.prompts import Prompt
 
 LAWS = ("sequential", "joint")
@@ -57,16 +56,9 @@ class Guidance:
         """
         if config.use_cache is False or not all(takes_cache(model) for model in self.combination.branches.models):
             return None
-        caches, calls = [], []
         if self.encoded is None:
             length += max(0, self.widest - self.width)
-        for model, members in self.combination.branches.groups:
-            n = rows * len(members)
-            lay_out(model, n * max(config.num_beams, config.num_return_sequences))
-            cache, call = prepared(model, config, rows=n, length=length, mode=mode, encoded=encoder_outputs)
-            caches.append(cache)
-            calls.append(call)
-        return Reading(caches, calls)
+        return self.combination.branches.reading(config, rows, length=length, mode=mode, encoded=encoder_outputs)
 
     def logits(
         self, input_ids: Tensor, mask: Tensor | None, rows: Tensor, reading: Reading | None, keep: int, embeds: Tensor | None

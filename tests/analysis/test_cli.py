@@ -9,20 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import cli, reproduce
+from analysis import reproduce
 from analysis.experiments import EXPERIMENTS
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["arguide", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out = capsys.readouterr()
-        return stop.value.code, out.out, out.err
-
-    return run
 
 
 def brute_force(joint, label, scale, temperature):

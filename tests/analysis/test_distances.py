@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import entropy
+from scipy.stats import entropy, norm, wasserstein_distance
 
 from analysis import distances
 
@@ -40,3 +40,39 @@ def test_empirical_frequencies_are_weighted_and_normalised():
     assert distances.empirical(cells, 4).exp().tolist() == [0.5, 0, 0.5, 0]
     weighted = distances.empirical(cells, 3, torch.tensor([1.0, 2.0, 3.0, 4.0]).log())
     assert weighted.exp().tolist() == pytest.approx([0.5, 0, 0.5])
+
+
+def test_wasserstein_is_scipys():
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=200) + 0.3, rng.gamma(1.0, size=200)
+    axis = np.linspace(-8, 8, 20001)
+    masses = norm.pdf(axis) * (axis[1] - axis[0])
+    cdf = torch.from_numpy(norm.cdf(axis))
+    found = distances.wasserstein(torch.from_numpy(x), torch.from_numpy(axis), cdf, torch.from_numpy(weights / weights.sum()))
+    assert found == pytest.approx(wasserstein_distance(x, axis, weights, masses), abs=2e-3)
+    found = distances.wasserstein(torch.from_numpy(x), torch.from_numpy(axis), cdf)
+    assert found == pytest.approx(wasserstein_distance(x, axis, v_weights=masses), abs=2e-3)
+
+
+def test_the_jackknife_knows_how_draws_vary():
+    """Of 40 repeats: the spread of the distance is what the errors say, up to a factor of two; a law off by 1 is told."""
+    generator = torch.Generator().manual_seed(0)
+    axis = torch.linspace(-8, 8, 801, dtype=torch.float64)
+    cdf = torch.special.ndtr(axis - 1)
+    half = torch.randn(40, 400, dtype=torch.float64, generator=generator) * 1.5
+    found = [distances.jackknifed(torch.cat([h, -h]), axis, cdf) for h in half]
+    values, errors = (torch.tensor(column) for column in zip(*found, strict=True))
+    assert 0.5 < float(values.std() / errors.mean()) < 2
+    assert float(values.mean()) == pytest.approx(1.0, abs=0.15)
+
+
+def test_binned_total_variation_sees_a_shifted_law_and_little_of_its_own():
+    generator = torch.Generator().manual_seed(0)
+    axis = torch.linspace(-5, 5, 361, dtype=torch.float64)[:-1] + 5 / 360
+    masses = torch.outer(*[(-(axis**2) / 2).softmax(0)] * 2)
+    x = torch.randn(40_000, 2, dtype=torch.float64, generator=generator)
+    own, error = distances.binned_tv(x, masses)
+    assert own < 0.04
+    assert error < 0.01
+    moved, _ = distances.binned_tv(x + torch.tensor([1.0, 0.0]), masses)
+    assert moved == pytest.approx(norm.cdf(1) - 0.5, abs=0.03)  # no bin ends at ½

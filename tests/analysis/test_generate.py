@@ -10,71 +10,15 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tiny import save, tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import batches, cli, processes
+from analysis import batches, processes
 
-SPECIAL = ("<pad>", "<s>", "</s>")
+COMMAND = ("generate",)
 CHAT = "{% for m in messages %}<s>[{{ m['role'] }}] {{ m['content'] }}{% endfor %}{% if add_generation_prompt %} ->{% endif %}"
-CONTEXT = 48
 FEW = ("--max-new-tokens", 6)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    verbosity, bar = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["arguide", "generate", *map(str, arguments)])
-        capsys.readouterr()  # what the test itself has printed
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out = capsys.readouterr()
-        return stop.value.code, out.out, out.err
-
-    yield run
-    transformers.logging.set_verbosity(verbosity)
-    if bar:
-        transformers.logging.enable_progress_bar()
-
-
-@pytest.fixture
-def fails(run):
-    """Run a command that must fail in one line."""
-
-    def fails(*arguments):
-        code, out, err = run(*arguments)
-        assert (code, out, len(err.splitlines())) == (2, "", 1), err
-        assert err.startswith("arguide: ")
-        return err
-
-    return fails
-
-
-def tokenizer(*, bos=True, reverse=False):
-    """Bytes as tokens."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet(), reverse=reverse)
-    raw = Tokenizer(models.BPE({token: i for i, token in enumerate((*SPECIAL, *alphabet))}, []))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    if bos:
-        raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    names = {"pad_token": "<pad>", "eos_token": "</s>"} | ({"bos_token": "<s>"} if bos else {})
-    return PreTrainedTokenizerFast(tokenizer_object=raw, **names)
-
-
-def save(folder, seed=0, chat=None, **options):
-    torch.manual_seed(seed)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
-    ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    config = LlamaConfig(vocab_size=259, max_position_embeddings=CONTEXT, initializer_range=0.4, **sizes, **ends)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    words = tokenizer(**options)
-    words.chat_template = chat
-    words.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from itertools import product
 
 import matplotlib.pyplot as plt
@@ -10,13 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import transformers
 from small import build
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tiny import save
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import Table, cli, factors, measurement, targets
+from analysis import Table, factors, measurement, targets
 from analysis.figures import measurement as figures
 
 WORDS, LENGTH, PROMPT, NEGATIVE, END = 5, 3, [1, 2, 3], [4], 0
@@ -289,49 +287,13 @@ def test_the_figure_draws_what_the_frames_hold(small):
 
 # the command
 
-SPECIAL = ("<pad>", "<s>", "</s>")
+COMMAND = ("scale-factors",)
 FEW = ("--max-new-tokens", 4, "--samples", 12, "--particles", 12, "--repeats", 3)
-
-
-def save(folder, *, ends=True):
-    """Save a tiny model with a tokenizer of bytes."""
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
-    names = {"bos_token_id": 1, "eos_token_id": 2 if ends else None, "pad_token_id": 0}
-    config = LlamaConfig(vocab_size=259, max_position_embeddings=48, initializer_range=0.4, **sizes, **names)
-    model = LlamaForCausalLM(config)
-    model.generation_config.eos_token_id = names["eos_token_id"]
-    model.save_pretrained(folder)
-    raw = Tokenizer(models.BPE({t: i for i, t in enumerate((*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())))}, []))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    special = {"bos_token": "<s>", "pad_token": "<pad>"} | ({"eos_token": "</s>"} if ends else {})
-    PreTrainedTokenizerFast(tokenizer_object=raw, **special).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return save(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    verbosity, bar = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["arguide", "scale-factors", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out = capsys.readouterr()
-        return stop.value.code, out.out, out.err
-
-    yield run
-    transformers.logging.set_verbosity(verbosity)
-    if bar:
-        transformers.logging.enable_progress_bar()
 
 
 def measured_by(run, *arguments):
@@ -483,20 +445,6 @@ def test_the_seed_decides_the_texts(run, tiny):
 )
 def test_bad_options_are_one_line(fails, tiny, options, says):
     assert says in fails(tiny, "--prompt", "a", "--scale", 2, *options)
-
-
-@pytest.fixture
-def fails(run):
-    """Run a command that must fail in one line, after the progress bar if it came that far."""
-
-    def fails(*arguments):
-        code, out, err = run(*arguments)
-        lines = [line for line in err.splitlines() if not line.startswith(("scale-factors:", "\r"))]
-        assert (code, out, len(lines)) == (2, "", 1), err
-        assert lines[0].startswith("arguide: ")
-        return lines[0]
-
-    return fails
 
 
 def test_prompt_and_scale_are_needed(fails, tiny):

@@ -39,14 +39,6 @@ def test_what_is_measured_of_texts_is_what_it_says(case):
     assert told["perplexity, conditional"] == pytest.approx(math.exp(loss), rel=1e-4)
 
 
-def test_runs_count_by_their_evidence():
-    tokens = torch.zeros(1, 1, dtype=torch.long)
-    groups = [practice.Group(tokens, torch.ones(1), log) for log in (0.0, math.log(3))]
-    mean, error = practice._over_runs(groups, [1.0, 5.0])
-    assert mean == pytest.approx(4.0)
-    assert error == pytest.approx(math.sqrt((9 / 16 + 9 / 16) * 2))
-
-
 def test_both_laws_are_measured_with_the_spread_of_their_runs(case):
     generator = torch.Generator().manual_seed(0)
     groups, diagnosis = practice.joint(case, 1.5, 32, 6, generator)

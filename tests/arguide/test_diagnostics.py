@@ -1,10 +1,12 @@
 """Whether a verdict is earned: runs that agree are trusted, and each way to be wrong is named."""
 
+import math
+
 import pytest
 import torch
 
 from analysis import Table
-from arguide import LogLinear, diagnose, particles, sample_joint, sample_metropolis
+from arguide import LogLinear, diagnose, only, over_runs, particles, repeat_joint, sample_joint, sample_metropolis
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +79,40 @@ def test_nan_is_no_agreement(runs):
     told = diagnose([*runs[:3], runs[3]._replace(log_evidence=torch.tensor(float("nan"), dtype=torch.float64))])
     assert not told.trusted
     assert particles.effective_sample_size(torch.zeros(3)).item() == pytest.approx(3)
+
+
+def test_runs_count_by_their_evidence():
+    mean, error = over_runs([1.0, 5.0], [0.0, math.log(3)])
+    assert mean == pytest.approx(4.0)
+    assert error == pytest.approx(math.sqrt((9 / 16 + 9 / 16) * 2))
+    assert over_runs([1.0, 5.0], [2.0, 2.0]) == pytest.approx((3.0, 2.0))
+
+
+def test_what_every_run_misses_is_found_by_a_probe():
+    """After a word of 1e-7 log Z_t is 18: runs agree to the last digit, chains with them, and log Ẑ is wrong by 2.4 nats."""
+    rare, far = 1e-7, 1e-4
+    first, even = torch.tensor([0.6, 0.4 - rare, rare]).double(), torch.tensor([[0.5, 0.5]] * 2).double()
+    cond, uncond = (
+        Table((first[:, None] * torch.cat([even, torch.tensor([[1 - e, e]]).double()]))[None].numpy()).autoregressive()
+        for e in (far, 1 - far)
+    )
+    law = LogLinear.guidance(cond, uncond, 3.0)
+    generator = torch.Generator().manual_seed(0)
+    runs, told = repeat_joint(law, 200, 2, generator=generator)
+    assert told.spread < 1e-9
+    assert told.agreement < 4
+    assert abs(told.log_evidence) < 1e-3
+    assert told.missed == pytest.approx(math.log(11), abs=0.7)
+    assert not told.trusted
+    assert "a wider proposal finds" in told.verdict
+    assert diagnose(runs).trusted
+    mild = LogLinear.guidance(cond, uncond, 0.5)
+    assert repeat_joint(mild, 200, 2, generator=generator)[1].trusted
+
+
+def test_a_transform_holds_for_runs_chains_and_probes(model):
+    generator = torch.Generator().manual_seed(0)
+    runs, told = repeat_joint(model, 400, 3, transform=only([0, 1]), steps=20, chains=400, generator=generator)
+    assert all((run.tokens < 2).all() for run in runs)
+    assert told.trusted
+    assert told.missed < 0.2

@@ -1,0 +1,62 @@
+"""Options of the command line, checked before anything is computed."""
+
+import math
+from pathlib import Path
+
+
+def check_new(option: str, path: Path | None, suffix: str) -> None:
+    """Refuse, before anything is computed, an output that could not be written or would replace another."""
+    if path is None:
+        return
+    if path.suffix != suffix:
+        raise ValueError(f"{option} must end in {suffix}, not {path.name}")
+    if path.exists():
+        raise ValueError(f"{path} exists already; nothing was overwritten")
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: no folder {path.parent}")
+
+
+def check_modes(
+    prompt: list[str], prompts: Path | None, out: Path | None, modes: dict[str, bool], *, stream: bool, several: bool
+) -> None:
+    """Refuse options that exclude one another."""
+    if bool(prompt) == (prompts is not None):
+        raise ValueError("give either --prompt (once or more) or a file of --prompts")
+    if (prompts is None) != (out is None):
+        raise ValueError("--prompts FILE and --out FILE.parquet go together")
+    if several and prompts is None:
+        raise ValueError("several processes share a file: give --prompts FILE and --out FILE.parquet")
+    if modes["--compare"] and prompts is not None:
+        raise ValueError("--compare is for --prompt; in a file of --prompts a column scale does it")
+    if stream and (len(prompt) != 1 or any(modes.values())):
+        raise ValueError(f"--stream prints one completion of one --prompt, without {', '.join(modes)}")
+
+
+def scales_of(text: str) -> list[float]:
+    """Return the numbers of a list with commas."""
+    try:
+        scales = [float(part) for part in text.split(",")]
+    except ValueError:
+        scales = [math.nan]
+    if not all(map(math.isfinite, scales)):
+        raise ValueError(f"scales must be finite numbers, with commas between several, not {text!r}")
+    return scales
+
+
+def index_of(label: str, labels: tuple[str, ...], *, numbered: bool) -> int:
+    """Return the place of a label that is given by its number."""
+    if not (numbered and label.isdecimal() and int(label) < len(labels)):
+        raise ValueError(f"no label {label!r}; the labels are {', '.join(labels[:20])}")
+    return int(label)
+
+
+def check_file(path: Path | None) -> None:
+    """Refuse a file that is not there."""
+    if path is not None and not path.is_file():
+        raise ValueError(f"no file {path}")
+
+
+def check_device(name: str) -> None:
+    """Refuse what exact laws do not run on: they are small, and float64, which some accelerators lack."""
+    if name != "cpu":
+        raise ValueError(f"exact laws are computed on the cpu, not on device {name!r}")
