@@ -20,9 +20,44 @@ from transformers.cache_utils import (
     LinearAttentionLayer,
 )
 
+ROOM = 32  # tokens that a layer has room for beyond those it holds
 # Models that take a mask [m, 1, 1, L] as it is, each tested; others make theirs anew at every step.
 READY_MASKS = {"gemma", "gpt2", "gpt_neox", "llama", "opt", "phi3", "qwen2", "qwen3"}
 MERGEABLE = {DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, DummyLayer}
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values that have room for further tokens, which are written there; transformers copies all at every token."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.rooms: dict[str, Tensor] = {}
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        """Append states [n, heads, t, d], and return all."""
+        if self.get_seq_length() == 0:
+            return super().update(key_states, value_states, *args, **options)
+        self.keys = self._followed("keys", self.keys, key_states)
+        self.values = self._followed("values", self.values, value_states)
+        return self.keys, self.values
+
+    def reset(self) -> None:
+        """Drop all."""
+        super().reset()
+        self.rooms.clear()
+
+    def _followed(self, name: str, states: Tensor, new: Tensor) -> Tensor:
+        old, total = states.shape[-2], states.shape[-2] + new.shape[-2]
+        room = self.rooms.get(name)
+        if room is None or room.data_ptr() != states.data_ptr() or len(room) != len(states) or room.shape[-2] < total:
+            room = states.new_empty((*states.shape[:-2], total + ROOM, states.shape[-1]))
+            room[..., :old, :] = states
+            self.rooms[name] = room
+        room[..., old:total, :] = new
+        return room[..., :total, :]
 
 
 @dataclass
@@ -121,8 +156,13 @@ def prepared(
     """
     own = {} if encoded is None else {"encoder_outputs": encoded}
     model._prepare_cache_for_generation(config, own, mode, rows, length)
+    cache = own[cache_name(model)]
+    if isinstance(cache, DynamicCache):
+        cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+        if cache.layer_class_to_replicate is DynamicLayer:
+            cache.layer_class_to_replicate = RoomyLayer
     compiled = model._valid_auto_compile_criteria(own, config)
-    return own[cache_name(model)], model.get_compiled_call(config.compile_config) if compiled else model
+    return cache, model.get_compiled_call(config.compile_config) if compiled else model
 
 
 def scratch(model: PreTrainedModel) -> DynamicCache:
@@ -175,7 +215,7 @@ def takes_ready_mask(model: PreTrainedModel, cache: Cache) -> bool:
 
 
 def _all_dynamic(cache: Cache) -> bool:
-    return all(type(layer) is DynamicLayer for layer in cache.layers)
+    return all(type(layer) in (DynamicLayer, RoomyLayer) for layer in cache.layers)
 
 
 @remembered

@@ -267,7 +267,7 @@ def test_batches_change_nothing_but_the_draws(small):
     pd.testing.assert_frame_equal(one[columns], parts[columns], atol=1e-5)
     jobs = []
     measure(law, base, given=given, plan=(20, 7, 3), track=lambda items: jobs.append(len(items)) or items)
-    assert jobs == [1 + 3 + 3]
+    assert jobs == [1 + 3 + 3 + measurement.PROBES]
 
 
 def test_the_figure_draws_what_the_frames_hold(small):
