@@ -1,5 +1,6 @@
 from . import (
     guidance as guidance,
+    interop as interop,
     langevin as langevin,
     models as models,
     noise as noise,
@@ -11,6 +12,7 @@ from . import (
     temperature as temperature,
 )
 from .guidance import combine as combine, guide as guide, log_normalizer as log_normalizer
+from .interop import Denoiser as Denoiser, from_diffusers as from_diffusers, noise_levels as noise_levels
 from .langevin import annealed as annealed, annealed_mala as annealed_mala, mala as mala, unadjusted as unadjusted
 from .models import (
     LogLinear as LogLinear,
