@@ -44,12 +44,13 @@ def from_diffusers(model: Callable[..., Any], scheduler: Any) -> Score:
     def score(x: Tensor, sigma: Tensor, label: Any = None) -> Tensor:
         sigma = torch.as_tensor(sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
         time = _interpolate(sigma.detach().cpu().double().log(), log_levels)
-        z = ((1 + sigma**2) ** -0.5 * x).to(getattr(model, "dtype", x.dtype))
+        wide = x.to(sigma.dtype)
+        z = ((1 + sigma**2) ** -0.5 * wide).to(getattr(model, "dtype", x.dtype))
         output = model(z, time.to(z.device, torch.float32), **_inputs(label, len(x)))
         output = output[0] if isinstance(output, tuple) else output.sample
         if output.shape != x.shape:
             raise ValueError(f"the network must predict what it reads, {tuple(x.shape)}, not {tuple(output.shape)}")
-        return prediction.score(output.to(sigma.dtype), x, sigma).to(x.dtype)
+        return prediction.score(output.to(wide.dtype), wide, sigma).to(x.dtype)
 
     return score
 
@@ -58,14 +59,18 @@ class Denoiser(torch.nn.Module):
     """A score as the network of a diffusers pipeline: (z, t, **inputs) ↦ the scheduler's kind of prediction.
 
     Args:
-        score: a `Score`, which gets the inputs that are not None as its label; or a field (x, σ), which gets none.
+        score: a field (x, σ), such as a `LogLinear`, whose conditions are part of it; or, if `labelled`, a `Score`.
         scheduler: gives the noise schedule and the prediction type.
         like: the network whose `config`, `dtype` and `device` a pipeline asks for, if any.
+        labelled: whether the inputs that are not None reach the score as its label; by default they are left unread. Then
+            let the pipeline not guide on its own: its scale is 1.
     """
 
-    def __init__(self, score: Score | Field, scheduler: Any, like: torch.nn.Module | None = None) -> None:
+    def __init__(
+        self, score: Score | Field, scheduler: Any, like: torch.nn.Module | None = None, *, labelled: bool = False
+    ) -> None:
         super().__init__()
-        self.score, self.like = score, like
+        self.score, self.like, self.labelled = score, like, labelled
         self.prediction, self.levels = _prediction(scheduler), _levels(scheduler)
 
     @property
@@ -85,9 +90,9 @@ class Denoiser(torch.nn.Module):
 
     def forward(self, z: Tensor, timestep: Tensor | float, *, return_dict: bool = True, **inputs: Any) -> Any:
         """Return the prediction as `.sample`, [n, …], or as a tuple."""
-        label = {name: value for name, value in inputs.items() if value is not None}
         sigma = self._sigma(timestep).to(z.device, torch.promote_types(z.dtype, torch.float32))
-        x = z * (1 + sigma**2).sqrt()
+        x = z.to(sigma.dtype) * (1 + sigma**2).sqrt()
+        label = {name: value for name, value in inputs.items() if value is not None} if self.labelled else {}
         score: Callable[..., Tensor] = self.score
         output = self.prediction.of(score(x, sigma, label) if label else score(x, sigma), x, sigma).to(z.dtype)
         return Output(output) if return_dict else (output,)

@@ -236,6 +236,41 @@ def test_guided_ddim_of_a_pipeline_is_eulers_guided_ode(labelled, kind):
     assert (states[-1].prev_sample - x).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_a_text_pipeline_that_guides_and_one_whose_network_is_guided_draw_the_same(texts, kind):
+    process = scheduler(kind, set_alpha_to_one=True)
+    generator = torch.Generator().manual_seed(6)
+    prompt, empty, z = (torch.randn(s, generator=generator).double() for s in ((1, 5, 6), (1, 5, 6), (2, 1, 8, 8)))
+
+    def draw(network, scale):
+        parts = dict.fromkeys(("vae", "text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
+        pipeline = diffusers.StableDiffusionPipeline(**parts, unet=network, scheduler=process, requires_safety_checker=False)
+        pipeline.set_progress_bar_config(disable=True)
+        embeds = {"prompt_embeds": prompt, "negative_prompt_embeds": empty, "num_images_per_prompt": 2}
+        size = {"height": 64, "width": 64, "num_inference_steps": 6, "output_type": "latent"}
+        return pipeline(**embeds, **size, latents=z, guidance_scale=scale).images
+
+    theirs = draw(texts, 3.0)
+    score = from_diffusers(texts, process)
+    cond, uncond = (conditioned(score, {"encoder_hidden_states": states}) for states in (prompt, empty))
+    model = LogLinear.guidance(cond, uncond, 3.0)
+    torch.testing.assert_close(draw(Denoiser(model, process, like=texts), 1.0), theirs, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(draw(Denoiser(score, process, like=texts, labelled=True), 3.0), theirs, rtol=1e-4, atol=1e-4)
+    assert (draw(texts, 1.0) - theirs).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_that_of_the_network_alone(dtype):
+    """A half network's prediction, through a score and back, is its own up to rounding, at the largest σ too."""
+    network, process = unet().to(dtype), scheduler()
+    there = Denoiser(from_diffusers(network, process), process, like=network)
+    z = torch.randn(SHAPE, generator=torch.Generator().manual_seed(3)).to(dtype)
+    for time in (5, 500, 999):
+        output = there(z, time).sample
+        assert output.dtype == there.dtype == dtype
+        torch.testing.assert_close(output, network(z, time).sample, rtol=0.05, atol=0.02)
+
+
 # ------------------------------------------------------------------------------------------------------ scores as networks
 
 
@@ -295,10 +330,11 @@ def test_inputs_that_are_given_become_the_label_of_a_score(start):
         seen.append(label)
         return -x / (1 + sigma**2)
 
-    network = Denoiser(score, scheduler())
+    network = Denoiser(score, scheduler(), labelled=True)
     network(start, 10, encoder_hidden_states="text", cross_attention_kwargs=None)
     network(start, 10, encoder_hidden_states=None)
-    assert seen == [{"encoder_hidden_states": "text"}, None]
+    Denoiser(score, scheduler())(start, 10, encoder_hidden_states="text")
+    assert seen == [{"encoder_hidden_states": "text"}, None, None]
 
 
 def test_samples_with_a_timestep_each_are_refused(mixture):
