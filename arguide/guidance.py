@@ -37,6 +37,12 @@ def guidance_weights(scale: Weight) -> tuple[Weight, Weight]:
     return scale, 1 - scale
 
 
+def composition_weights(scales: Sequence[Weight]) -> tuple[Weight, ...]:
+    """Return the weights (γ_1, …, γ_K, 1 − Σ_i γ_i) of (cond_1, …, cond_K, uncond), which sum to 1 in double precision."""
+    wide = tuple(scale.double() if isinstance(scale, Tensor) else scale for scale in scales)
+    return (*wide, 1 - sum(wide))
+
+
 def guide(cond: Tensor, uncond: Tensor, scale: Weight, *, floor: float | None = None) -> Tensor:
     """Guide next-token logits: return γ·cond + (1 − γ)·uncond, unnormalised, bit-exact at γ = 0 and γ = 1.
 

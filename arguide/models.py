@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from torch import Tensor
 
-from arguide.guidance import Weight, check_temperature, combine, guidance_weights, normalize
+from arguide.guidance import Weight, check_temperature, combine, composition_weights, normalize
 
 Weights = Sequence[Weight] | Callable[[int], Sequence[Weight]]
 
@@ -82,13 +82,26 @@ class LogLinear:
         temperature: float = 1.0,
     ) -> Self:
         """Return p(x_t|x_<t)^{(1−γ)/τ} p(x_t|x_<t,y)^{γ/τ} at every position; γ a number, one a row, or a function of t."""
+        scales = (lambda position: (scale(position),)) if callable(scale) else (scale,)
+        return cls.composition(uncond, (cond,), scales, temperature=temperature)
+
+    @classmethod
+    def composition(
+        cls, uncond: Autoregressive, conds: Sequence[Autoregressive], scales: Weights, *, temperature: float = 1.0
+    ) -> Self:
+        """Return p(x_t|x_<t)^{(1 − Σ_i γ_i)/τ} Π_i p(x_t|x_<t,y_i)^{γ_i/τ} at every position; a negative γ_i steers away.
+
+        Args:
+            scales: γ_i, K numbers or tensors with one a row, or a function of t to them.
+        """
         check_temperature(temperature)
 
-        def at(position: int) -> tuple[Weight, ...]:
-            gamma = scale(position) if callable(scale) else scale
-            return tuple(weight / temperature for weight in guidance_weights(gamma))
+        def at(scales: Sequence[Weight]) -> tuple[Weight, ...]:
+            if len(scales) != len(conds):
+                raise ValueError(f"every condition needs a scale, not {len(scales)} scales for {len(conds)} conditions")
+            return tuple(weight / temperature for weight in composition_weights(scales))
 
-        return cls((cond, uncond), at if callable(scale) else at(0))
+        return cls((*conds, uncond), (lambda position: at(scales(position))) if callable(scales) else at(scales))
 
     @classmethod
     def temperature(cls, model: Autoregressive, temperature: float) -> Self:

@@ -1,13 +1,18 @@
 from . import (
     guidance as guidance,
+    interop as interop,
     langevin as langevin,
     models as models,
     noise as noise,
     particles as particles,
+    predictions as predictions,
+    rules as rules,
     sampling as sampling,
+    schedules as schedules,
     temperature as temperature,
 )
 from .guidance import combine as combine, guide as guide, log_normalizer as log_normalizer
+from .interop import Denoiser as Denoiser, from_diffusers as from_diffusers, noise_levels as noise_levels
 from .langevin import annealed as annealed, annealed_mala as annealed_mala, mala as mala, unadjusted as unadjusted
 from .models import (
     LogLinear as LogLinear,
@@ -20,5 +25,14 @@ from .models import (
 )
 from .noise import edm as edm, geometric as geometric, variance_preserving as variance_preserving
 from .particles import JointSample as JointSample, sample_joint as sample_joint
-from .sampling import euler as euler, heun as heun, sample as sample, sde as sde, trajectory as trajectory
+from .predictions import dynamic_threshold as dynamic_threshold, with_denoised as with_denoised
+from .rules import Momentum as Momentum, guided_by as guided_by, projected as projected, rescaled as rescaled
+from .sampling import (
+    cfg_plus_plus as cfg_plus_plus,
+    euler as euler,
+    heun as heun,
+    sample as sample,
+    sde as sde,
+    trajectory as trajectory,
+)
 from .temperature import gaussian_correction as gaussian_correction, scaled as scaled

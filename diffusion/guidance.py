@@ -36,14 +36,20 @@ def guidance_weights(scale: Weight) -> tuple[Weight, Weight]:
     return scale, 1 - scale
 
 
+def composition_weights(scales: Sequence[Weight]) -> tuple[Weight, ...]:
+    """Return the weights (γ_1, …, γ_K, 1 − Σ_i γ_i) of (cond_1, …, cond_K, uncond), which sum to 1 in double precision."""
+    wide = tuple(scale.double() if isinstance(scale, Tensor) else scale for scale in scales)
+    return (*wide, 1 - sum(wide))
+
+
 def combine(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
     """Return Σ_k w_k s_k, [n, …], for K scores [n, …] and K weights, numbers or [n]."""
-    return torch.stack([_expand(w, s) * s for s, w in zip(scores, weights, strict=True)]).sum(0)
+    return torch.stack([expand(w, s) * s for s, w in zip(scores, weights, strict=True)]).sum(0)
 
 
 def log_normalizer(scores: Sequence[Tensor], weights: Sequence[Weight], variance: Weight) -> Tensor:
     """Return log Z_step = ½ v (‖Σ_k w_k s_k‖² − Σ_k w_k ‖s_k‖²), [n], for a step of variance v = σ² − σ'²."""
-    parts = torch.stack([_expand(w, n) * n for n, w in zip(map(_norm2, scores), weights, strict=True)])
+    parts = torch.stack([expand(w, n) * n for n, w in zip(map(_norm2, scores), weights, strict=True)])
     return variance * (_norm2(combine(scores, weights)) - parts.sum(0)) / 2
 
 
@@ -51,7 +57,7 @@ def _norm2(x: Tensor) -> Tensor:
     return x.reshape(len(x), -1).square().sum(-1)
 
 
-def _expand(weight: Weight, like: Tensor) -> Tensor:
+def expand(weight: Weight, like: Tensor) -> Tensor:
     """Return a weight as a tensor that broadcasts over the samples' own dimensions."""
     column = torch.as_tensor(weight, dtype=like.dtype, device=like.device)
     return column if column.ndim == 0 else column.reshape(-1, *(1,) * (like.ndim - 1))

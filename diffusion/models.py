@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from diffusion.guidance import Weight, combine, guidance_weights, log_normalizer
+from diffusion.guidance import Weight, combine, composition_weights, log_normalizer
 
 Weights = Sequence[Weight] | Callable[[Tensor], Sequence[Weight]]
 Field = Callable[[Tensor, Tensor], Tensor]
@@ -40,15 +40,33 @@ class LogLinear:
     def guidance(
         cls, cond: Field, uncond: Field, scale: Weight | Callable[[Tensor], Weight], *, temperature: float = 1.0
     ) -> Self:
-        """Return the score of p_σ(x)^{(1−γ)/τ} p_σ(x|y)^{γ/τ}; γ a number, one a sample, or a function of sigma."""
+        """Return the score of p_σ(x)^{(1−γ)/τ} p_σ(x|y)^{γ/τ}; γ a number, one a sample, or a function of sigma.
+
+        A worse model of the same law as `uncond` makes it autoguidance (Karras et al., "Guiding a diffusion model with a bad
+        version of itself", 2024), a further prompt a negative one.
+        """
+        scales = (lambda sigma: (scale(sigma),)) if callable(scale) else (scale,)
+        return cls.composition(uncond, (cond,), scales, temperature=temperature)
+
+    @classmethod
+    def composition(cls, uncond: Field, conds: Sequence[Field], scales: Weights, *, temperature: float = 1.0) -> Self:
+        """Return the score (s_u + Σ_i γ_i (s_i − s_u))/τ: weights (γ_1, …, γ_K, 1 − Σ_i γ_i)/τ on (conds, uncond).
+
+        Conditions that are independent given x compose to the law given all of them at γ_i = 1; a negative γ_i steers away
+        (Liu et al., "Compositional visual generation with composable diffusion models", 2022: conjunction, negation).
+
+        Args:
+            scales: γ_i, K numbers or tensors [n], or a function from sigma to them.
+        """
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
 
-        def at(sigma: Tensor) -> tuple[Weight, ...]:
-            weights = guidance_weights(scale(sigma) if callable(scale) else scale)
-            return tuple(weight / temperature for weight in weights)
+        def at(scales: Sequence[Weight]) -> tuple[Weight, ...]:
+            if len(scales) != len(conds):
+                raise ValueError(f"every condition needs a scale, not {len(scales)} scales for {len(conds)} conditions")
+            return tuple(weight / temperature for weight in composition_weights(scales))
 
-        return cls((cond, uncond), at if callable(scale) else at(torch.zeros(())))
+        return cls((*conds, uncond), (lambda sigma: at(scales(sigma))) if callable(scales) else at(scales))
 
     def weights_at(self, sigma: Tensor) -> Sequence[Weight]:
         """Return the K weights at a noise level."""
@@ -56,7 +74,7 @@ class LogLinear:
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Return the combined score Σ_k w_k s_k, [n, …]."""
-        return combine([score(x, sigma) for score in self.scores], self.weights_at(sigma))
+        return combine(*self._branches(x, sigma))
 
     def check_proper(
         self, shape: tuple[int, ...], sigma: Tensor, *, radius: float = 1e4, generator: torch.Generator | None = None
@@ -77,8 +95,14 @@ class LogLinear:
 
     def guided(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return the combined score [n, …] and log Z of a step, per unit of its variance σ² − σ'², [n]."""
-        scores, weights = [score(x, sigma) for score in self.scores], self.weights_at(sigma)
+        scores, weights = self._branches(x, sigma)
         return combine(scores, weights), log_normalizer(scores, weights, 1.0)
+
+    def _branches(self, x: Tensor, sigma: Tensor) -> tuple[list[Tensor], list[Weight]]:
+        """Return the scores and their weights, without those whose weight is the number 0: guidance that is off is free."""
+        pairs = list(zip(self.scores, self.weights_at(sigma), strict=True))
+        read = [pair for pair in pairs if isinstance(pair[1], Tensor) or pair[1] != 0] or pairs[:1]
+        return [score(x, sigma) for score, _ in read], [weight for _, weight in read]
 
 
 def conditioned(score: Score, label: Any = None) -> Field:

@@ -17,6 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from diffusion.guidance import Weight, guide
 from diffusion.models import Field
 
 Draw = Callable[[Tensor], Tensor]
@@ -61,6 +62,23 @@ def sde(noise: float = 1.0, *, noise_scale: float = 1.0, solver: Step = heun, af
         x = x + noise_scale * (added - late).sqrt() * draw(x)
         x = solver(score, x, (sigma**2 + added - late).sqrt(), (sigma_next**2 - late).sqrt(), draw)
         return x + noise_scale * late.sqrt() * draw(x) if late > 0 else x
+
+    return step
+
+
+def cfg_plus_plus(uncond: Field, strength: Weight) -> Step:
+    """Return the step D_λ + σ'·ε_u of the process of a conditional score, with D_λ = λ·D_c + (1−λ)·D_u, λ = `strength`.
+
+    It renoises with the unconditional noise ε_u = −σ·s_u, and is Euler's step at the scale γ = λ/(1 − σ'/σ), which grows as
+    steps shrink: λ in [0, 1] has no limit in the grid (Chung et al., "CFG++", 2024, algorithm 2).
+
+    Args:
+        strength: λ, a number or one a sample, [n].
+    """
+
+    def step(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Tensor:
+        away = uncond(x, sigma)
+        return x + sigma**2 * guide(score(x, sigma), away, strength) - sigma_next * sigma * away
 
     return step
 

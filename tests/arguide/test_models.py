@@ -100,3 +100,35 @@ def test_a_scale_that_is_not_finite_raises(table):
     model = LogLinear.guidance(table.autoregressive(0), table.autoregressive(), math.nan)
     with pytest.raises(ValueError, match="finite"):
         sample(model, 2, 3)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_a_composition_weighs_every_condition_against_the_unconditional_law(make_joint, brute, temperature):
+    joint = make_joint(7, (3, 3, 2, 3))
+    table, scales = Table(joint), (1.6, -0.4)
+    conds = [table.autoregressive(label) for label in (0, 2)]
+    model = LogLinear.composition(table.autoregressive(), conds, scales, temperature=temperature)
+    weights = {None: (1 - sum(scales)) / temperature, 0: scales[0] / temperature, 2: scales[1] / temperature}
+    expected = brute(joint, weights)
+    laws, normalizers = walk(model, TOKENS)
+    for i, x in enumerate(TOKENS.tolist()):
+        for t in range(3):
+            step = expected.steps[tuple(x[:t])]
+            np.testing.assert_allclose(laws[i, t].exp().numpy()[: len(step)], step, atol=1e-9)
+            assert math.exp(normalizers[i, t]) == pytest.approx(expected.normalizers[tuple(x[:t])], abs=1e-9)
+
+
+def test_a_composition_of_one_condition_is_guidance(table):
+    cond, uncond, scales = table.autoregressive(0), table.autoregressive(), (0.5, 3.0, -1.0, 0.0)
+    for scale in (2.5, torch.tensor([1.0, 2.0, 3.0])):
+        laws, normalizers = walk(LogLinear.composition(uncond, [cond], [scale]), TOKENS)
+        expected = walk(LogLinear.guidance(cond, uncond, scale), TOKENS)
+        assert laws.equal(expected[0])
+        assert normalizers.equal(expected[1])
+    scheduled = walk(LogLinear.composition(uncond, [cond], lambda t: [scales[t]]), TOKENS)
+    assert scheduled[0].equal(walk(LogLinear.guidance(cond, uncond, lambda t: scales[t]), TOKENS)[0])
+
+
+def test_a_composition_needs_one_scale_a_condition(table):
+    with pytest.raises(ValueError, match="not 2 scales for 1 conditions"):
+        LogLinear.composition(table.autoregressive(), [table.autoregressive(0)], (1.0, 2.0))

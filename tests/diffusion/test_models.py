@@ -6,9 +6,11 @@ from torch.distributions import MultivariateNormal
 
 import diffusion
 from analysis import GaussianPair, GaussianSequence
+from analysis.toys.gaussian import Gaussian, tilt
 from diffusion import (
     LogLinear,
     conditioned,
+    edm,
     from_denoiser,
     from_noise,
     from_velocity,
@@ -157,3 +159,87 @@ def test_several_and_negative_conditions_combine_to_the_score_of_their_product()
     log_density = sum(w * law.log_density(x, 0.7) for w, law in zip(weights, sequences, strict=True))
     expected = torch.autograd.grad(log_density.sum(), x)[0]
     torch.testing.assert_close(model(x.detach(), torch.tensor(0.7)), expected)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+@pytest.mark.parametrize("scales", [(1.5, -0.9), (0.0, 2.0), (1.0, 1.0)])
+def test_a_composition_is_the_score_of_its_product_of_laws(scales, temperature):
+    sequence = GaussianSequence(2)
+    uncond, *conds = (sequence.law(label) for label in (None, 1.0, -0.5))
+    model = LogLinear.composition(uncond.score, [law.score for law in conds], scales, temperature=temperature)
+    x, sigma = torch.tensor([[0.3, -1.0], [2.0, 0.1]], dtype=torch.float64, requires_grad=True), torch.tensor(0.7).double()
+    base = uncond.log_density(x, sigma)
+    tilts = sum(scale * (law.log_density(x, sigma) - base) for scale, law in zip(scales, conds, strict=True))
+    (expected,) = torch.autograd.grad(((base + tilts) / temperature).sum(), x)
+    torch.testing.assert_close(model(x.detach(), sigma), expected, rtol=1e-9, atol=1e-9)
+    assert sum(model.weights_at(sigma)) == pytest.approx(1 / temperature)
+
+
+def test_a_composition_of_conditions_has_their_product_tilt_as_its_joint_law(weighted_law):
+    """y_i = x + noise, independent given x: at γ_i = 1 the composition is the posterior given all of them."""
+    prior, variances, seen, scales = 2.0, (1.0, 0.5), (1.2, -0.7), (1.0, 1.0)
+
+    def law(*observed):  # (variance, y) pairs ↦ the posterior, by precisions
+        precision = 1 / prior + sum(1 / v for v, _ in observed)
+        mean = sum(y / v for v, y in observed) / precision
+        return Gaussian(torch.tensor([mean]).double(), torch.tensor([[1 / precision]]).double())
+
+    pairs = list(zip(variances, seen, strict=True))
+    conds, both = [law(pair) for pair in pairs], law(*pairs)
+    model = LogLinear.composition(law().score, [cond.score for cond in conds], scales)
+    result = weighted_law(model, edm(80, 0.02, 50.0), noise=1.0)
+    assert float(result.mean) == pytest.approx(float(both.mean), abs=0.02)
+    assert float(result.covariance) == pytest.approx(float(both.covariance), abs=0.01)
+    assert tilt([*conds, law()], model.weights).law.mean == pytest.approx(float(both.mean))
+    for cond in conds:
+        assert abs(float(cond.mean - both.mean)) > 0.1
+
+
+def test_a_composition_of_one_condition_is_guidance(plane, points, guided):
+    x, sigma, cond, uncond = points(5, 2), torch.tensor(0.6).double(), conditioned(plane.score, 0), conditioned(plane.score)
+    for scale in (2.5, torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0])):
+        expected = guided(plane, scale)(x, sigma)
+        assert LogLinear.composition(uncond, [cond], [scale])(x, sigma).equal(expected)
+        assert LogLinear.composition(uncond, [cond], lambda sigma, scale=scale: [scale])(x, sigma).equal(expected)
+    assert LogLinear.composition(uncond, [], [])(x, sigma).equal(uncond(x, sigma))
+
+
+def test_a_composition_of_conditions_in_another_order_is_the_same(plane, points):
+    x, sigma = points(5, 2), torch.tensor(0.6).double()
+    fields, scales = [conditioned(plane.score, label) for label in (0, 1)], (1.7, -0.4)
+    one, other = (LogLinear.composition(conditioned(plane.score), fields[::k], scales[::k])(x, sigma) for k in (1, -1))
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 2.0, 3.0)])
+def test_a_composition_needs_one_scale_a_condition(plane, points, scales):
+    fields = [conditioned(plane.score, label) for label in (0, 1)]
+    with pytest.raises(ValueError, match="every condition needs a scale"):
+        LogLinear.composition(conditioned(plane.score), fields, scales)
+    with pytest.raises(ValueError, match="every condition needs a scale"):
+        LogLinear.composition(conditioned(plane.score), fields, lambda sigma: scales)(points(2, 2), torch.tensor(1.0))
+
+
+def test_autoguidance_is_guidance_with_a_worse_model_and_that_of_diffusers(plane, points):
+    from diffusers.guiders import AutoGuidance
+
+    good = conditioned(plane.score, 0)
+
+    def bad(x, sigma):  # one that was trained with more noise than it was told of
+        return plane.score(x, (sigma**2 + 0.5).sqrt(), 0)
+
+    x, sigma = points(6, 2), torch.tensor(0.4).double()
+    model = LogLinear.guidance(good, bad, 2.2)
+    theirs = AutoGuidance(guidance_scale=2.2, auto_guidance_layers=[0], dropout=0.1).forward(good(x, sigma), bad(x, sigma)).pred
+    torch.testing.assert_close(model(x, sigma), theirs, rtol=1e-12, atol=1e-12)
+    assert LogLinear.guidance(good, bad, 1.0)(x, sigma).equal(good(x, sigma))
+
+
+def test_a_score_of_weight_zero_is_not_asked_for(plane, points):
+    def refuse(x, sigma):
+        raise AssertionError("asked")
+
+    x, sigma, field = points(3, 2), torch.tensor(0.4).double(), conditioned(plane.score, 0)
+    assert LogLinear.guidance(field, refuse, 1.0)(x, sigma).equal(field(x, sigma))
+    assert LogLinear.guidance(refuse, field, 0.0).guided(x, sigma)[0].equal(field(x, sigma))
+    assert LogLinear((field, refuse), (0.0, 0.0))(x, sigma).equal(torch.zeros(3, 2).double())

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from analysis.toys.gaussian import GaussianPair, GaussianSequence, diffused
 from analysis.toys.mixture import GaussianMixture
-from diffusion import LogLinear, conditioned, edm, euler, geometric, heun, sample, sde, trajectory
+from diffusion import LogLinear, cfg_plus_plus, conditioned, edm, euler, geometric, heun, sample, schedules, sde, trajectory
 from diffusion.sampling import init, normal
 
 WIDE = 1e4
@@ -213,25 +213,64 @@ def test_guidance_in_an_interval_of_variance_scales_the_odes_variance_by_a_ratio
     pieces = [fine(300, ends[i + 1], ends[i])[:-1] for i in (0, 2, 4)]  # nodes on either side of both jumps
     sigmas = torch.cat([*pieces, torch.zeros(1, dtype=torch.float64)])
 
-    def scale(sigma):
-        return gamma if low <= float(sigma) ** 2 <= high else 1.0
-
+    scale = schedules.interval(gamma, low**0.5, high**0.5)
     law = sampled_law(LogLinear.guidance(conditioned(toy.score, 0), conditioned(toy.score), scale), sigmas)
     rho = (a + low) * (b + high) / ((a + high) * (b + low))
     assert float(law.covariance) == pytest.approx(a * rho ** (gamma - 1), rel=2e-3)
     assert float(law.covariance) != pytest.approx(a**gamma * b ** (1 - gamma), rel=5e-2)
 
 
-@pytest.mark.parametrize("strength", [0.2, 0.6, 1.0])
+@pytest.mark.parametrize("strength", [0.0, 0.2, 0.6, 1.0])
 def test_a_step_of_cfg_plus_plus_is_a_step_with_scale_lambda_over_one_minus_the_ratio_of_levels(plane, guided, strength):
-    sigma, sigma_next = torch.tensor([1.7, 1.1], dtype=torch.float64)
     x = torch.tensor([[0.3, -2.0], [1.5, 0.4], [-3.0, 2.2]], dtype=torch.float64)
-    denoised = {label: x + sigma**2 * plane.score(x, sigma, label) for label in (0, None)}
-    unconditional_noise = (x - denoised[None]) / sigma
-    expected = strength * denoised[0] + (1 - strength) * denoised[None] + sigma_next * unconditional_noise
-    gamma = strength / (1 - sigma_next / sigma)
-    torch.testing.assert_close(euler(guided(plane, gamma), x, sigma, sigma_next, never), expected, rtol=1e-10, atol=1e-10)
-    assert (euler(guided(plane, strength), x, sigma, sigma_next, never) - expected).abs().max() > 0.05
+    for sigma, sigma_next in torch.tensor([[1.7, 1.1], [2.5, 0.9], [3.0, 0.0]], dtype=torch.float64):
+        step = cfg_plus_plus(conditioned(plane.score), strength)(conditioned(plane.score, 0), x, sigma, sigma_next, never)
+        denoised = {label: x + sigma**2 * plane.score(x, sigma, label) for label in (0, None)}
+        unconditional_noise = (x - denoised[None]) / sigma
+        expected = strength * denoised[0] + (1 - strength) * denoised[None] + sigma_next * unconditional_noise
+        torch.testing.assert_close(step, expected, rtol=1e-10, atol=1e-10)
+        gamma = strength / (1 - sigma_next / sigma)
+        torch.testing.assert_close(step, euler(guided(plane, gamma), x, sigma, sigma_next, never), rtol=1e-10, atol=1e-10)
+        if strength and sigma_next:
+            assert (euler(guided(plane, strength), x, sigma, sigma_next, never) - step).abs().max() > 0.02
+
+
+def test_cfg_plus_plus_of_strength_zero_is_the_unconditional_ode(plane):
+    x, sigmas = torch.tensor([[3.0, -20.0], [15.0, 4.0]], dtype=torch.float64), fine(12, 0.1, 20.0)
+    cond, uncond = conditioned(plane.score, 0), conditioned(plane.score)
+    torch.testing.assert_close(
+        transport(cond, x, sigmas, cfg_plus_plus(uncond, 0.0)), transport(uncond, x, sigmas, euler), rtol=1e-12, atol=1e-12
+    )
+    each = transport(cond, x, sigmas, cfg_plus_plus(uncond, torch.tensor([0.2, 0.7])))
+    for i, strength in enumerate((0.2, 0.7)):
+        alone = transport(cond, x[i : i + 1], sigmas, cfg_plus_plus(uncond, strength))
+        torch.testing.assert_close(each[i : i + 1], alone, rtol=1e-6, atol=1e-6)
+
+
+def test_a_run_of_cfg_plus_plus_on_gaussians_is_the_product_of_its_steps(sampled_law):
+    """x' = (1 − (1 − σ'/σ)·Σ_k w_k·τ/(v_k + τ))·x at γ = λ/(1 − σ'/σ); more steps are more guidance, without a limit."""
+    a, b, strength, variances = 0.7, 1.6, 0.6, []
+    toy = scalar(a, b, -0.8)
+    for steps in (10, 40):
+        sigmas, slope = geometric(steps, 0.05, 50.0), 50.0
+        for sigma, sigma_next in pairwise(sigmas.tolist()):
+            ratio, tau = sigma_next / sigma, sigma**2
+            gamma = strength / (1 - ratio)
+            slope *= 1 - (1 - ratio) * tau * (gamma / (a + tau) + (1 - gamma) / (b + tau))
+        law = sampled_law(conditioned(toy.score, 0), sigmas, step=cfg_plus_plus(conditioned(toy.score), strength))
+        assert float(law.covariance) == pytest.approx(slope**2, rel=1e-9)
+        variances.append(slope**2)
+    assert variances[1] < 0.5 * variances[0]
+
+
+def test_autoguidance_of_a_blunter_model_sharpens_and_does_not_move(sampled_law):
+    """good N(m, a) and bad N(m, b): the ODE ends in N(m, a^γ b^{1−γ}); the joint tilt, too, keeps the mean."""
+    mean, a, b, gamma = 1.3, 0.7, 1.5, 2.2
+    good, bad = (GaussianPair.scalar(mean, variance, variance) for variance in (a, b))
+    law = sampled_law(LogLinear.guidance(conditioned(good.score, 0), conditioned(bad.score, 0), gamma), fine(400))
+    assert float(law.mean) == pytest.approx(mean, abs=2e-3)
+    assert float(law.covariance) == pytest.approx(a**gamma * b ** (1 - gamma), rel=5e-3)
+    assert float(law.covariance) < 0.7 * a
 
 
 # ----------------------------------------------------------------------------------------------- a mixture, by other means
