@@ -20,7 +20,7 @@ from analysis import results
 from analysis.completions import Completion, Encoded, Sampling, complete, encode
 from analysis.loading import Choice
 from analysis.processes import Team
-from analysis.prompts import digest, read_prompts, requests
+from analysis.prompts import read_prompts, requests
 
 PROGRAM = "arguide generate"
 PACKAGES = ("arguide", "torch", "transformers", "tokenizers")
@@ -161,7 +161,7 @@ class Task:
         """Return the run of these prompts with these settings."""
         own = {"negative": self.negative, "scale": self.scale, "device": device}
         frame = read_prompts(self.source)
-        config = choice.identity() | own | asdict(sampling) | {"content of the prompts": digest(self.source)}
+        config = choice.identity() | own | asdict(sampling) | {"content of the prompts": results.digest(self.source)}
         return Run(self.out, frame, self.size, config)
 
 

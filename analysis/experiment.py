@@ -58,15 +58,14 @@ class Plot(NamedTuple):
     caption: str
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """One chapter of the argument.
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """How a tidy frame is told as a chapter.
 
     Attributes:
         name: of its files.
         title: of its chapter.
         claim: what the source says, in its words where they are in quotation marks.
-        run: (settings, track) ↦ tidy frame.
         verdict: frame ↦ verdict.
         plots: its figures.
     """
@@ -74,15 +73,25 @@ class Experiment:
     name: str
     title: str
     claim: str
-    run: Callable[[Settings, Track], pd.DataFrame]
     verdict: Callable[[pd.DataFrame], Verdict]
     plots: tuple[Plot, ...]
 
 
-class Chapter(NamedTuple):
-    """A finished experiment: its frame, and whether it was found on disk."""
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Story):
+    """One chapter of the argument.
 
-    experiment: Experiment
+    Attributes:
+        run: (settings, track) ↦ tidy frame.
+    """
+
+    run: Callable[[Settings, Track], pd.DataFrame]
+
+
+class Chapter(NamedTuple):
+    """A finished experiment: its story and frame, and whether it was found on disk."""
+
+    experiment: Story
     frame: pd.DataFrame
     found: bool
 

@@ -2,6 +2,13 @@
 
 import math
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every generator.", min=0)]
+Device = Annotated[str, typer.Option("--device", help="Where to compute; exact laws on the cpu.")]
 
 
 def check_new(option: str, path: Path | None, suffix: str) -> None:
@@ -60,3 +67,11 @@ def check_device(name: str) -> None:
     """Refuse what exact laws do not run on: they are small, and float64, which some accelerators lack."""
     if name != "cpu":
         raise ValueError(f"exact laws are computed on the cpu, not on device {name!r}")
+
+
+def check_kind(kind: str, kinds: tuple[str, ...], *, clean: bool) -> None:
+    """Refuse a kind of model that there is not, and options of another kind."""
+    if kind not in kinds:
+        raise ValueError(f"what to train must be one of {', '.join(kinds)}, not {kind!r}")
+    if clean and kind != "classifier":
+        raise ValueError("--clean is for a classifier")

@@ -1,6 +1,5 @@
 """Files of prompts: text, .csv, .parquet or .jsonl, with a negative and a scale for every row if they have such columns."""
 
-import hashlib
 import math
 from pathlib import Path
 
@@ -37,11 +36,6 @@ def requests(frame: pd.DataFrame, negative: str | None, scale: float) -> list[Re
         Request(prompt, negative if pd.isna(away) else away, scale if pd.isna(own) else float(own))
         for prompt, away, own in zip(frame["prompt"].tolist(), negatives, scales, strict=True)
     ]
-
-
-def digest(path: Path) -> str:
-    """Return what tells a file from others and from other versions of itself."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _check(path: Path, frame: pd.DataFrame) -> None:

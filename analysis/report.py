@@ -20,7 +20,9 @@ footer { margin-top: 3rem; border-top: 1px solid #ccc; font-size: 0.85rem; color
 code, pre { font-size: 0.85rem; } pre { overflow-x: auto; background: #f6f6f6; padding: 0.7rem; }
 """
 
+TITLE = "Joint against sequential guidance"
 INTRODUCTION = """
+<p>The argument of Sander Dieleman, “Guidance: a cheat code for diffusion models” (2022), in numbers.</p>
 <p>Classifier-free guidance combines a conditional and an unconditional model with a scale γ: γ = 0 is the unconditional law,
 γ = 1 the conditional one, γ &gt; 1 sharpens (Ho &amp; Salimans count ω = γ − 1). Guiding every next-token law of an
 autoregressive model, <i>sequential</i> guidance, is not guiding the law of the whole sequence, <i>joint</i> guidance:
@@ -30,18 +32,24 @@ measured, and corrected. Everything below is computed on exact laws, or sampled 
 """
 
 
-def render(folder: Path, chapters: Sequence[Chapter]) -> str:
-    """Return the report's HTML; its figures are read from `folder/figures` and put inside."""
+def render(
+    folder: Path, chapters: Sequence[Chapter], made_by: str, title: str = TITLE, introduction: str = INTRODUCTION
+) -> str:
+    """Return the report's HTML; its figures are read from `folder/figures` and put inside.
+
+    Args:
+        made_by: the command that makes it again.
+        introduction: in HTML.
+    """
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     sections = "".join(_section(folder, number, chapter) for number, chapter in enumerate(chapters, 1))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>arguide: joint against sequential guidance</title><style>{STYLE}</style></head><body>\n"
-        "<h1>Joint against sequential guidance</h1>\n"
-        "<p>The argument of Sander Dieleman, “Guidance: a cheat code for diffusion models” (2022), in numbers.</p>\n"
-        f"{INTRODUCTION}{_headline(chapters)}{sections}"
-        f"<footer><p>Made by <code>{html.escape(command(run['config']))}</code></p>"
+        f"<title>arguide: {html.escape(title)}</title><style>{STYLE}</style></head><body>\n"
+        f"<h1>{html.escape(title)}</h1>\n"
+        f"{introduction}{_headline(chapters)}{sections}"
+        f"<footer><p>Made by <code>{html.escape(made_by)}</code></p>"
         f"<pre>{html.escape(json.dumps(run, indent=2, ensure_ascii=False))}</pre></footer>\n</body></html>\n"
     )
 

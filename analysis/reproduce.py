@@ -1,6 +1,6 @@
 """The whole argument: every experiment once, picked up where an earlier run stopped, and told as one report."""
 
-import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -21,7 +21,7 @@ from analysis.loading import Choice
 def config(settings: Settings) -> dict[str, Any]:
     """Return what decides the numbers of a run, ready for JSON."""
     text = settings.text
-    name = f"{text.name} (sha256 {hashlib.sha256(text.read_bytes()).hexdigest()[:16]})" if text else None
+    name = f"{text.name} (sha256 {results.digest(text)})" if text else None
     model = None if settings.model is None else str(Choice(settings.model).identity()["model"])
     if model is not None and Path(str(settings.model)).is_dir():
         model = Path(model).name
@@ -61,7 +61,8 @@ def publish(folder: Path, done: list[Chapter]) -> Path:
         for plot in chapter.experiment.plots:
             save_plot(folder / "figures" / f"{plot.name}.png", plot, chapter.frame)
     results.write_frame(folder / "results.parquet", pd.concat([chapter.frame for chapter in done], ignore_index=True))
-    results.write_text(folder / "report.html", report.render(folder, done))
+    made_by = report.command(json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"])
+    results.write_text(folder / "report.html", report.render(folder, done, made_by))
     return folder / "report.html"
 
 

@@ -4,11 +4,12 @@ A run's folder holds `run.json` (its settings and versions), `experiments/NAME.p
 `figures/`, `results.parquet` and `report.html`. A second run with the same settings picks up what is finished.
 """
 
+import hashlib
 import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,40 +50,47 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
     write(path, lambda place: frame.to_parquet(place, index=False))
 
 
+def digest(path: Path) -> str:
+    """Return what tells a file from others and from other versions of itself."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
 def versions() -> dict[str, str]:
     """Return the versions of what a number depends on."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Make a folder this run's own, or find that it already is.
+def claim(
+    folder: Path, config: Mapping[str, Any], program: str = PROGRAM, parts: Sequence[str] = ("experiments", "figures")
+) -> None:
+    """Make a folder this run's own, with the folders that it needs, or find that it already is.
 
     Raises:
         ValueError: the folder cannot be written, holds other files, or belongs to a run with other settings.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = read_record(folder)
+        found = read_record(folder, program)
         if found is not None:
             _check_same(folder, found, config)
         elif any(not path.name.startswith(".") for path in folder.iterdir()):
             raise ValueError(f"{folder} is not empty and holds no run of arguide; choose another --out")
         else:
-            record = {"program": PROGRAM, "config": dict(config), "versions": versions()}
+            record = {"program": program, "config": dict(config), "versions": versions()}
             write_text(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        (folder / "experiments").mkdir(exist_ok=True)
-        (folder / "figures").mkdir(exist_ok=True)
+        for part in parts:
+            (folder / part).mkdir(exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return the record of the run that a folder holds, None if it holds none of ours."""
+def read_record(folder: Path, program: str = PROGRAM) -> dict[str, Any] | None:
+    """Return the record of the run that a folder holds, None if it holds none of this program."""
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and record.get("program") == PROGRAM else None
+    return record if isinstance(record, dict) and record.get("program") == program else None
 
 
 def _check_same(folder: Path, found: Mapping[str, Any], config: Mapping[str, Any]) -> None:

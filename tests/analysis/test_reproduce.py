@@ -24,7 +24,12 @@ def experiment(name, runs, *, interrupt=False, title="A title"):
         return tidy({"quantity": "q", "scale": float(i), "value": i} for i in track(range(3)))
 
     return Experiment(
-        name, title, "“claim”", run, lambda frame: Verdict("m", "1", "v"), (Plot(f"{name}_plot", (panel,), "A caption"),)
+        name=name,
+        title=title,
+        claim="“claim”",
+        run=run,
+        verdict=lambda frame: Verdict("m", "1", "v"),
+        plots=(Plot(f"{name}_plot", (panel,), "A caption"),),
     )
 
 

@@ -1,0 +1,47 @@
+"""The whole argument, as a report."""
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis import options
+from analysis.options import Device, Json, Seed
+
+
+def reproduce(
+    out: Annotated[Path, typer.Option(help="Folder of the report; an unfinished run there is picked up.")] = Path("report"),
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids: about a minute instead of ten.")] = False,
+    text: Annotated[Path | None, typer.Option(help="Labelled text (.csv, .parquet, or label<tab>text lines).")] = None,
+    model: Annotated[str | None, typer.Option(help="A language model for the chapter on text; a tiny one by default.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in the folder first.")] = False,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Run every experiment, and write report.html, figures/, results.parquet and run.json."""
+    from analysis import display, loading, results
+    from analysis import reproduce as argument
+    from analysis.experiment import Settings
+    from analysis.toys import read_chain
+
+    options.check_file(text)
+    options.check_device(device)
+    if text is not None:
+        read_chain(text)  # what cannot be read must fail before the other chapters run
+    if model is not None:
+        loading.Choice(model).load(loading.find_device(device))
+    settings = Settings(quick=quick, seed=seed, device=device, text=text, model=model)
+    if fresh:
+        argument.clear(out)
+    results.claim(out, argument.config(settings))
+    done = list(argument.chapters(out, settings, display.bar))
+    page = argument.publish(out, done)
+    if json:
+        headline = {c.experiment.name: c.verdict._asdict() for c in done}
+        print(json_format.dumps({"report": str(page), "headline": headline}, indent=2, ensure_ascii=False))
+        return
+    rows = [(c.experiment.title, c.verdict.measure, c.verdict.number) for c in done]
+    display.table("Joint against sequential guidance", ("chapter", "what decides it", "number"), rows)
+    print(f"The report is {page}")

@@ -1,0 +1,66 @@
+"""The scale factors of text."""
+
+import json as json_format
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis import options
+from analysis.options import Json, Seed
+
+TEXTS = "Continuations to measure, in the place of samples: a .txt, one a line, or .csv, .parquet or .jsonl with a column text."
+
+
+def scale_factors(
+    model: Annotated[str, typer.Argument(help="A folder, or a name on the hub.")],
+    prompt: Annotated[str, typer.Option(help="What the text goes on from.")],
+    scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional, above 1 sharpened.")],
+    negative: Annotated[str | None, typer.Option(help="What to steer away from; the prompt's last token by default.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="τ, of both laws.")] = None,
+    power: Annotated[float | None, typer.Option(help="β = 1/τ, in the place of --temperature.")] = None,
+    samples: Annotated[int, typer.Option(help="Texts from the sequential law.", min=2)] = 256,
+    texts: Annotated[Path | None, typer.Option(help=TEXTS)] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="T, the longest text.", min=1)] = 20,
+    particles: Annotated[int, typer.Option(help="Particles of every run for log Z.", min=2)] = 256,
+    repeats: Annotated[int, typer.Option(help="Independent runs; their spread is the error of log Z.", min=2)] = 4,
+    cap: Annotated[str, typer.Option(help="At T: truncate a text that has not ended, or force its end.")] = "truncate",
+    figure: Annotated[Path | None, typer.Option(help="Draw the figure into this new .png file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write one row a text to this new .parquet file.")] = None,
+    no_chat: Annotated[bool, typer.Option("--no-chat", help="Leave out the tokenizer's chat template.")] = False,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0 (and so on) or mps.")] = "cpu",
+    json: Json = False,
+) -> None:
+    """Measure how joint and sequential guidance, or temperature, change the probability of text, and how far they are apart."""
+    from analysis import display, loading, measurement, results, targets
+    from analysis.figures import measurement as figures
+    from analysis.texts import read_texts
+
+    options.check_new("--out", out, ".parquet")
+    options.check_new("--figure", figure, ".png")
+    target = targets.Target(prompt, negative, scale, temperature, power, max_new_tokens, cap, chat=not no_chat)
+    plan = measurement.Plan(samples, particles, repeats)
+    given = [] if texts is None else read_texts(texts, "text")["text"].tolist()
+    loading.silence()
+    loaded = loading.Choice(model, None, dtype).load(loading.find_device(device))
+    bar = partial(display.bar(""), desc="scale-factors", unit="batch")
+    measured = targets.measure_texts(loaded, target, plan, texts=given, seed=seed, track=bar)
+    if out is not None:
+        results.write_frame(out, measured.sequences.assign(base=target.base))
+    doubt = "" if measured.diagnosis.trusted else f"log Z is {measured.diagnosis.verdict}"
+    if figure is not None:
+        results.write(figure, partial(figures.save, measured.sequences, measured.lengths, doubt))
+    if doubt:
+        print(f"arguide: {doubt}", file=sys.stderr)
+    if json:
+        record = {"model": model, "seed": seed} | targets.record(target, plan, measured)
+        print(json_format.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    display.factors(target, measured)
+    for path, what in ((out, "texts are"), (figure, "figure is")):
+        if path is not None:
+            print(f"The {what} in {path}")

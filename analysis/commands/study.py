@@ -1,0 +1,56 @@
+"""Both wings on one data set."""
+
+import json as json_format
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from analysis import options
+from analysis.commands.train import DATA
+from analysis.options import Json, Seed
+
+
+def study(
+    data: Annotated[str, typer.Option(help=DATA)],
+    out: Annotated[Path, typer.Option(help="Folder of the report; an unfinished study there is picked up.")] = Path("study"),
+    text_column: Annotated[str | None, typer.Option(help="The column of the texts, for a study of texts.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="The column of the images, for a study of images.")] = None,
+    label_column: Annotated[str, typer.Option(help="The column of the labels.")] = "label",
+    max_labels: Annotated[int, typer.Option(help="Keep so many labels, the commonest; 8 of texts, 10 of images.", min=0)] = 0,
+    image_size: Annotated[int, typer.Option(help="Scale images to this many pixels a side.", min=2)] = 8,
+    scales: Annotated[str, typer.Option(help="Every γ, with commas.")] = "0,1,1.5,2,3,5",
+    seeds: Annotated[int, typer.Option(help="How often all is trained and sampled anew.", min=2)] = 3,
+    samples: Annotated[int, typer.Option(help="Samples a label, at every scale and seed.", min=2)] = 32,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the training, two seeds: to see that it runs.")] = False,
+    jobs: Annotated[int, typer.Option(help="Processes; as many as cores by default.", min=0)] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier study in the folder first.")] = False,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train both wings on one data set, and compare what they draw: joint against sequential guidance, and diffusion."""
+    from analysis import data as sources
+    from analysis import display, loading
+    from analysis import study as work
+
+    if text_column and image_column:
+        raise ValueError("give either --text-column or --image-column")
+    column, images = sources.kind_of(data, text_column, image_column)
+    source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)
+    plan = work.Plan(
+        source, images, tuple(options.scales_of(scales)), 2 if quick else seeds, samples, 0.1 if quick else 1.0, seed
+    )
+    loading.silence()
+
+    def track(what: str, items: Any, total: int) -> Any:
+        return display.bar(what)(items, total=total)
+
+    page, chapters = work.publish(plan, out, track, jobs or min(8, os.cpu_count() or 1), fresh=fresh)
+    if json:
+        headline = {chapter.experiment.name: chapter.verdict._asdict() for chapter in chapters}
+        print(json_format.dumps({"report": str(page), "headline": headline}, indent=2, ensure_ascii=False))
+        return
+    rows = [(each.experiment.title, each.verdict.measure, each.verdict.number) for each in chapters]
+    display.table(f"A study of {data}", ("chapter", "what decides it", "number"), rows)
+    print(f"The report is {page}")

@@ -1,0 +1,69 @@
+"""Training with conditioning dropout."""
+
+import json as json_format
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis import options
+from analysis.options import Json, Seed
+
+KIND = "lm (texts), pixels, denoiser or classifier (images)."
+DATA = "A .parquet, .csv, .json or .jsonl file, a folder of images, a name on the hub, or digits."
+LATE = "Share of the steps before conditioning dropout begins; 0.8 is dropout in finetuning only."
+
+
+def train(
+    kind: Annotated[str, typer.Argument(help=KIND)],
+    data: Annotated[str, typer.Option(help=DATA)],
+    out: Annotated[Path, typer.Option(help="Folder of the model; an unfinished training there is picked up.")],
+    text_column: Annotated[str, typer.Option(help="The column of the texts.")] = "text",
+    image_column: Annotated[str, typer.Option(help="The column of the images.")] = "image",
+    label_column: Annotated[str, typer.Option(help="The column of the labels.")] = "label",
+    max_labels: Annotated[int | None, typer.Option(help="Keep so many labels, the commonest.", min=2)] = None,
+    image_size: Annotated[int, typer.Option(help="Scale images to this many pixels a side.", min=2)] = 8,
+    steps: Annotated[int | None, typer.Option(help="Steps of the optimizer; by default what its kind needs.", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows a step.", min=1)] = None,
+    rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width of the network.", min=8)] = None,
+    depth: Annotated[int | None, typer.Option(help="Layers of the network.", min=1)] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Share of the labels that are dropped; 0.15, none for classifiers.")
+    ] = None,
+    dropout_from: Annotated[float, typer.Option(help=LATE)] = 0.0,
+    clean: Annotated[bool, typer.Option("--clean", help="A classifier of clean data, which never sees noise.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete an unfinished or finished training in the folder first.")
+    ] = False,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train one network as a conditional and an unconditional model; a training that was killed goes on where it was."""
+    import torch
+
+    from analysis import data as sources
+    from analysis import display, learners, loading, training
+
+    options.check_kind(kind, learners.KINDS, clean=clean)
+    own, size = learners.RECIPES[kind], learners.SIZES[kind]
+    recipe = replace(
+        own,
+        steps=steps or own.steps,
+        batch=batch_size or own.batch,
+        rate=own.rate if rate is None else rate,
+        dropout=own.dropout if dropout is None else dropout,
+        dropout_from=dropout_from,
+    )
+    size = replace(size, width=width or size.width, depth=depth or size.depth)
+    column = text_column if kind == "lm" else image_column
+    source = sources.Source(data, column, label_column, max_labels, image_size)
+    loading.silence()
+    torch.set_num_threads(1)  # the fastest for networks this small
+    job = training.Job(kind, source, recipe, size, seed, noised=not clean)
+    told = training.run(job, out, display.bar(f"train {kind}"), fresh=fresh)
+    if json:
+        print(json_format.dumps(told, indent=2, ensure_ascii=False))
+        return
+    display.table(f"{kind} from {data}: {out}", ("quantity", "value"), [(name, f"{value}") for name, value in told.items()])

@@ -1,0 +1,152 @@
+r"""Samples of learned models at a scale, by every family of both wings.
+
+AR sequential, AR joint         tokens or pixels, guided one by one, or together by weighted particles
+diffusion ODE, diffusion SDE    the guided score, without and with noise
+Feynman–Kac                     the same score with weights, whose law is the joint one
+classifier guidance, clean …    the unconditional score and a classifier's gradient, of noised or of clean data
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import arguide
+import diffusion
+from analysis.learners import Causal
+from diffusion.networks import Classifier, Denoiser
+
+SEQUENTIAL, JOINT = "AR sequential", "AR joint"
+ODE, SDE, CORRECTED = "diffusion ODE", "diffusion SDE", "Feynman–Kac"
+AWARE, CLEAN = "classifier guidance", "clean classifier"
+STEPS = 40
+
+
+class Drawn(NamedTuple):
+    """Samples of one family at one scale.
+
+    rows: images or texts, the same number a label, one label after another.
+    labels: that were asked for, [n].
+    told: what else is known, a number a name, see `weighed` and `resampled`.
+    """
+
+    rows: Any
+    labels: Tensor
+    told: dict[str, float]
+
+
+def autoregressive(learner: Causal, scale: float, n: int, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
+    """Yield n texts or images a label of the sequential law, and of the joint one; the two are one at γ = 0 and γ = 1."""
+    allowed, count, length = arguide.only(range(learner.words)), len(learner.labels), learner.length
+    labels = torch.arange(count).repeat_interleave(n)
+    laws = [continuation(learner, label, scale) for label in range(count)]
+    plain = [arguide.sample(law, n, length, transform=allowed, generator=generator) for law in laws]
+    log_weights = [(each.log_target - each.log_proposal).sum(1) for each in plain]
+    rows = learner.decode(torch.cat([_widened(each.tokens, length) for each in plain]))
+    drawn = Drawn(rows, labels, weighed(log_weights))
+    yield SEQUENTIAL, drawn
+    if scale in (0.0, 1.0):
+        yield JOINT, drawn
+        return
+    ahead = arguide.particles.ahead
+    runs = [arguide.sample_joint(law, 2 * n, length, transform=allowed, twist=ahead, generator=generator) for law in laws]
+    tokens = [_widened(run.tokens[chosen(run.log_weights, n, generator)], length) for run in runs]
+    yield JOINT, Drawn(learner.decode(torch.cat(tokens)), labels, resampled(runs))
+
+
+def continuation(learner: Causal, label: int, scale: float) -> Any:
+    """Return the guided law of what follows a label."""
+    law = partial(
+        arguide.continuation,
+        learner.model,
+        learner.prompt(label),
+        guidance_scale=scale,
+        negative_prompt_ids=learner.prompt(None),
+    )
+    return law() if learner.end is None else law(eos_token_id=learner.end, max_new_tokens=learner.length)
+
+
+def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
+    """Yield n images a label by guided diffusion: the ODE, the SDE, and with weights."""
+    labels = torch.arange(denoiser.labels).repeat_interleave(n)
+    grid, shape = _grid(), (len(labels), *denoiser.shape)
+    with torch.no_grad():
+        field = guided(denoiser, labels, scale)
+        yield ODE, Drawn(_image(diffusion.sample(field, shape, grid, generator=generator)), labels, {})
+        noisy = diffusion.sample_joint(field, shape, grid, threshold=0.0, generator=generator)
+        log_weights = noisy.log_weights + noisy.log_evidence + math.log(len(labels))
+        drawn = Drawn(_image(noisy.x), labels, weighed(log_weights.reshape(-1, n).unbind(0)))
+        yield SDE, drawn
+        if scale in (0.0, 1.0):
+            yield CORRECTED, drawn
+            return
+        fields = [guided(denoiser, label, scale) for label in range(denoiser.labels)]
+        runs = [diffusion.sample_joint(each, (2 * n, *denoiser.shape), grid, generator=generator) for each in fields]
+        x = torch.cat([run.x[chosen(run.log_weights, n, generator)] for run in runs])
+        yield CORRECTED, Drawn(_image(x), labels, resampled(runs))
+
+
+def classifying(
+    denoiser: Denoiser, classifiers: dict[str, Classifier], scale: float, n: int, generator: torch.Generator
+) -> Iterator[tuple[str, Drawn]]:
+    """Yield n images a label by the unconditional score and γ times a classifier's gradient."""
+    labels = torch.arange(denoiser.labels).repeat_interleave(n)
+    score = diffusion.conditioned(diffusion.from_denoiser(denoiser))
+    for family, classifier in classifiers.items():
+
+        def log_class(x: Tensor, sigma: Tensor, classifier: Classifier = classifier) -> Tensor:
+            return classifier(x, sigma).gather(1, labels[:, None])[:, 0]
+
+        field = diffusion.with_classifier(score, log_class, scale)
+        with torch.no_grad():
+            x = diffusion.sample(field, (len(labels), *denoiser.shape), _grid(), generator=generator)
+        yield family, Drawn(_image(x), labels, {})
+
+
+def weighed(log_weights: Sequence[Tensor]) -> dict[str, float]:
+    """Return what unresampled weights tell, a mean over labels: the share that counts, and mean and spread of Σ log Z."""
+    shares = [float(arguide.particles.effective_sample_size(each)) / len(each) for each in log_weights]
+    return {
+        "ess_share": _mean(shares),
+        "log_path": _mean([float(each.mean()) for each in log_weights]),
+        "log_path_spread": _mean([float(each.std()) for each in log_weights]),
+    }
+
+
+def resampled(runs: Sequence[Any]) -> dict[str, float]:
+    """Return what runs of particles tell, a mean over labels: the least share that counts, and log Ẑ."""
+    shares = [float(run.ess.min()) / len(run.log_weights) for run in runs]
+    ancestors = [run.ancestors / len(run.log_weights) for run in runs]
+    logs = [float(run.log_evidence) for run in runs]
+    return {"ess_share": _mean(shares), "ancestors": _mean(ancestors), "log_z": _mean(logs)}
+
+
+def chosen(log_weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Return n of the particles by weight, none twice whose weight does not ask for it."""
+    index = arguide.systematic(log_weights, generator)
+    return index[torch.randperm(len(index), generator=generator)[:n]]
+
+
+def guided(denoiser: Denoiser, label: Any, scale: float) -> diffusion.LogLinear:
+    """Return the guided score of a denoiser."""
+    score = diffusion.from_denoiser(denoiser)
+    return diffusion.LogLinear.guidance(diffusion.conditioned(score, label), diffusion.conditioned(score), scale)
+
+
+def _grid() -> Tensor:
+    return diffusion.edm(STEPS, sigma_min=0.02, sigma_max=20.0).float()
+
+
+def _image(x: Tensor) -> Tensor:
+    return x.nan_to_num(0.0).clamp(-1, 1)
+
+
+def _widened(tokens: Tensor, length: int) -> Tensor:
+    return torch.cat([tokens, tokens[:, -1:].expand(-1, length - tokens.shape[1])], 1)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

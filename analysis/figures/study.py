@@ -1,0 +1,163 @@
+"""Pictures of a study: samples against the scale, fidelity and diversity, the normalizers of both wings, losses."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.experiment import Plot, pick
+from analysis.figures import style
+
+Panel = Callable[[pd.DataFrame, Axes], Axes]
+NAMES = {
+    "accuracy": "samples with the label asked for",
+    "recall": "recall of held-out data",
+    "coverage": "coverage of held-out data",
+    "precision": "precision",
+    "spread": "spread within a label (data: 1)",
+    "distinct": "distinct samples",
+    "energy distance": "energy distance to held-out data",
+    "ess_share": "effective share of the particles",
+    "log_path_spread": "nats",
+}
+
+
+def against_scale(quantity: str, title: str, *, legend: str | None = None, chance: bool = False) -> Panel:
+    """Return a panel of one quantity against γ, a line a family, with its spread over the seeds."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        rows = over_seeds(pick(frame, quantity=quantity))
+        style.lines(rows[rows["family"] != "judge"], ax, x="scale")
+        if chance:
+            labels = pick(frame, quantity="chance")
+            ax.axhline(float(labels["value"].iloc[0]), color="#888888", lw=1, ls=":")
+        return style.label(ax, title=title, x="scale γ", y=NAMES.get(quantity, quantity), legend=legend)
+
+    return panel
+
+
+def frontier(quantity: str, title: str, *, legend: str | None = None) -> Panel:
+    """Return a panel of a diversity against accuracy, a line a family over the scales from γ = 1 on."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        rows = over_seeds(frame[frame["quantity"].isin(["accuracy", quantity]) & (frame["scale"] >= 1)])
+        for i, (family, own) in enumerate(rows.groupby("family", sort=False)):
+            wide = own.pivot_table(index="scale", columns="quantity", values="value").sort_index()
+            if quantity not in wide:
+                continue
+            other = (style.CYCLE[i % len(style.CYCLE)], style.MARKERS[i % len(style.MARKERS)])
+            colour, marker = style.FAMILIES.get(str(family), other)
+            ax.plot(wide["accuracy"], wide[quantity], color=colour, marker=marker, markersize=4.5, lw=1.4, label=family)
+        return style.label(ax, title=title, x=NAMES["accuracy"], y=NAMES.get(quantity, quantity), legend=legend)
+
+    return panel
+
+
+def samples(family: str) -> Panel:
+    """Return a panel of one sample a label (columns) at every scale (rows)."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        rows = pick(frame, quantity="pixel", family=family)
+        scales, labels = sorted(rows["scale"].unique()), list(dict.fromkeys(rows["label"]))
+        if not scales:
+            return ax
+        size = int(rows["x"].max()) + 1
+        canvas = np.ones((len(scales) * (size + 1) - 1, len(labels) * (size + 1) - 1))
+        for i, scale in enumerate(scales):
+            for j, label in enumerate(labels):
+                own = rows[(rows["scale"] == scale) & (rows["label"] == label)]
+                top, left = i * (size + 1), j * (size + 1)
+                canvas[own["y"].astype(int) + top, own["x"].astype(int) + left] = -own["value"]
+        ax.imshow(canvas, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+        ax.set_xticks([j * (size + 1) + size / 2 - 0.5 for j in range(len(labels))], labels)
+        ax.set_yticks([i * (size + 1) + size / 2 - 0.5 for i in range(len(scales))], [f"{scale:g}" for scale in scales])
+        ax.tick_params(length=0)
+        for side in ax.spines.values():
+            side.set_visible(False)
+        ax.spines[["left", "bottom"]].set_color("none")
+        return style.label(ax, title=family, x="", y="scale γ", legend=None)
+
+    return panel
+
+
+def texts(family: str) -> Panel:
+    """Return a panel of texts of the first labels at every scale."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        rows = pick(frame, quantity="text", family=family)
+        scales, labels = sorted(rows["scale"].unique()), list(dict.fromkeys(rows["label"]))[:4]
+        ax.set_axis_off()
+        for j, label in enumerate(labels):
+            ax.text((j + 0.6) / (len(labels) + 0.4), 1.0, str(label), fontweight="bold", fontsize=7, va="bottom")
+            for i, scale in enumerate(scales):
+                own = rows[(rows["scale"] == scale) & (rows["label"] == label)]["text"].tolist()[:3]
+                shown = "\n".join(f"{text[:26]}…" if len(text) > 27 else text for text in own)
+                ax.text(
+                    (j + 0.6) / (len(labels) + 0.4), 0.98 - i / len(scales), shown.replace("$", r"\$"), fontsize=6, va="top"
+                )
+        for i, scale in enumerate(scales):
+            ax.text(0.0, 0.98 - i / len(scales), f"γ = {scale:g}", fontsize=7, fontweight="bold", va="top")
+        return style.label(ax, title=family, x="", y="", legend=None)
+
+    return panel
+
+
+def losses(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the training loss of every kind of model against its share of the steps, seeds together."""
+    rows = pick(frame, quantity="loss")
+    for i, ((kind, variant), own) in enumerate(rows.groupby(["law", "family"], sort=False)):
+        mean = own.groupby("step")["value"].mean()
+        ax.plot(
+            mean.index / mean.index.max(), mean, color=style.CYCLE[i % len(style.CYCLE)], lw=1.2, label=f"{kind}, {variant}"
+        )
+    ax.set_yscale("log")
+    return style.label(ax, title="Training", x="share of the steps", y="loss", legend="")
+
+
+def save_losses(frame: pd.DataFrame, path: Path) -> None:
+    """Draw the loss of every step of one training, and its mean over stretches, and write the picture."""
+    plot = Plot("loss", (_curve,), "")
+    figure = style.draw(plot, frame)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _curve(frame: pd.DataFrame, ax: Axes) -> Axes:
+    ax.plot(frame["step"], frame["loss"], color="#bbbbbb", lw=0.6)
+    smooth = frame["loss"].rolling(max(1, len(frame) // 40), center=True, min_periods=1).mean()
+    ax.plot(frame["step"], smooth, color=style.BLUE, lw=1.6)
+    return style.label(ax, title="Training", x="step", y="loss", legend=None)
+
+
+def held_out(title: str) -> Panel:
+    """Return a panel of held-out losses of the causal model by variant of conditioning dropout, with and without the label."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        rows = frame[frame["quantity"].isin(["held-out loss", "held-out loss, no label"]) & frame["law"].isin(["pixels", "lm"])]
+        variants = list(dict.fromkeys(rows["family"]))
+        for j, (quantity, marker) in enumerate((("held-out loss", "o"), ("held-out loss, no label", "s"))):
+            for i, variant in enumerate(variants):
+                own = rows[(rows["quantity"] == quantity) & (rows["family"] == variant)]
+                if quantity != "held-out loss" and variant == "without dropout":
+                    continue  # it has never seen the null label
+                ax.errorbar(
+                    [i + 0.1 * j] * len(own),
+                    own["value"],
+                    2 * own["std_error"],
+                    fmt=marker,
+                    color=style.CYCLE[j],
+                    label=("with the label", "without")[j] if i == 0 else None,
+                )
+        ax.set_xticks(range(len(variants)), variants)
+        return style.label(ax, title=title, x="", y="nats a sequence", legend="")
+
+    return panel
+
+
+def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over the seeds of every number, with its standard error."""
+    grouped = frame.groupby(["family", "quantity", "scale"], sort=False, dropna=True)["value"]
+    return pd.DataFrame({"value": grouped.mean(), "std_error": grouped.sem().fillna(0.0)}).reset_index()

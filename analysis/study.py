@@ -1,0 +1,269 @@
+r"""The empirical question, with models that learn: both wings trained on one data set, and compared against γ.
+
+A study is a list of tasks, each of which writes one file when it is finished: first the models, one a kind and seed, then
+samples, one a seed and scale. Tasks run in processes of their own; a study that was killed goes on with those that are left.
+"""
+
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import pandas as pd
+import torch
+from torch import Tensor
+
+from analysis import data, families, learners, report, results
+from analysis.data import Data, Source
+from analysis.experiment import Chapter
+from analysis.findings import stories
+from analysis.quality import Judge
+from analysis.reproduce import save_plot
+from arguide.training import Recipe
+from diffusion.networks import Classifier, Denoiser
+
+PROGRAM = "arguide study"
+TITLE = "A study of guidance on learned models"
+INTRODUCTION = """
+<p>Both wings learn the same data with conditioning dropout: an autoregressive model, and a denoiser where the data are images.
+Both are guided with the same scales γ: token by token (sequential) and over the whole sequence (joint, by weighted particles);
+by the guided score as it is, and with the weights that make it joint (Feynman–Kac). A classifier that has seen none of the
+models says how many samples have the label that was asked for.</p>
+"""
+SCALES = (0.0, 1.0, 1.5, 2.0, 3.0, 5.0)
+SHOWN = 8  # samples of a label that a study keeps to be looked at
+PLAIN, LATE, BLIND = "without dropout", "dropout at the end", "clean"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study does.
+
+    Attributes:
+        source: the data.
+        images: whether they are images; texts otherwise.
+        scales: γ of the samples.
+        seeds: how many times all is trained and sampled; the spread over them is the error.
+        samples: of a label, at every scale and seed.
+        effort: multiplies the steps of every training.
+        seed: the first seed.
+    """
+
+    source: Source
+    images: bool
+    scales: tuple[float, ...] = SCALES
+    seeds: int = 3
+    samples: int = 32
+    effort: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seeds < 2:
+            raise ValueError(f"a study needs two seeds at least, to tell an error; not {self.seeds}")
+        if self.samples < 2 or not self.effort > 0:
+            raise ValueError("a study needs two samples a label at least, and a positive effort")
+
+    def config(self) -> dict[str, Any]:
+        """Return what decides the numbers, ready for JSON."""
+        return asdict(self) | {"source": data.identity(self.source), "scales": list(self.scales)}
+
+    def read(self) -> Data:
+        """Return the data."""
+        return (data.read_images if self.images else data.read_texts)(self.source, seed=self.seed)
+
+
+class Task(NamedTuple):
+    """One piece of work: its name, what it does with the plan and the folder, and the name of the file it leaves."""
+
+    name: str
+    run: Callable[[Plan, Path], pd.DataFrame]
+
+    def path(self, folder: Path) -> Path:
+        """Return the file that the task leaves."""
+        return folder / "experiments" / f"{self.name}.parquet"
+
+
+def training(plan: Plan) -> list[Task]:
+    """Return the trainings; the variants that only the claims need are trained with two seeds."""
+    kinds = (("pixels", ""), ("denoiser", ""), ("classifier", ""), ("classifier", BLIND)) if plan.images else (("lm", ""),)
+    causal = kinds[0][0]
+    every = [(kind, variant, plan.seed + s) for s in range(plan.seeds) for kind, variant in kinds]
+    every += [(causal, variant, plan.seed + s) for s in range(2) for variant in (PLAIN, LATE)]
+    return [Task(f"{model_name(*each)}", partial(train, *each)) for each in every]
+
+
+def sampling(plan: Plan) -> list[Task]:
+    """Return the samplings."""
+    pairs = [(plan.seed + s, scale) for s in range(plan.seeds) for scale in plan.scales]
+    return [Task(f"samples-{seed}-{scale:g}", partial(sample, seed, scale)) for seed, scale in pairs]
+
+
+def model_name(kind: str, variant: str, seed: int) -> str:
+    """Return the name of a model's folder."""
+    return "-".join([kind, *variant.split(), str(seed)])
+
+
+def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
+    """Train a model into `folder/models`; return its losses on held-out rows, and in training."""
+    torch.set_num_threads(1)
+    rows = plan.read()
+    recipe = recipe_of(kind, variant, plan.effort)
+    place = folder / "models" / model_name(kind, variant, seed)
+    place.mkdir(parents=True, exist_ok=True)
+    checkpoint = place / "checkpoint.pt"
+    learner, losses = learners.train(
+        kind, rows, recipe, learners.SIZES[kind], seed=seed, noised=variant != BLIND, checkpoint=checkpoint
+    )
+    learners.save(learner, place, learners.card(kind, plan.source, rows, recipe, {"seed": seed, "variant": variant or "-"}))
+    checkpoint.unlink(missing_ok=True)
+    case = {"law": kind, "family": variant or "dropout", "seed": seed}
+    found = [case | {"quantity": "loss", "step": i, "value": value} for i, value in _thinned(losses)]
+    for quantity, labelled in (("held-out loss", True), ("held-out loss, no label", False)):
+        if labelled or kind != "classifier":
+            value, error = learners.held_loss(learner, rows, labelled=labelled)
+            found.append(case | {"quantity": quantity, "value": value, "std_error": error})
+    return pd.DataFrame(found)
+
+
+def recipe_of(kind: str, variant: str, effort: float) -> Recipe:
+    """Return how a variant of a kind is trained."""
+    recipe = learners.RECIPES[kind]
+    recipe = replace(recipe, steps=max(2, round(recipe.steps * effort)))
+    if variant == PLAIN:
+        return replace(recipe, dropout=0.0)
+    return replace(recipe, dropout_from=0.8) if variant == LATE else recipe
+
+
+def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
+    """Sample every family at a scale; return what the judge says of the samples, and some of them."""
+    torch.set_num_threads(1)
+    rows = plan.read()
+    judge = Judge(rows)
+    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + round(1000 * scale))
+    found: list[dict[str, Any]] = []
+    for family, drawn in _drawn(plan, folder, seed, scale, generator):
+        case = {"law": plan.source.data, "family": family, "scale": scale, "seed": seed}
+        measured = judge.measures(drawn.rows, drawn.labels) | drawn.told
+        found += [case | {"quantity": name, "value": value} for name, value in measured.items()]
+        if seed == plan.seed:
+            found += [case | row for row in _shown(drawn, rows.names)]
+    found.append({"law": plan.source.data, "family": "judge", "seed": seed, "quantity": "accuracy", "value": judge.accuracy})
+    return pd.DataFrame(found)
+
+
+def _drawn(
+    plan: Plan, folder: Path, seed: int, scale: float, generator: torch.Generator
+) -> Iterator[tuple[str, families.Drawn]]:
+    place = folder / "models"
+    causal = learners.Causal.load(place / model_name("pixels" if plan.images else "lm", "", seed))
+    yield from families.autoregressive(causal, scale, plan.samples, generator)
+    if plan.images:
+        denoiser = Denoiser.from_pretrained(place / model_name("denoiser", "", seed)).eval()
+        yield from families.denoising(denoiser, scale, plan.samples, generator)
+        names = {families.AWARE: "", families.CLEAN: BLIND}
+        judges = {
+            family: Classifier.from_pretrained(place / model_name("classifier", variant, seed)).eval()
+            for family, variant in names.items()
+        }
+        yield from families.classifying(denoiser, judges, scale, plan.samples, generator)
+
+
+def _shown(drawn: families.Drawn, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield a sample of every label to look at; more of a text."""
+    for label, name in enumerate(names):
+        rows = (drawn.labels == label).nonzero()[:, 0].tolist()
+        if isinstance(drawn.rows, Tensor):
+            image = drawn.rows[rows[0], 0]
+            for y, line in enumerate(image.tolist()):
+                yield from ({"quantity": "pixel", "label": name, "y": y, "x": x, "value": v} for x, v in enumerate(line))
+        else:
+            yield from ({"quantity": "text", "label": name, "text": drawn.rows[i]} for i in rows[:SHOWN])
+
+
+def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
+    """Run what is left of a study in a folder that `results.claim` has made its own; return all rows."""
+    everything = [*training(plan), *sampling(plan)]
+    for tasks, what in ((training(plan), "training"), (sampling(plan), "sampling")):
+        left = [task for task in tasks if not _finished(task.path(folder))]
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            futures = [pool.submit(_work, task, plan, folder) for task in left]
+            try:
+                for future in track(what, as_completed(futures), len(left)):
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list((getattr(pool, "_processes", None) or {}).values()):
+                    process.terminate()
+                raise
+    frame = pd.concat([pd.read_parquet(task.path(folder)) for task in everything], ignore_index=True)
+    return frame.assign(std_error=frame["std_error"].fillna(0.0))
+
+
+def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
+    """Run a study, and write `results.parquet`, its figures and its report; return the report's path and its chapters."""
+    names = plan.read().names  # what cannot be read must fail before anything is written
+    if fresh:
+        clear(folder)
+    results.claim(folder, plan.config(), PROGRAM, parts=("experiments", "figures", "models"))
+    frame = run(plan, folder, track, jobs)
+    chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(names), "std_error": 0.0}])
+    frame = pd.concat([frame, chance], ignore_index=True)
+    chapters = [Chapter(story, frame, False) for story in stories(images=plan.images)]
+    mpl.use("agg")
+    for chapter in chapters:
+        for plot in chapter.experiment.plots:
+            save_plot(folder / "figures" / f"{plot.name}.png", plot, frame)
+    results.write_frame(folder / "results.parquet", frame)
+    page = report.render(folder, chapters, command(plan), TITLE, INTRODUCTION)
+    results.write_text(folder / "report.html", page)
+    return folder / "report.html", chapters
+
+
+def command(plan: Plan) -> str:
+    """Return the command that makes a study again."""
+    source = plan.source
+    options = [f"--{'image' if plan.images else 'text'}-column {source.column}"] if source.data != data.DIGITS else []
+    options += [f"--label-column {source.label}"] if source.label != "label" else []
+    options += [f"--max-labels {source.most}", f"--scales {','.join(f'{scale:g}' for scale in plan.scales)}"]
+    options += ["--quick"] if plan.effort != 1 else [f"--seeds {plan.seeds}"]
+    options += [f"--samples {plan.samples}", f"--seed {plan.seed}"]
+    return " ".join([PROGRAM, f"--data {Path(source.data).name}", *options])
+
+
+def clear(folder: Path) -> None:
+    """Delete what a study of ours has written to a folder, and nothing else."""
+    if results.read_record(folder, PROGRAM) is None:
+        return
+    for part in ("experiments", "figures", "models"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    for name in ("results.parquet", "report.html", "run.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _work(task: Task, plan: Plan, folder: Path) -> None:
+    from analysis import loading
+
+    loading.silence()
+    results.write_frame(task.path(folder), task.run(plan, folder))
+
+
+def _finished(path: Path) -> bool:
+    try:
+        pd.read_parquet(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _thinned(losses: Sequence[float], most: int = 100) -> Iterator[tuple[int, float]]:
+    """Yield the means of at most `most` stretches of the losses."""
+    width = max(1, len(losses) // most)
+    for start in range(0, len(losses), width):
+        part = losses[start : start + width]
+        yield start + len(part), sum(part) / len(part)

@@ -1,0 +1,96 @@
+"""One training in a folder of its own: what `arguide train` runs, picks up after a kill, and leaves behind.
+
+The folder holds `run.json` (settings and versions), `checkpoint.pt` while it runs, and in the end the model with its card,
+`losses.parquet`, `loss.png` and `result.json`.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import data, learners, results
+from analysis.data import Source
+from analysis.figures import study as figures
+from analysis.learners import Causal, Size
+from arguide.training import Recipe
+
+PROGRAM = "arguide train"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train: a kind of `learners.KINDS`, on a source, by a recipe; `noised` is for classifiers."""
+
+    kind: str
+    source: Source
+    recipe: Recipe
+    size: Size
+    seed: int = 0
+    noised: bool = True
+
+    def config(self) -> dict[str, Any]:
+        """Return what decides the result, ready for JSON."""
+        return asdict(self) | {"source": data.identity(self.source)}
+
+
+def run(job: Job, folder: Path, track: Callable[[range], Any], *, fresh: bool = False) -> dict[str, Any]:
+    """Train, or go on with a training that was killed, or tell of one that is finished.
+
+    Returns:
+        What is told of the model: parameters, labels, training and held-out losses.
+
+    Raises:
+        ValueError: data that do not fit, a folder of something else, a checkpoint that cannot be read.
+    """
+    rows = (data.read_texts if job.kind == "lm" else data.read_images)(job.source, seed=job.seed)
+    if fresh:
+        clear(folder)
+    results.claim(folder, job.config(), PROGRAM, parts=())
+    if (folder / "result.json").exists():
+        told: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        return told
+    checkpoint = folder / "checkpoint.pt"
+    learner, losses = learners.train(
+        job.kind, rows, job.recipe, job.size, seed=job.seed, noised=job.noised, checkpoint=checkpoint, track=track
+    )
+    told = _told(job, learner, losses, rows)
+    learners.save(learner, folder, learners.card(job.kind, job.source, rows, job.recipe, told))
+    frame = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses})
+    results.write_frame(folder / "losses.parquet", frame)
+    results.write(folder / "loss.png", partial(figures.save_losses, frame))
+    results.write_text(folder / "result.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    checkpoint.unlink(missing_ok=True)
+    return told
+
+
+def clear(folder: Path) -> None:
+    """Delete what a training of ours has left in a folder, and nothing else."""
+    if results.read_record(folder, PROGRAM) is None:
+        return
+    models = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    own = ("special_tokens_map.json", "labels.json", "README.md", "checkpoint.pt", "losses.parquet", "loss.png", "result.json")
+    for name in (*models, *own, "run.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _told(job: Job, learner: Any, losses: list[float], rows: data.Data) -> dict[str, Any]:
+    model = learner.model if isinstance(learner, Causal) else learner
+    tail = losses[-max(1, len(losses) // 20) :]
+    told: dict[str, Any] = {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "labels": ", ".join(rows.names),
+        "rows": len(rows.labels),
+        "held-out rows": len(rows.held_labels),
+        "training loss": round(sum(tail) / len(tail), 4),
+    }
+    unit = ", nats a sequence" if isinstance(learner, Causal) else ""
+    for name, labelled in (("held-out loss", True), ("held-out loss without labels", False)):
+        if labelled or job.kind != "classifier":
+            value, error = learners.held_loss(learner, rows, labelled=labelled)
+            told[f"{name}{unit}"] = f"{value:.3f} ± {error:.3f}"
+    return told

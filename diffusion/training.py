@@ -1,0 +1,42 @@
+r"""What denoisers and classifiers of noised data learn from; `arguide.training.fit` is the loop.
+
+    denoiser      E λ(σ) ‖D(x_0 + σε, σ, y) − x_0‖²,    λ = (σ² + σ_d²)/(σ σ_d)²,    log σ ~ N(m, s²)
+    classifier    −E log p(y | x_0 + σε, σ),    the same σ; or σ = 0, which gives a classifier that never saw noise
+
+Sources: Karras et al. (2022), eqs. 2 and 8 and table 1; Dhariwal & Nichol, "Diffusion models beat GANs" (2021), section 4.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from diffusion.networks import Classifier, Denoiser
+
+LOG_MEAN, LOG_SPREAD = -0.8, 1.3
+
+
+def levels(n: int, generator: torch.Generator, *, mean: float = LOG_MEAN, spread: float = LOG_SPREAD) -> Tensor:
+    """Draw noise levels for training, [n]: log σ ~ N(mean, spread²)."""
+    return (mean + spread * torch.randn(n, generator=generator)).exp()
+
+
+def noised(x: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
+    """Return x + σ·ε, [n, …], with σ [n]."""
+    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    return x + sigma.reshape(-1, *(1,) * (x.ndim - 1)) * noise
+
+
+def denoising_loss(model: Denoiser, x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the weighted error of the denoised x, a mean over samples and coordinates, []."""
+    sigma = levels(len(x), generator).to(x)
+    found = model(noised(x, sigma, generator), sigma, labels)
+    weight = (sigma**2 + model.sigma_data**2) / (sigma * model.sigma_data) ** 2
+    return (weight * (found - x).square().flatten(1).mean(1)).mean()
+
+
+def classifying_loss(model: Classifier, x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return −log p(label | x_σ, σ), a mean over samples, []; of clean data for a classifier that is told no noise level."""
+    if not model.noised:
+        return functional.nll_loss(model(x, x.new_zeros(len(x))), labels)
+    sigma = levels(len(x), generator, mean=0.0, spread=1.6).to(x)
+    return functional.nll_loss(model(noised(x, sigma, generator), sigma), labels)

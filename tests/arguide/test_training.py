@@ -1,0 +1,140 @@
+"""Conditioning dropout, and a loop that goes on after a kill to the same result."""
+
+import pytest
+import torch
+from small import build
+from torch import nn
+
+from arguide.training import IGNORED, Recipe, causal_loss, causal_losses, drop, fit
+
+
+class Coins(nn.Module):
+    """log p(x | y) of one of three values: a table of logits, a row a label and one for none."""
+
+    def __init__(self, labels=2):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(labels + 1, 3))
+
+    def loss(self, rows, labels, generator):
+        return -self.logits[labels].log_softmax(-1).gather(1, rows[:, None]).mean()
+
+
+def coins(n=4000, seed=0):
+    """Draw labels, four of five of them 0, and values; return them with p(x|y), [2, 3]."""
+    law = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
+    generator = torch.Generator().manual_seed(seed)
+    labels = (torch.rand(n, generator=generator) < 0.2).long()
+    return torch.multinomial(law[labels], 1, generator=generator)[:, 0], labels, law
+
+
+def train(model, recipe, seed=0, data=None, loss=None, **options):
+    rows, labels, _ = data or coins()
+    return fit(model, rows, labels, 2, loss or model.loss, recipe, generator=torch.Generator().manual_seed(seed), **options)
+
+
+def test_a_share_of_the_labels_is_dropped():
+    labels = torch.arange(20_000) % 5
+    dropped = drop(labels, 9, 0.2, torch.Generator().manual_seed(0))
+    share = float((dropped == 9).double().mean())
+    assert share == pytest.approx(0.2, abs=6 * (0.16 / 20_000) ** 0.5)
+    assert torch.equal(dropped[dropped != 9], labels[dropped != 9])
+    assert torch.equal(drop(labels, 9, 0.0), labels)
+    assert (drop(labels, 9, 1.0) == 9).all()
+
+
+def test_one_network_learns_the_conditional_and_the_unconditional_law():
+    """Drawn evenly over the labels, p(x) is the even mixture; without dropout the null label learns nothing."""
+    _, _, law = coins()
+    recipe = Recipe(600, batch=256, rate=0.05, dropout=0.2, decay=0.0, average=0.98)
+    for dropout, learned in ((0.2, True), (0.0, False)):
+        model = Coins()
+        train(model, Recipe(**{**recipe.__dict__, "dropout": dropout}))
+        found = model.logits.detach().softmax(-1)
+        torch.testing.assert_close(found[:2], law, atol=0.03, rtol=0)
+        assert bool((found[2] - law.mean(0)).abs().max() < 0.03) is learned
+    model = Coins()
+    train(model, Recipe(**{**recipe.__dict__, "balanced": False}))
+    torch.testing.assert_close(model.logits.detach().softmax(-1)[2], 0.8 * law[0] + 0.2 * law[1], atol=0.03, rtol=0)
+
+
+def test_dropout_may_begin_late():
+    seen = []
+
+    def loss(rows, labels, generator):
+        seen.append(bool((labels == 2).any()))
+        return model.loss(rows, labels, generator)
+
+    model = Coins()
+    train(model, Recipe(50, batch=200, dropout=0.5, dropout_from=0.8), loss=loss)
+    assert seen == [False] * 40 + [True] * 10
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_killed_training_goes_on_to_the_same_result(tmp_path, average):
+    recipe = Recipe(60, batch=32, rate=0.03, average=average)
+
+    def killed(steps):
+        for step in steps:
+            if step == 47:
+                raise KeyboardInterrupt
+            yield step
+
+    whole, parts = Coins(), Coins()
+    losses = train(whole, recipe)
+    options = {"checkpoint": tmp_path / "checkpoint.pt", "every": 10}
+    with pytest.raises(KeyboardInterrupt):
+        train(parts, recipe, track=killed, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    parts = Coins()
+    begun = []
+    again = train(parts, recipe, seed=99, track=lambda steps: begun.append(steps) or steps, **options)
+    assert begun == [range(40, 60)]
+    assert torch.equal(parts.logits, whole.logits)
+    assert again == losses
+    other = Coins()
+    train(other, recipe, seed=1)
+    assert not torch.equal(other.logits, whole.logits)
+
+
+def test_a_corrupted_checkpoint_is_refused_by_name(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match=r"checkpoint.pt is no checkpoint of this training; delete it"):
+        train(Coins(), Recipe(5), checkpoint=path)
+    train(Coins(), Recipe(20, batch=4), checkpoint=path.with_name("other.pt"), every=10)
+    whole = path.with_name("other.pt").read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"checkpoint.pt is no checkpoint"):
+        train(Coins(), Recipe(20), checkpoint=path)
+    with pytest.raises(ValueError, match=r"other.pt is no checkpoint"):
+        train(Coins(labels=3), Recipe(20), checkpoint=path.with_name("other.pt"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training():
+    model = Coins()
+    with pytest.raises(ValueError, match="at step 1; lower the learning rate"):
+        train(model, Recipe(5), loss=lambda *_: model.logits.sum() * torch.nan)
+
+
+def test_the_loss_of_a_causal_model_counts_every_token_once():
+    """Row by row without padding, the label's token first; a row's own length decides what counts."""
+    model = build("llama")
+    tokens = torch.tensor([[5, 6, 7, 2], [9, 2, IGNORED, IGNORED], [4, 4, 2, IGNORED]])
+    first = torch.tensor([30, 31, 30])
+    expected = []
+    with torch.no_grad():
+        for row, start in zip(tokens, first, strict=True):
+            own = row[row != IGNORED]
+            log_probs = model(torch.cat([start[None], own])[None]).logits[0, :-1].log_softmax(-1)
+            expected.append(-log_probs.gather(1, own[:, None]).sum())
+        torch.testing.assert_close(causal_losses(model, tokens, first), torch.stack(expected), atol=1e-4, rtol=0)
+        torch.testing.assert_close(causal_loss(model, tokens, first), torch.stack(expected).sum() / 9, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"dropout": 1.2}, "dropout"), ({"dropout_from": -1.0}, "dropout_from"), ({"rate": 0.0}, "rate"), ({"batch": 0}, "a row")],
+)
+def test_a_recipe_out_of_range_is_refused(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        Recipe(10, **wrong)
