@@ -1,12 +1,16 @@
 from . import (
+    discrete as discrete,
     guidance as guidance,
     langevin as langevin,
+    masked as masked,
     models as models,
     noise as noise,
     particles as particles,
     sampling as sampling,
     temperature as temperature,
+    uniform as uniform,
 )
+from .discrete import Denoiser as Denoiser
 from .guidance import combine as combine, guide as guide, log_normalizer as log_normalizer
 from .langevin import annealed as annealed, annealed_mala as annealed_mala, mala as mala, unadjusted as unadjusted
 from .models import (
