@@ -1,4 +1,5 @@
 from . import (
+    autoregressive as autoregressive,
     discrete as discrete,
     guidance as guidance,
     langevin as langevin,
@@ -10,6 +11,7 @@ from . import (
     temperature as temperature,
     uniform as uniform,
 )
+from .autoregressive import Conditionals as Conditionals, Mixture as Mixture, MixtureNetwork as MixtureNetwork
 from .discrete import Denoiser as Denoiser
 from .guidance import combine as combine, guide as guide, log_normalizer as log_normalizer
 from .langevin import annealed as annealed, annealed_mala as annealed_mala, mala as mala, unadjusted as unadjusted

@@ -4,14 +4,14 @@ From t to s < t, branch k moves every token by the exact reverse kernel of its o
 
     k_k(v | x_t) = Σ_a D_k(a) K_s(v|a) K_{t−s}(x_j|v) / K_t(x_j|a),    K_t(v|a) = e^{−t}[v = a] + (1 − e^{−t})/V_j,
 
-and guidance multiplies the kernels, K_{t−s}^{1−W} Π_k k_k^{w_k} / Z_j; where the weights do not sum to W = 1, the noise makes up
+and guidance multiplies the kernels, K_{t−s}^{1−W} Π_k k_k^{w_k} / Z_j; where the weights do not sum to W = 1, noise makes up
 for it. With rates R_k(x → x') = p_{t,k}(x')/(V_j p_{t,k}(x)), x' one token away, small steps tend to the process of guided
 rates Π_k R_k^{w_k} V_j^{W−1}, whose law is not the joint one. Their log normalizer is
 
     Σ_j log Z_j = (t − s) Σ_{x'} [Π_k R_k^{w_k} V_j^{W−1} − Σ_k w_k R_k − (1 − W)/V_j] + O((t − s)²),
 
 the Feynman–Kac potential: as ∂_t p_k(x) = p_k(x) Σ_{x'} (R_k(x → x') − 1/V_j), and as the guided process alone moves
-π = Π_k p_{t,k}^{w_k} by Σ_{x'} (π(x) − π(x'))/V_j, it is what keeps particles on π. Weighted by Π Z, they follow the joint law in
+π = Π_k p_{t,k}^{w_k} by Σ_{x'} (π(x) − π(x'))/V_j, it keeps particles on π. Weighted by Π Z, they follow the joint law in
 the limit of small steps; one token alone is exact at any step, as its kernels are those of the whole process.
 
 Sources: Nisonoff et al. (2024), eq. 4, for the rates; Schiff et al. (2024), section 3, for the kernels;
