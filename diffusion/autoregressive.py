@@ -175,11 +175,11 @@ def fit(
     losses = []
     for _ in range(steps):
         rows = torch.randint(len(x), (batch,), generator=generator)
-        forgotten = torch.rand(batch, generator=generator) < dropout
+        forgotten = (torch.rand(batch, generator=generator) < dropout).to(labels.device)
         given = torch.where(forgotten, network.none, labels[rows])
         loss = -log_density(partial(network, label=given), x[rows]).mean()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         losses.append(float(loss.detach()))

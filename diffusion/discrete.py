@@ -31,7 +31,7 @@ class Denoiser(Protocol):
     `diffusion.conditioned` binds a label, and `diffusion.LogLinear` holds denoisers and their weights as it does scores.
     """
 
-    def __call__(self, x: Tensor, time: Tensor, label: Any = None) -> Tensor:
+    def __call__(self, x: Tensor, time: Tensor, /, label: Any = None) -> Tensor:
         """Return the log-probabilities, [n, T, V]."""
         ...
 

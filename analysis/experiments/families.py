@@ -7,7 +7,7 @@ divergence from the joint, and it is constant where there is none.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -97,7 +97,7 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     )
 
 
-def _discrete(tv: dict[str, float]) -> str:
+def _discrete(tv: Mapping[Any, float]) -> str:
     """Say how far guided discrete diffusion is from the joint, without and with weights, beside the sequential law."""
     pairs = ((RATES, RATES_WEIGHTED), (MASKED, MASKED_WEIGHTED), (UNIFORM, UNIFORM_WEIGHTED))
     found = "; ".join(f"{name} {tv[name]:.3f}, weighted {tv[mended]:.3f}" for name, mended in pairs)

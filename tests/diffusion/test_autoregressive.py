@@ -138,7 +138,7 @@ def test_one_model_alone_samples_itself_with_equal_weights():
 
 
 def sequences(n, seed):
-    # ----------------------------------------------------------------------------------------------- weighted, value by value
+    """Return x [n, 3] and y: the first value does not tell y; then y = 1 drifts up, the more the higher x was above 0."""
     generator = seeded(seed)
     noise, y = torch.randn(n, 3, generator=generator), torch.randint(2, (n,), generator=generator)
     x = [noise[:, 0]]

@@ -16,6 +16,7 @@ INF = math.inf
 def test_zeros_follow_the_policy_of_the_autoregressive_wing(weights):
     logits = torch.randn(len(weights), 5, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64).log_softmax(-1)
     logits[:, :, 1, 2] = -INF  # in every branch
+    logits[[0, -1], :, 0, 1] = -INF  # of both signs, but not in every branch
     for k, weight in enumerate(weights):
         logits[k, :, 2, 3] = -INF if weight >= 0 else logits[k, :, 2, 3]
     torch.testing.assert_close(combine(list(logits), weights), oracle(list(logits), weights), rtol=0, atol=1e-13)
