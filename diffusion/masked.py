@@ -12,8 +12,9 @@ As Σ_π Π o = 1 for every x, its mass on x is Π_k p_k(x)^{w_k}, whatever the 
 S/m is also what the potential of the continuous-time process, rate·(S − m), gives when the holding time is integrated out.
 
 Sources: Ou et al., "Your absorbing discrete diffusion secretly models the conditional distributions of clean data" (2024), for
-the rates; Nisonoff et al., "Unlocking guidance for discrete state-space diffusion and flow models" (2024), eq. 4; Schiff et
-al. (2024), section 3; Lee et al., "Debiasing guidance for discrete diffusion with sequential Monte Carlo" (2025).
+the rates; Nisonoff et al., "Unlocking guidance for discrete state-space diffusion and flow models" (2024), and Schiff
+et al. (2024) for guided ones; Lee et al., "Debiasing guidance for discrete diffusion with
+sequential Monte Carlo" (2025), for weights.
 """
 
 import math

@@ -14,7 +14,7 @@ the Feynman–Kac potential: as ∂_t p_k(x) = p_k(x) Σ_{x'} (R_k(x → x') −
 π = Π_k p_{t,k}^{w_k} by Σ_{x'} (π(x) − π(x'))/V_j, it keeps particles on π. Weighted by Π Z, they follow the joint law in
 the limit of small steps; one token alone is exact at any step, as its kernels are those of the whole process.
 
-Sources: Nisonoff et al. (2024), eq. 4, for the rates; Schiff et al. (2024), section 3, for the kernels;
+Sources: Nisonoff et al. (2024) for the rates; Schiff et al. (2024) for the kernels;
 Lee et al., "Debiasing guidance for discrete diffusion with sequential Monte Carlo" (2025), for weights.
 """
 

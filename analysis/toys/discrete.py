@@ -10,8 +10,8 @@ is ∝ w_j(v | x_U) = Π_k p_k(v | x_U)^{w_k}. Only the order of the jumps matte
 Under uniform noise branch k goes from x to x', one site apart, at rate p_{t,k}(x')/(V_j p_{t,k}(x)), so the guided process
 follows the linear equation dq/ds = R_s q, R(x → x') = π_t(x')/(V_j π_t(x)), π_t = Π_k p_{t,k}^{w_k}, as t = t_max − s falls.
 
-Sources: Nisonoff et al., "Unlocking guidance for discrete state-space diffusion and flow models" (2024), eq. 4; Schiff et al.,
-"Simple guidance mechanisms for discrete diffusion models" (2024), section 3.
+Sources: Nisonoff et al., "Unlocking guidance for discrete state-space diffusion and flow models" (2024); Schiff et al.,
+"Simple guidance mechanisms for discrete diffusion models" (2024).
 """
 
 import math

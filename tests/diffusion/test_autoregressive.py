@@ -138,12 +138,12 @@ def test_one_model_alone_samples_itself_with_equal_weights():
 
 
 def sequences(n, seed):
-    """Return x [n, 3] and y: the first value does not tell y; then y = 1 drifts up, the more the higher x was above 0."""
+    """Return x [n, 3] and y: the first value does not tell y; then y = 1 stays up where x was up."""
     generator = seeded(seed)
     noise, y = torch.randn(n, 3, generator=generator), torch.randint(2, (n,), generator=generator)
     x = [noise[:, 0]]
     for t in (1, 2):
-        x.append(torch.where(y == 1, 0.7 + 0.8 * x[-1].clamp(min=0), torch.full_like(x[-1], -0.2)) + 0.8 * noise[:, t])
+        x.append(torch.where(y == 1, x[-1].clamp(min=0), torch.full_like(x[-1], -0.2)) + 0.8 * noise[:, t])
     return torch.stack(x, 1), y
 
 
@@ -161,7 +161,7 @@ def exact(x):
     """Return log p(x | y = 1) and log p(x) of the data, by the formula they are made by."""
     steps = [
         Normal(0.0, 1.0).log_prob(x[:, 0]) + Normal(drift, 0.8).log_prob(x[:, 1:]).sum(1)
-        for drift in (torch.full_like(x[:, :-1], -0.2), 0.7 + 0.8 * x[:, :-1].clamp(min=0))
+        for drift in (torch.full_like(x[:, :-1], -0.2), x[:, :-1].clamp(min=0))
     ]
     return steps[1], torch.stack(steps).logsumexp(0) - math.log(2)
 
@@ -171,12 +171,12 @@ def test_training_learns_the_conditional_and_the_unconditional_law(trained):
     x, y = sequences(4000, 7)
     x = x.double()
     cond, uncond = exact(x)
-    assert sum(losses[-20:]) < sum(losses[:20]) - 10
-    # KL(data ‖ model) of both laws, in nats a sequence; the two laws themselves are 0.4 apart.
+    assert sum(losses[-20:]) < sum(losses[:20]) - 3
+    # KL(data ‖ model) of both laws, in nats a sequence; to read one law for the other costs twice that.
     assert 0 < float((uncond - log_density(network, x)).mean()) + 0.02 < 0.1
     rows = y == 1
     assert 0 < float((cond - log_density(partial(network, label=1), x))[rows].mean()) + 0.02 < 0.1
-    assert float((cond - log_density(network, x))[rows].mean()) > 0.2
+    assert float((cond - log_density(network, x))[rows].mean()) > 0.12
 
 
 def test_without_dropout_the_unconditional_law_is_not_learnt():
@@ -204,17 +204,18 @@ def test_a_networks_conditionals_see_only_what_came_before(trained):
 
 
 def test_mala_on_a_trained_network_leaves_the_sequential_law_for_the_joint_one(trained):
-    """The joint tilt of the network itself, by self-normalised weights of independent conditional draws."""
-    network, gamma, n = trained[0], 3.0, 2500
-    cond = partial(network, label=1)
-    reference = sample(cond, 20_000, 3, generator=seeded(0))
-    weights = ((gamma - 1) * (log_density(cond, reference) - log_density(network, reference))).softmax(0)
+    """The joint tilt of the network itself, by quadrature on a grid that holds all but 1e-3 of it."""
+    network, gamma, n = trained[0], 2.5, 3000
+    cond, axis = partial(network, label=1), torch.linspace(-6, 9, 61, dtype=torch.float64)
+    points = torch.cartesian_prod(axis, axis, axis)
+    weights = (gamma * log_density(cond, points) + (1 - gamma) * log_density(network, points)).softmax(0)
+    assert float(weights[((points < -5) | (points > 8)).any(1)].sum()) < 1e-3
 
     def statistics(x):
         return torch.cat([x, x.square(), x[:, :1] * x[:, 1:]], 1)
 
-    mean = weights @ statistics(reference)
-    variance = (weights @ (statistics(reference) - mean).square()) * (1 / n + float(weights.square().sum()))
+    mean = weights @ statistics(points)
+    variance = weights @ (statistics(points) - mean).square() / n
 
     def far(x):
         """Greatest distance in standard errors."""
