@@ -14,6 +14,7 @@ import arguide
 import diffusion
 from analysis.toys import GaussianMixture, GaussianPair, Table
 from analysis.toys.gaussian import Gaussian
+from diffusion import masked, uniform
 from diffusion.langevin import Target
 from diffusion.sampling import Draw, Step
 
@@ -70,6 +71,26 @@ def weighted(case: Case, table: Table) -> Iterator[Draws]:
     for _ in range(case.batches):
         sample = arguide.sample_joint(sequential(table, case.scale), *case.shape, generator=case.generator)
         yield Draws(sample.tokens, sample.log_weights)
+
+
+def unmasked(case: Case, table: Table, rule: masked.Rule) -> Iterator[Draws]:
+    """Draw with guided masked diffusion, its jumps weighted."""
+    for _ in range(case.batches):
+        model = _denoised(table.denoise_masked, case.scale)
+        sample = masked.sample_joint(model, *case.shape, rule=rule, generator=case.generator)
+        yield Draws(sample.x, sample.log_weights)
+
+
+def renoised(case: Case, table: Table, times: Tensor) -> Iterator[Draws]:
+    """Draw with guided diffusion of tokens under uniform noise, its steps weighted."""
+    for _ in range(case.batches):
+        model = _denoised(table.denoise_uniform, case.scale)
+        sample = uniform.sample_joint(model, case.samples, table.shape, times, generator=case.generator)
+        yield Draws(sample.x, sample.log_weights)
+
+
+def _denoised(denoiser: diffusion.Denoiser, scale: float) -> diffusion.LogLinear:
+    return diffusion.LogLinear.guidance(diffusion.conditioned(denoiser, LABEL), diffusion.conditioned(denoiser), scale)
 
 
 def diffused(case: Case, sigmas: Tensor, step: Step) -> Iterator[Draws]:

@@ -1,7 +1,10 @@
 from . import (
+    autoregressive as autoregressive,
+    discrete as discrete,
     guidance as guidance,
     interop as interop,
     langevin as langevin,
+    masked as masked,
     models as models,
     noise as noise,
     particles as particles,
@@ -10,7 +13,10 @@ from . import (
     sampling as sampling,
     schedules as schedules,
     temperature as temperature,
+    uniform as uniform,
 )
+from .autoregressive import Conditionals as Conditionals, Mixture as Mixture, MixtureNetwork as MixtureNetwork
+from .discrete import Denoiser as Denoiser
 from .guidance import combine as combine, guide as guide, log_normalizer as log_normalizer
 from .interop import Denoiser as Denoiser, from_diffusers as from_diffusers, noise_levels as noise_levels
 from .langevin import annealed as annealed, annealed_mala as annealed_mala, mala as mala, unadjusted as unadjusted

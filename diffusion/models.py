@@ -19,7 +19,7 @@ Field = Callable[[Tensor, Tensor], Tensor]
 class Score(Protocol):
     """∇_x log p_σ(x | label), [n, …], at samples x [n, …] and one noise level sigma []; label None is unconditional."""
 
-    def __call__(self, x: Tensor, sigma: Tensor, label: Any = None) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, /, label: Any = None) -> Tensor:
         """Return the score, [n, …]."""
         ...
 

@@ -1,12 +1,13 @@
 r"""One law, every family: how far from the joint tilt each way of drawing lands, on one and the same law.
 
-A table is a sequence law for the autoregressive wing and points in R^T for the diffusion wing. On Gaussian sequences the
-distances of autoregressive, ODE and SDE guidance are exact. Σ log Z along a family's own paths is the one estimator of both
-wings: by Jensen its mean is below log Z by the path law's divergence from the joint, and it is constant where there is none.
+A table is a sequence law for the autoregressive wing, and points in R^T or tokens under noise for the diffusion wing. The
+laws of guided tokens are exact, and on Gaussian sequences the distances of autoregressive, ODE and SDE guidance are too.
+Σ log Z along a family's own paths is the one estimator of both wings: by Jensen its mean is below log Z by the path law's
+divergence from the joint, and it is constant where there is none.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -22,13 +23,18 @@ from analysis.experiments.scale_factors import coupled_table
 from analysis.factors import path_normalizers
 from analysis.figures import families as figures
 from analysis.toys import GaussianSequence, Table, guidance
+from analysis.toys.discrete import masked_law, uniform_law
 from analysis.toys.gaussian import Gaussian, diffused, w2
+from diffusion import masked
 
 TABLE, SEQUENCE = "table", "Gaussian sequence"
 AR, WEIGHTED, ODE, SDE = "sequential AR", "AR with weights", "diffusion ODE", "diffusion SDE"
 CORRECTED, MALA, EXACT = "Feynman–Kac", "MALA", "exact draws"
 # Sequential guidance by draws too: only so does it compare with what has no exact law.
 DRAWN = "sequential AR, drawn"
+# Diffusion of the tokens themselves: exact laws, and draws by weight.
+MASKED, RATES, UNIFORM = "masked softmax", "masked rates", "uniform noise"
+MASKED_WEIGHTED, RATES_WEIGHTED, UNIFORM_WEIGHTED = "softmax with weights", "rates with weights", "uniform with weights"
 SCALE, TABLE_LENGTH, SEQUENCE_LENGTH = 3.0, 2, 4
 Row = dict[str, Any]
 
@@ -86,8 +92,17 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         f"corrected diffusion is {tv[CORRECTED]:.3f} ± {error[CORRECTED]:.3f}, MALA {tv[MALA]:.3f} ± {error[MALA]:.3f}; at the "
         f"floor: {', '.join(reached) or 'none'}. Uncorrected, the nearest is {nearest} ({tv[nearest]:.3f}); on "
         f"Gaussian sequences {_hunch(frame)} Σ log Z spreads by {spread[AR]:.2f} nats along autoregressive and "
-        f"{spread[SDE]:.2f} along diffusion paths.",
+        f"{spread[SDE]:.2f} along diffusion paths. Diffusion of the tokens themselves misses the joint too: "
+        f"{_discrete(tv)}.",
     )
+
+
+def _discrete(tv: Mapping[Any, float]) -> str:
+    """Say how far guided discrete diffusion is from the joint, without and with weights, beside the sequential law."""
+    pairs = ((RATES, RATES_WEIGHTED), (MASKED, MASKED_WEIGHTED), (UNIFORM, UNIFORM_WEIGHTED))
+    found = "; ".join(f"{name} {tv[name]:.3f}, weighted {tv[mended]:.3f}" for name, mended in pairs)
+    nearer = [name for name, _ in pairs if tv[name] < tv[AR]]
+    return f"{found}; nearer than left to right ({tv[AR]:.3f}): {', '.join(nearer) or 'none'}"
 
 
 def _hunch(frame: pd.DataFrame) -> str:
@@ -109,7 +124,14 @@ def _table(length: int, scale: float, effort: Effort, generator: torch.Generator
     table, row = coupled_table(length), {"law": TABLE, "length": length, "scale": scale, "quantity": "tv"}
     log_p, _ = table.log_joint(guidance(LABEL, scale))
     log_q, _ = table.log_sequential(guidance(LABEL, scale))
-    yield row | {"family": AR, "value": float(distances.tv(log_q, log_p))}
+    laws = {
+        AR: log_q,
+        MASKED: masked_law(table, guidance(LABEL, scale), normalized=True),
+        RATES: masked_law(table, guidance(LABEL, scale), normalized=False),
+        UNIFORM: uniform_law(table, guidance(LABEL, scale), accuracy=1e-7),
+    }
+    for family, law in laws.items():
+        yield row | {"family": family, "value": float(distances.tv(law, log_p))}
     case = Case(table.mixture(), scale, length, effort.samples, effort.batches, generator)
     coarse, fine = draws.points_grid(effort.steps // 2), draws.points_grid(effort.steps)
     families: dict[str, Iterable[Draws]] = {
@@ -119,11 +141,14 @@ def _table(length: int, scale: float, effort: Effort, generator: torch.Generator
         SDE: draws.diffused(case, coarse, diffusion.sde()),
         CORRECTED: draws.corrected(case, fine),
         MALA: draws.annealed(case, effort.levels),
+        MASKED_WEIGHTED: draws.unmasked(case, table, masked.normalized),
+        RATES_WEIGHTED: draws.unmasked(case, table, masked.unnormalized),
+        UNIFORM_WEIGHTED: draws.renoised(case, table, diffusion.geometric(effort.steps, 0.02, 8.0)),
         EXACT: draws.exact_points(case, log_p),
     }
     for family, batches in families.items():
-        laws = [distances.empirical(draws.cells(case.toy, x), log_p.numel(), weights) for x, weights in batches]
-        yield row | {"family": family} | _mean(torch.stack([distances.tv(law, log_p.flatten()) for law in laws]))
+        found = [distances.empirical(draws.cells(case.toy, x), log_p.numel(), weights) for x, weights in batches]
+        yield row | {"family": family} | _mean(torch.stack([distances.tv(law, log_p.flatten()) for law in found]))
 
 
 def _sequence(length: int, scale: float, effort: Effort, _generator: torch.Generator) -> Iterator[Row]:
@@ -224,6 +249,13 @@ EXPERIMENT = Experiment(
             "Total variation to the joint tilt on tables of three-valued sequences. Sequential guidance is exact; the others "
             "are measured on equally many draws, of which the best possible is grey; bands are two standard errors. Annealed "
             "MALA keeps what it held when its chains ceased to cross between points.",
+        ),
+        Plot(
+            "families_discrete",
+            (figures.discrete_against_scale, figures.discrete_against_length, figures.discrete_weighted),
+            "Total variation to the joint tilt of diffusion of the tokens themselves, on the same tables: masks taken off at "
+            "rates guided as they are or normalised at every position, and uniform noise. Left and middle: exact laws, nothing "
+            "is sampled. Right: weighted draws; grey is the best that as many can do.",
         ),
         Plot(
             "families_sequences",

@@ -11,6 +11,8 @@ from analysis.figures.style import FAMILIES, label, lines
 Panel = Callable[[pd.DataFrame, Axes], Axes]
 ORDER = ("sequential AR", "diffusion ODE", "diffusion SDE", "AR with weights", "Feynman–Kac", "MALA", "exact draws")
 UNCORRECTED, CORRECTED = ORDER[:3], ORDER[3:]
+GUIDED = ("sequential AR", "masked softmax", "masked rates", "uniform noise")
+WEIGHTED = ("AR with weights", "softmax with weights", "rates with weights", "uniform with weights", "exact draws")
 DISTANCE = {"table": ("tv", "total variation"), "Gaussian sequence": ("w2", "W2 (units of x)")}
 SWEPT = {"table": 2, "Gaussian sequence": 4}
 
@@ -44,6 +46,31 @@ def against_length(law: str) -> Panel:
         )
 
     return panel
+
+
+def discrete_against_scale(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the exact distance of guided discrete diffusion to the joint tilt against the scale."""
+    rows = pick(frame, law="table", quantity="tv", length=SWEPT["table"])
+    lines(rows, ax, x="scale", order=GUIDED)
+    return label(ax, title=f"Exact laws, T = {SWEPT['table']}", x="scale γ", y="total variation to the joint tilt")
+
+
+def discrete_against_length(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the exact distance of guided discrete diffusion to the joint tilt against the length."""
+    return _by_length(frame, ax, GUIDED, "Exact laws, γ = 3", legend=None)
+
+
+def discrete_weighted(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the distance of weighted draws of discrete diffusion against the length."""
+    return _by_length(frame, ax, WEIGHTED, "Weighted draws, γ = 3", legend="")
+
+
+def _by_length(frame: pd.DataFrame, ax: Axes, order: tuple[str, ...], title: str, legend: str | None) -> Axes:
+    rows = pick(frame, law="table", quantity="tv", scale=3.0)
+    lines(rows, ax, x="length", order=order)
+    ax.set_xticks(sorted(rows["length"].unique()))
+    ax.set_ylim(bottom=0)
+    return label(ax, title=title, x="length T", y="total variation to the joint tilt", legend=legend)
 
 
 def sampled(frame: pd.DataFrame, ax: Axes) -> Axes:

@@ -1,7 +1,8 @@
 r"""`Table`: any joint distribution p(y, x_1, …, x_T) of a label and T discrete variables, small enough to write down.
 
 Joint and sequential laws cost one pass over the table. The table is also an autoregressive model (`autoregressive`) and,
-its cells placed on a lattice, a mixture of points in R^T with exact scores (`mixture`): one law for both wings.
+its cells placed on a lattice, a mixture of points in R^T with exact scores (`mixture`): one law for both wings. Noised by
+masks or by uniform values it has exact denoisers (`denoise_masked`, `denoise_uniform`), for diffusion of the tokens themselves.
 """
 
 import math
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from analysis.toys.law import Joint, Label, Sequential, Weights, check_proper, guidance, log_combine, log_divide
 from analysis.toys.mixture import GaussianMixture
@@ -60,6 +62,7 @@ class Table:
         if len(self.labels) != len(log_joint) or tuple(map(len, self.values)) != self.shape:
             raise ValueError("a table needs one name per label and one value per code")
         self._conditionals: dict[int | None, tuple[Tensor, ...]] = {}
+        self._marginals: dict[int | None, Tensor] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -143,6 +146,30 @@ class Table:
         points = torch.cartesian_prod(*axes).reshape(-1, self.length)
         return GaussianMixture(points, torch.zeros(len(points)), self.log_joint_with_label.flatten(1).exp())
 
+    def denoise_masked(self, x: Tensor, _time: Tensor, label: Label = None) -> Tensor:
+        """Return log p(x_j = v | the unmasked x, label), [n, T, V], for x [n, T] where −1 stands for a mask.
+
+        Codes that x_j does not have, V_j ≤ v < V, are −∞. Time tells nothing that the masks do not.
+        """
+        index = self.index(label)
+        if index not in self._marginals:
+            log_p = self.log_probs(index)
+            for axis in range(self.length):  # the last slot of an axis, which −1 points at, is the sum over it
+                log_p = torch.cat([log_p, log_p.logsumexp(axis, keepdim=True)], axis)
+            self._marginals[index] = log_p
+        rows = [along(self._marginals[index], x, axis) for axis in range(self.length)]
+        return _padded([log_divide(row[:, :-1], row[:, -1:]) for row in rows], max(self.shape))
+
+    def denoise_uniform(self, x: Tensor, time: Tensor, label: Label = None) -> Tensor:
+        """Return log p(x_0,j = v | x_t = x, label), [n, T, V], where each x_j is uniform with probability 1 − exp(−time)."""
+        rows = []
+        for axis, size in enumerate(self.shape):
+            others = [other for other in range(self.length) if other != axis]
+            prior = along(noised(self.log_probs(label), float(time), others), x, axis)
+            likelihood = torch.full((size, size), -math.expm1(-float(time)) / size, dtype=torch.float64)
+            rows.append(prior + likelihood.diagonal_scatter(likelihood.diagonal() + math.exp(-float(time))).log()[x[:, axis]])
+        return _padded([row.log_softmax(-1) for row in rows], max(self.shape))
+
     def index(self, label: Label) -> int | None:
         """Return a label's index from its index or its name; None stays None.
 
@@ -157,6 +184,26 @@ class Table:
         if (self.log_joint_with_label[index] == -math.inf).all():
             raise ValueError(f"label {self.labels[index]!r} has probability 0")
         return index
+
+
+def noised(log_p: Tensor, time: float, axes: Sequence[int]) -> Tensor:
+    """Return the log law, [V_1, …, V_T], after each x_j of `axes` became uniform with probability 1 − exp(−time)."""
+    replaced = math.log(-math.expm1(-time)) if time > 0 else -math.inf
+    for axis in axes:
+        mean = log_p.logsumexp(axis, keepdim=True) - math.log(log_p.shape[axis])
+        log_p = torch.logaddexp(log_p - time, mean + replaced)
+    return log_p
+
+
+def along(log_p: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Return log_p at x, [n, T], with every value in place of x_axis, [n, V_axis]."""
+    others = (*x[:, :axis].unbind(1), *x[:, axis + 1 :].unbind(1))
+    return log_p.movedim(axis, -1)[others].expand(len(x), -1)
+
+
+def _padded(rows: Sequence[Tensor], size: int) -> Tensor:
+    """Return T tensors [n, V_t] as one, [n, T, size], filled with −∞."""
+    return torch.stack([functional.pad(row, (0, size - row.shape[1]), value=-math.inf) for row in rows], 1)
 
 
 class TableState(NamedTuple):

@@ -1,0 +1,57 @@
+"""The combination of log-probabilities: the same policy as the autoregressive wing's, which is the oracle."""
+
+import math
+
+import pytest
+import torch
+
+from arguide.guidance import combine as oracle
+from diffusion import LogLinear
+from diffusion.discrete import categorical, combine, one_target
+
+INF = math.inf
+
+
+@pytest.mark.parametrize("weights", [(3.0, -2.0), (1.0, 0.0), (0.0, 1.0), (0.4, 0.6), (1.5, 0.7, -0.9), (2.0,)])
+def test_zeros_follow_the_policy_of_the_autoregressive_wing(weights):
+    logits = torch.randn(len(weights), 5, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64).log_softmax(-1)
+    logits[:, :, 1, 2] = -INF  # in every branch
+    logits[[0, -1], :, 0, 1] = -INF  # of both signs, but not in every branch
+    for k, weight in enumerate(weights):
+        logits[k, :, 2, 3] = -INF if weight >= 0 else logits[k, :, 2, 3]
+    torch.testing.assert_close(combine(list(logits), weights), oracle(list(logits), weights), rtol=0, atol=1e-13)
+
+
+def test_a_weight_may_differ_between_samples():
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scale = torch.tensor([0.0, 1.0, 2.5], dtype=torch.float64)
+    found = combine(list(logits), (scale, 1 - scale))
+    for i, gamma in enumerate(scale.tolist()):
+        torch.testing.assert_close(found[i], gamma * logits[0, i] + (1 - gamma) * logits[1, i])
+
+
+@pytest.mark.parametrize("weights", [(3.0, -2.0), (-0.5, 1.5)])
+def test_mass_without_bound_is_an_error(weights):
+    logits = [torch.zeros(1, 2, 3), torch.zeros(1, 2, 3)]
+    logits[weights.index(min(weights))][0, 0, 0] = -INF
+    with pytest.raises(ValueError, match="improper tilt"):
+        combine(logits, weights)
+
+
+def test_weights_must_be_finite():
+    with pytest.raises(ValueError, match="finite"):
+        combine([torch.zeros(1, 2, 3)], (math.nan,))
+
+
+def test_particles_share_one_target():
+    one_target(LogLinear((), (2.0, torch.tensor(-1.0))))
+    for weights in ((torch.tensor([1.0, 2.0]), 0.0), lambda time: (1.0, 0.0)):
+        with pytest.raises(ValueError, match="share one target"):
+            one_target(LogLinear((), weights))
+
+
+def test_a_draw_is_one_index_a_row_and_follows_its_seed():
+    law = torch.tensor([[0.0, -INF], [-INF, 0.0], [-0.7, -0.7]], dtype=torch.float64)
+    first, again = (categorical(torch.Generator().manual_seed(4))(law) for _ in range(2))
+    assert first[:2].tolist() == [0, 1]
+    assert first.equal(again)
