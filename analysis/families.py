@@ -22,7 +22,8 @@ from diffusion.networks import Classifier, Denoiser
 SEQUENTIAL, JOINT = "AR sequential", "AR joint"
 ODE, SDE, CORRECTED = "diffusion ODE", "diffusion SDE", "Feynman–Kac"
 AWARE, CLEAN = "classifier guidance", "clean classifier"
-STEPS = 40
+STEPS, RUNS = 40, 2
+LEAST = 0.06  # half a grey level of 17: below, a learned score's own errors are all that is left in log Z
 
 
 class Drawn(NamedTuple):
@@ -52,8 +53,9 @@ def autoregressive(learner: Causal, scale: float, n: int, generator: torch.Gener
         yield JOINT, drawn
         return
     ahead = arguide.particles.ahead
-    runs = [arguide.sample_joint(law, 2 * n, length, transform=allowed, twist=ahead, generator=generator) for law in laws]
-    tokens = [_widened(run.tokens[chosen(run.log_weights, n, generator)], length) for run in runs]
+    joint = partial(arguide.sample_joint, n=2 * n, length=length, transform=allowed, twist=ahead, generator=generator)
+    runs = [[joint(law) for _ in range(RUNS)] for law in laws]
+    tokens = [torch.cat([_widened(run.tokens, length) for run in own])[chosen(own, n, generator)] for own in runs]
     yield JOINT, Drawn(learner.decode(torch.cat(tokens)), labels, resampled(runs))
 
 
@@ -84,8 +86,9 @@ def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generat
             yield CORRECTED, drawn
             return
         fields = [guided(denoiser, label, scale) for label in range(denoiser.labels)]
-        runs = [diffusion.sample_joint(each, (2 * n, *denoiser.shape), grid, generator=generator) for each in fields]
-        x = torch.cat([run.x[chosen(run.log_weights, n, generator)] for run in runs])
+        many = (2 * n, *denoiser.shape)
+        runs = [[diffusion.sample_joint(each, many, grid, generator=generator) for _ in range(RUNS)] for each in fields]
+        x = torch.cat([torch.cat([run.x for run in own])[chosen(own, n, generator)] for own in runs])
         yield CORRECTED, Drawn(_image(x), labels, resampled(runs))
 
 
@@ -116,17 +119,25 @@ def weighed(log_weights: Sequence[Tensor]) -> dict[str, float]:
     }
 
 
-def resampled(runs: Sequence[Any]) -> dict[str, float]:
-    """Return what runs of particles tell, a mean over labels: the least share that counts, and log Ẑ."""
-    shares = [float(run.ess.min()) / len(run.log_weights) for run in runs]
-    ancestors = [run.ancestors / len(run.log_weights) for run in runs]
-    logs = [float(run.log_evidence) for run in runs]
-    return {"ess_share": _mean(shares), "ancestors": _mean(ancestors), "log_z": _mean(logs)}
+def resampled(runs: Sequence[Sequence[Any]]) -> dict[str, float]:
+    """Return what the runs of particles of every label tell, a mean over labels.
+
+    ess_share: the least share that counts; ancestors: the share of first particles that are left; log_z: log of the mean Ẑ;
+    log_z_apart: how far log Ẑ of the runs are from one another.
+    """
+    every = [run for own in runs for run in own]
+    logs = [torch.stack([run.log_evidence for run in own]).double() for own in runs]
+    return {
+        "ess_share": _mean([float(run.ess.min()) / len(run.log_weights) for run in every]),
+        "ancestors": _mean([run.ancestors / len(run.log_weights) for run in every]),
+        "log_z": _mean([float(each.logsumexp(0)) - math.log(len(each)) for each in logs]),
+        "log_z_apart": _mean([float(each.max() - each.min()) for each in logs]),
+    }
 
 
-def chosen(log_weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Return n of the particles by weight, none twice whose weight does not ask for it."""
-    index = arguide.systematic(log_weights, generator)
+def chosen(runs: Sequence[Any], n: int, generator: torch.Generator) -> Tensor:
+    """Return n of all runs' particles, a run by its Ẑ and a particle by its weight, none twice that does not weigh for it."""
+    index = arguide.systematic(torch.cat([run.log_weights + run.log_evidence for run in runs]), generator)
     return index[torch.randperm(len(index), generator=generator)[:n]]
 
 
@@ -137,7 +148,7 @@ def guided(denoiser: Denoiser, label: Any, scale: float) -> diffusion.LogLinear:
 
 
 def _grid() -> Tensor:
-    return diffusion.edm(STEPS, sigma_min=0.02, sigma_max=20.0).float()
+    return diffusion.edm(STEPS, sigma_min=LEAST, sigma_max=20.0).float()
 
 
 def _image(x: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ Both are guided with the same scales γ: token by token (sequential) and over th
 by the guided score as it is, and with the weights that make it joint (Feynman–Kac). A classifier that has seen none of the
 models says how many samples have the label that was asked for.</p>
 """
-SCALES = (0.0, 1.0, 1.5, 2.0, 3.0, 5.0)
+SCALES = (0.0, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 SHOWN = 8  # samples of a label that a study keeps to be looked at
 PLAIN, LATE, BLIND = "without dropout", "dropout at the end", "clean"
 

@@ -16,7 +16,6 @@ from . import (
     uniform as uniform,
 )
 from .autoregressive import Conditionals as Conditionals, Mixture as Mixture, MixtureNetwork as MixtureNetwork
-from .discrete import Denoiser as Denoiser
 from .guidance import combine as combine, guide as guide, log_normalizer as log_normalizer
 from .interop import Denoiser as Denoiser, from_diffusers as from_diffusers, noise_levels as noise_levels
 from .langevin import annealed as annealed, annealed_mala as annealed_mala, mala as mala, unadjusted as unadjusted

@@ -151,39 +151,14 @@ class MixtureNetwork(nn.Module):
         return Mixture(logits.log_softmax(-1), means, log_stds.clamp(-5, 5))
 
 
-def fit(
-    network: MixtureNetwork,
-    x: Tensor,
-    labels: Tensor,
-    *,
-    steps: int = 500,
-    batch: int = 256,
-    rate: float = 1e-2,
-    dropout: float = 0.2,
-    generator: torch.Generator | None = None,
-) -> list[float]:
-    """Fit by maximum likelihood with conditioning dropout: a label is forgotten with probability `dropout`.
+def loss(network: MixtureNetwork, x: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Return the mean of −log p(x | label) over sequences [n, T], []; `arguide.training.fit` minimises it, labels dropped.
 
     Args:
-        x: [N, T]; labels: indices, [N].
-
-    Returns:
-        −log p per sequence of every step's batch.
+        labels: indices [n]; `network.none` is no label.
     """
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    losses = []
-    for _ in range(steps):
-        rows = torch.randint(len(x), (batch,), generator=generator)
-        forgotten = (torch.rand(batch, generator=generator) < dropout).to(labels.device)
-        given = torch.where(forgotten, network.none, labels[rows])
-        loss = -log_density(partial(network, label=given), x[rows]).mean()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    return losses
+    del generator
+    return -log_density(partial(network, label=labels), x).mean()
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

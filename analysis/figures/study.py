@@ -22,6 +22,7 @@ NAMES = {
     "energy distance": "energy distance to held-out data",
     "ess_share": "effective share of the particles",
     "log_path_spread": "nats",
+    "log_z_apart": "nats",
 }
 
 

@@ -11,8 +11,9 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from analysis.toys import GaussianSequence
 from analysis.toys.gaussian import Gaussian
+from arguide.training import Recipe, fit
 from diffusion import Mixture, MixtureNetwork, mala
-from diffusion.autoregressive import fit, guided, log_density, sample, sample_joint, target
+from diffusion.autoregressive import guided, log_density, loss, sample, sample_joint, target
 
 LENGTH, RHO, Y, GAMMA = 4, 0.7, 1.0, 3.0
 
@@ -153,7 +154,8 @@ def trained():
         torch.manual_seed(0)
         network = MixtureNetwork(2, components=3, hidden=16)
     x, y = sequences(4000, 0)
-    losses = fit(network, x, y, steps=250, batch=128, generator=seeded(1))
+    recipe = Recipe(250, batch=128, rate=1e-2, dropout=0.2, decay=0.0)
+    losses = fit(network, x, y, network.none, partial(loss, network), recipe, generator=seeded(1))
     return network.double().requires_grad_(False), losses
 
 
@@ -184,10 +186,10 @@ def test_without_dropout_the_unconditional_law_is_not_learnt():
         torch.manual_seed(0)
         network = MixtureNetwork(2, components=3, hidden=16)
     before = network.embed.weight[2].clone()
-    fit(network, *sequences(500, 0), steps=3, dropout=0.0, generator=seeded(1))
-    assert network.embed.weight[2].equal(before)
-    fit(network, *sequences(500, 0), steps=3, dropout=0.5, generator=seeded(1))
-    assert not network.embed.weight[2].equal(before)
+    data, none = sequences(500, 0), network.none
+    for dropout in (0.0, 0.5):
+        fit(network, *data, none, partial(loss, network), Recipe(3, dropout=dropout, decay=0.0), generator=seeded(1))
+        assert network.embed.weight[2].equal(before) is (dropout == 0.0)
 
 
 def test_a_networks_conditionals_see_only_what_came_before(trained):
