@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pyarrow import parquet
 from torch import Tensor
 
 from analysis import results
@@ -138,6 +139,8 @@ def _load(name: str) -> Any:
         if path.suffix in FORMATS:
             if not path.is_file():
                 raise ValueError(f"no file {name}")
+            if path.suffix == ".parquet" and not parquet.read_metadata(path).num_rows:
+                raise ValueError(f"{name}: no rows")
             return datasets.load_dataset(FORMATS[path.suffix], data_files=name, split="train")
         if path.exists() or (os.sep in name.strip("/") and name.count("/") > 1):
             raise ValueError(f"{name}: data are read from {', '.join(FORMATS)}, a folder of images, or the hub")
@@ -145,7 +148,8 @@ def _load(name: str) -> Any:
     except ValueError:
         raise
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = error.__cause__ or error
+        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise ValueError(f"cannot read the data {name}: {reason}") from error
 
 

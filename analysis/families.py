@@ -50,10 +50,10 @@ def autoregressive(learner: Causal, scale: float, n: int, generator: torch.Gener
     drawn = Drawn(rows, labels, weighed(log_weights))
     yield SEQUENTIAL, drawn
     if scale in (0.0, 1.0):
-        yield JOINT, drawn
+        yield JOINT, drawn._replace(told={})
         return
     ahead = arguide.particles.ahead
-    joint = partial(arguide.sample_joint, n=2 * n, length=length, transform=allowed, twist=ahead, generator=generator)
+    joint = partial(arguide.sample_joint, n=n, length=length, transform=allowed, twist=ahead, generator=generator)
     runs = [[joint(law) for _ in range(RUNS)] for law in laws]
     tokens = [torch.cat([_widened(run.tokens, length) for run in own])[chosen(own, n, generator)] for own in runs]
     yield JOINT, Drawn(learner.decode(torch.cat(tokens)), labels, resampled(runs))
@@ -83,10 +83,10 @@ def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generat
         drawn = Drawn(_image(noisy.x), labels, weighed(log_weights.reshape(-1, n).unbind(0)))
         yield SDE, drawn
         if scale in (0.0, 1.0):
-            yield CORRECTED, drawn
+            yield CORRECTED, drawn._replace(told={})
             return
         fields = [guided(denoiser, label, scale) for label in range(denoiser.labels)]
-        many = (2 * n, *denoiser.shape)
+        many = (n, *denoiser.shape)
         runs = [[diffusion.sample_joint(each, many, grid, generator=generator) for _ in range(RUNS)] for each in fields]
         x = torch.cat([torch.cat([run.x for run in own])[chosen(own, n, generator)] for own in runs])
         yield CORRECTED, Drawn(_image(x), labels, resampled(runs))

@@ -41,9 +41,9 @@ class Size:
 
 RECIPES = {
     "lm": Recipe(steps=600, batch=128, rate=4e-3),
-    "pixels": Recipe(steps=500, batch=64, rate=5e-3),
-    "denoiser": Recipe(steps=2000, batch=128, rate=2e-3, average=0.998),
-    "classifier": Recipe(steps=1000, batch=128, rate=2e-3, dropout=0.0),
+    "pixels": Recipe(steps=450, batch=64, rate=5e-3),
+    "denoiser": Recipe(steps=1500, batch=128, rate=2e-3, average=0.998),
+    "classifier": Recipe(steps=800, batch=128, rate=2e-3, dropout=0.0),
 }
 SIZES = {"lm": Size(64, 2), "pixels": Size(64, 2), "denoiser": Size(192, 3), "classifier": Size(128, 2)}
 
@@ -201,7 +201,7 @@ def _llama(words: int, labels: int, length: int, size: Size, **ends: Any) -> Lla
         intermediate_size=3 * size.width,
         num_hidden_layers=size.depth,
         num_attention_heads=4,
-        max_position_embeddings=length + 1,
+        max_position_embeddings=max(CONTEXT, length) + 96,  # positions are relative: more than were seen is no harm
         initializer_range=0.08,
         bos_token_id=None,
         **{"eos_token_id": None, "pad_token_id": None} | ends,

@@ -231,8 +231,8 @@ def command(plan: Plan) -> str:
     options = [f"--{'image' if plan.images else 'text'}-column {source.column}"] if source.data != data.DIGITS else []
     options += [f"--label-column {source.label}"] if source.label != "label" else []
     options += [f"--max-labels {source.most}", f"--scales {','.join(f'{scale:g}' for scale in plan.scales)}"]
-    options += ["--quick"] if plan.effort != 1 else [f"--seeds {plan.seeds}"]
-    options += [f"--samples {plan.samples}", f"--seed {plan.seed}"]
+    options += [f"--effort {plan.effort:g}"] if plan.effort != 1 else []
+    options += [f"--seeds {plan.seeds}", f"--samples {plan.samples}", f"--seed {plan.seed}"]
     return " ".join([PROGRAM, f"--data {Path(source.data).name}", *options])
 
 

@@ -23,6 +23,7 @@ def study(
     scales: Annotated[str, typer.Option(help="Every γ, with commas.")] = "0,1,1.25,1.5,2,3,5",
     seeds: Annotated[int, typer.Option(help="How often all is trained and sampled anew.", min=2)] = 3,
     samples: Annotated[int, typer.Option(help="Samples a label, at every scale and seed.", min=2)] = 32,
+    effort: Annotated[float, typer.Option(help="Multiplies the steps of every training.")] = 1.0,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the training, two seeds: to see that it runs.")] = False,
     jobs: Annotated[int, typer.Option(help="Processes; as many as cores by default.", min=0)] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier study in the folder first.")] = False,
@@ -38,9 +39,8 @@ def study(
         raise ValueError("give either --text-column or --image-column")
     column, images = sources.kind_of(data, text_column, image_column)
     source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)
-    plan = work.Plan(
-        source, images, tuple(options.scales_of(scales)), 2 if quick else seeds, samples, 0.1 if quick else 1.0, seed
-    )
+    effort, seeds = (0.1, 2) if quick else (effort, seeds)
+    plan = work.Plan(source, images, tuple(options.scales_of(scales)), seeds, samples, effort, seed)
     loading.silence()
 
     def track(what: str, items: Any, total: int) -> Any:

@@ -1,0 +1,91 @@
+"""Measures of samples, against laws whose distances are known; and the judge on real data."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import energy_distance
+
+from analysis import data, quality
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.read_images(data.Source("digits", "image"))
+
+
+@pytest.fixture(scope="module")
+def judge(digits):
+    return quality.Judge(digits)
+
+
+def normal(n, seed=0, shift=0.0):
+    return torch.randn(n, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
+
+
+def test_the_energy_distance_is_scipys_without_its_bias():
+    """SciPy's is the square root of the biased one, which counts each point against itself."""
+    x, y = normal(400), normal(300, 1, shift=1.0)
+    within = sum(torch.cdist(z, z).mean() / (len(z) - 1) for z in (x, y))
+    biased = quality.energy(x, y) + float(within)
+    assert biased == pytest.approx(energy_distance(x[:, 0].numpy(), y[:, 0].numpy()) ** 2, rel=1e-9)
+    same = [quality.energy(normal(200, 2 * s), normal(200, 2 * s + 1)) for s in range(40)]
+    mean, error = sum(same) / 40, float(torch.tensor(same).std()) / 40**0.5
+    assert abs(mean) < 5 * error
+    assert quality.energy(normal(200), normal(200, 1, shift=0.5)) > 20 * error
+
+
+def test_neighbours_tell_what_is_made_up_from_what_is_missing():
+    data = torch.cat([normal(300), normal(300, 1, shift=20.0)])
+    half = normal(300, 2)
+    found = quality.neighbours(half, data)
+    assert found["precision"] > 0.95
+    assert 0.4 < found["recall"] < 0.55
+    assert 0.4 < found["coverage"] < 0.55
+    found = quality.neighbours(torch.cat([half, normal(300, 3, shift=-50.0)]), data[:300])
+    assert 0.45 < found["precision"] < 0.55
+    assert found["coverage"] > 0.9
+    same = quality.neighbours(data, data)
+    assert same["precision"] == same["recall"] == same["coverage"] == 1.0
+    assert same["density"] == pytest.approx(1 + 1 / quality.NEIGHBOURS, abs=0.02)
+
+
+def test_the_spread_is_within_a_label():
+    """The mean distance of two standard normals is 2/√π; labels that are far apart add nothing."""
+    x = torch.cat([normal(2000), normal(2000, 1, shift=100.0)])
+    labels = torch.arange(2).repeat_interleave(2000)
+    assert quality.spread(x, labels) == pytest.approx(2 / math.pi**0.5, rel=0.03)
+    assert quality.spread(x, torch.zeros(4000)) > 40
+
+
+def test_the_judge_knows_digits_and_is_not_swayed_by_what_is_asked(judge, digits):
+    assert judge.accuracy > 0.95
+    found = judge.measures(digits.held, digits.held_labels)
+    assert found["accuracy"] == judge.accuracy
+    assert found["class entropy"] == pytest.approx(math.log(10), abs=0.02)
+    assert found["distinct"] == 1.0
+    assert found["spread"] == pytest.approx(1.0)
+    shifted = judge.measures(digits.held, (digits.held_labels + 1) % 10)
+    assert shifted["accuracy"] < 0.05
+    copies = judge.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:1].expand(40))
+    assert copies["distinct"] == 1 / 40
+    assert copies["coverage"] < 0.1
+
+
+def test_texts_are_judged_by_their_pieces(tmp_path):
+    texts = data.Data(
+        ["aba", "abba", "baab", "abab"] * 30 + ["xyx", "yyx", "xxy", "xyy"] * 30,
+        torch.arange(2).repeat_interleave(120),
+        ("a", "x"),
+        ["abaa", "xyyx"] * 8,
+        torch.arange(2).repeat(8),
+    )
+    judge = quality.Judge(texts)
+    assert judge.accuracy == 1.0
+    assert judge.labels(["bab", "yyy"]).tolist() == [0, 1]
+
+
+def test_paired_differences_have_student_intervals():
+    mean, half = quality.difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0])
+    assert mean == pytest.approx(3.5 / 3)
+    assert half == pytest.approx(4.302653 * torch.tensor([0.5, 1.0, 2.0]).std().item() / 3**0.5, rel=1e-5)
