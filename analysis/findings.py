@@ -129,14 +129,13 @@ def trade(frame: pd.DataFrame) -> Verdict:
 
 def claims(frame: pd.DataFrame) -> Verdict:
     """Return what dropout costs the conditional model, and what the other rows of the source come to."""
-    kind = "pixels" if "pixels" in set(frame["law"]) else "lm"
-    rows = pick(frame, quantity="held-out loss", law=kind)
+    rows = pick(frame, quantity="held-out loss", law="pixels")
     loss = {name: rows[rows["family"] == name].sort_values(by="seed")["value"].tolist() for name in rows["family"].unique()}
     pairs = min(map(len, loss.values()))
     cost = difference(loss["dropout"][:pairs], loss["without dropout"][:pairs])
     late = difference(loss["dropout at the end"][:pairs], loss["dropout"][:pairs])
     scale_of_loss = float(np.mean(loss["dropout"]))
-    none = pick(frame, quantity="held-out loss, no label", law=kind)
+    none = pick(frame, quantity="held-out loss, no label", law="pixels")
     ends = none[none["family"] == "dropout at the end"]["value"].mean() - none[none["family"] == "dropout"]["value"].mean()
     cheap = abs(cost[0]) <= max(cost[1], 0.02 * scale_of_loss)
     return Verdict(
@@ -150,8 +149,6 @@ def claims(frame: pd.DataFrame) -> Verdict:
 
 
 def _gradients(frame: pd.DataFrame) -> str:
-    if pick(frame, family=CLEAN).empty:
-        return ""
     scales = [scale for scale in sorted(frame["scale"].dropna().unique()) if scale >= 1]
     aware, clean, free = (
         ", ".join(f"{_mean(frame, name, 'energy distance', scale):.2f}" for scale in scales) for name in (AWARE, CLEAN, ODE)
@@ -240,6 +237,8 @@ def stories(*, images: bool) -> Iterator[Story]:
             ),
         ),
     )
+    if not images:
+        return
     yield Story(
         name="claims",
         title="Conditioning dropout and classifier gradients",

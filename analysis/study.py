@@ -89,18 +89,19 @@ class Task(NamedTuple):
 
 
 def training(plan: Plan) -> list[Task]:
-    """Return the trainings; the variants that only the claims need are trained with two seeds."""
+    """Return the trainings; the variants that only the claims need are of images, and trained with two seeds."""
     kinds = (("pixels", ""), ("denoiser", ""), ("classifier", ""), ("classifier", BLIND)) if plan.images else (("lm", ""),)
-    causal = kinds[0][0]
     every = [(kind, variant, plan.seed + s) for s in range(plan.seeds) for kind, variant in kinds]
-    every += [(causal, variant, plan.seed + s) for s in range(2) for variant in (PLAIN, LATE)]
+    every += [("pixels", variant, plan.seed + s) for s in range(2) for variant in (PLAIN, LATE) if plan.images]
     return [Task(f"{model_name(*each)}", partial(train, *each)) for each in every]
 
 
 def sampling(plan: Plan) -> list[Task]:
-    """Return the samplings."""
-    pairs = [(plan.seed + s, scale) for s in range(plan.seeds) for scale in plan.scales]
-    return [Task(f"samples-{seed}-{scale:g}", partial(sample, seed, scale)) for seed, scale in pairs]
+    """Return the samplings: one a seed and scale of images, one a seed of texts, which are drawn sooner than a judge learns."""
+    groups = [(scale,) for scale in plan.scales] if plan.images else [plan.scales]
+    tasks = [(plan.seed + s, scales) for s in range(plan.seeds) for scales in groups]
+    names = ["-".join(["samples", str(seed), *(f"{scale:g}" for scale in scales)]) for seed, scales in tasks]
+    return [Task(name, partial(sample, *task)) for name, task in zip(names, tasks, strict=True)]
 
 
 def model_name(kind: str, variant: str, seed: int) -> str:
@@ -139,21 +140,21 @@ def recipe_of(kind: str, variant: str, effort: float) -> Recipe:
     return replace(recipe, dropout_from=0.8) if variant == LATE else recipe
 
 
-def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
-    """Sample every family at a scale; return what the judge says of the samples, and some of them."""
+def sample(seed: int, scales: tuple[float, ...], plan: Plan, folder: Path) -> pd.DataFrame:
+    """Sample every family at the scales; return what the judge says of the samples, and some of them."""
     torch.set_num_threads(1)
     rows = plan.read()
     judge = Judge(rows)
-    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + round(1000 * scale))
-    found: list[dict[str, Any]] = []
-    for family, drawn in _drawn(plan, folder, seed, scale, generator):
-        case = {"law": plan.source.data, "family": family, "scale": scale, "seed": seed}
-        measured = judge.measures(drawn.rows, drawn.labels) | drawn.told
-        found += [case | {"quantity": name, "value": value} for name, value in measured.items()]
-        if seed == plan.seed:
-            found += [case | row for row in _shown(drawn, rows.names)]
-    found.append({"law": plan.source.data, "family": "judge", "seed": seed, "quantity": "accuracy", "value": judge.accuracy})
-    return pd.DataFrame(found)
+    found: list[dict[str, Any]] = [{"family": "judge", "quantity": "accuracy", "value": judge.accuracy}]
+    for scale in scales:
+        generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + round(1000 * scale))
+        for family, drawn in _drawn(plan, folder, seed, scale, generator):
+            case = {"family": family, "scale": scale}
+            measured = judge.measures(drawn.rows, drawn.labels) | drawn.told
+            found += [case | {"quantity": name, "value": value} for name, value in measured.items()]
+            if seed == plan.seed:
+                found += [case | row for row in _shown(drawn, rows.names)]
+    return pd.DataFrame(found).assign(law=plan.source.data, seed=seed)
 
 
 def _drawn(
