@@ -1,6 +1,5 @@
 """Labelled data to learn from: images or texts of any source that `datasets` reads, with rows held out."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,7 +60,7 @@ def kind_of(name: str, text_column: str | None = None, image_column: str | None 
         return "image", True
     if text_column or image_column:
         return text_column or image_column or "", image_column is not None
-    columns = _load(name).column_names
+    columns = getattr(_load(name), "column_names", [])
     for column in ("image", "text"):
         if column in columns:
             return column, column == "image"
@@ -128,25 +127,23 @@ def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
 
 
 def _load(name: str) -> Any:
-    """Return a source's table, all splits but a test split in one."""
+    """Return the rows of a source that are for training."""
     import datasets
 
     path = Path(name)
+    if path.suffix in FORMATS and not path.is_file():
+        raise ValueError(f"no file {name}")
+    if path.is_file() and path.suffix not in FORMATS:
+        raise ValueError(f"{name}: data are read from {', '.join(FORMATS)}, a folder of images, or the hub")
     datasets.disable_progress_bars()
     try:
+        if path.suffix == ".parquet" and not parquet.read_metadata(path).num_rows:
+            return ()
         if path.is_dir():
             return datasets.load_dataset("imagefolder", data_dir=name, split="train")
-        if path.suffix in FORMATS:
-            if not path.is_file():
-                raise ValueError(f"no file {name}")
-            if path.suffix == ".parquet" and not parquet.read_metadata(path).num_rows:
-                raise ValueError(f"{name}: no rows")
+        if path.is_file():
             return datasets.load_dataset(FORMATS[path.suffix], data_files=name, split="train")
-        if path.exists() or (os.sep in name.strip("/") and name.count("/") > 1):
-            raise ValueError(f"{name}: data are read from {', '.join(FORMATS)}, a folder of images, or the hub")
         return datasets.load_dataset(name, split="train")
-    except ValueError:
-        raise
     except Exception as error:
         cause = error.__cause__ or error
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]

@@ -41,7 +41,7 @@ class Drawn(NamedTuple):
 
 def autoregressive(learner: Causal, scale: float, n: int, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
     """Yield n texts or images a label of the sequential law, and of the joint one; the two are one at γ = 0 and γ = 1."""
-    allowed, count, length = arguide.only(range(learner.words)), len(learner.labels), learner.length
+    allowed, count, length = arguide.only(learner.drawn), len(learner.labels), learner.length
     labels = torch.arange(count).repeat_interleave(n)
     laws = [continuation(learner, label, scale) for label in range(count)]
     plain = [arguide.sample(law, n, length, transform=allowed, generator=generator) for law in laws]

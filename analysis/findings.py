@@ -42,7 +42,8 @@ def at_accuracy(
         if not {first, second} <= set(wide.index.get_level_values(0)):
             return float("nan"), float("nan"), 0
         of = wide.loc[first]
-        to = pd.DataFrame(wide.loc[second]).sort_values(by="accuracy")
+        to = pd.DataFrame(wide.loc[second])
+        to = to[to.index <= to["accuracy"].idxmax()].sort_values(by="accuracy")  # beyond its best scale accuracy falls again
         of = of[of.index.isin(scales) & (of["accuracy"] >= to["accuracy"].min()) & (of["accuracy"] <= to["accuracy"].max())]
         if of.empty:
             return float("nan"), float("nan"), 0

@@ -55,7 +55,7 @@ class Causal:
         model: a causal language model.
         labels: the labels' names.
         controls: the tokens that stand for them, and for no label, [K + 1].
-        words: how many tokens go before the control tokens; only these are drawn.
+        words: how many tokens go before the control tokens.
         end: the token that ends a text, None where the length is fixed.
         length: the longest sequence.
         tokenizer: of texts, None for pixels.
@@ -67,6 +67,12 @@ class Causal:
         self.model, self.labels, self.words, self.length = model, labels, words, length
         self.end, self.tokenizer = end, tokenizer
         self.controls = torch.arange(words, words + len(labels) + 1)
+
+    @property
+    def drawn(self) -> list[int]:
+        """The tokens that a sequence may hold: neither padding nor control tokens."""
+        pad = None if self.tokenizer is None else self.tokenizer.pad_token_id
+        return [token for token in range(self.words) if token != pad]
 
     def encode(self, rows: Any) -> Tensor:
         """Return tokens, [n, T], `IGNORED` after the end."""

@@ -92,15 +92,14 @@ def texts(family: str) -> Panel:
         scales, labels = sorted(rows["scale"].unique()), list(dict.fromkeys(rows["label"]))[:4]
         ax.set_axis_off()
         for j, label in enumerate(labels):
-            ax.text((j + 0.6) / (len(labels) + 0.4), 1.0, str(label), fontweight="bold", fontsize=7, va="bottom")
+            ax.text((j + 0.6) / (len(labels) + 0.4), 1.0, str(label), fontweight="bold", fontsize=7, va="top")
             for i, scale in enumerate(scales):
                 own = rows[(rows["scale"] == scale) & (rows["label"] == label)]["text"].tolist()[:3]
                 shown = "\n".join(f"{text[:26]}…" if len(text) > 27 else text for text in own)
-                ax.text(
-                    (j + 0.6) / (len(labels) + 0.4), 0.98 - i / len(scales), shown.replace("$", r"\$"), fontsize=6, va="top"
-                )
+                left, top = (j + 0.6) / (len(labels) + 0.4), 0.93 - 0.95 * i / len(scales)
+                ax.text(left, top, shown.replace("$", r"\$"), fontsize=6, va="top")
         for i, scale in enumerate(scales):
-            ax.text(0.0, 0.98 - i / len(scales), f"γ = {scale:g}", fontsize=7, fontweight="bold", va="top")
+            ax.text(0.0, 0.93 - 0.95 * i / len(scales), f"γ = {scale:g}", fontsize=7, fontweight="bold", va="top")
         return style.label(ax, title=family, x="", y="", legend=None)
 
     return panel
