@@ -191,19 +191,29 @@ def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
     everything = [*training(plan), *sampling(plan)]
     for tasks, what in ((training(plan), "training"), (sampling(plan), "sampling")):
         left = [task for task in tasks if not _finished(task.path(folder))]
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            futures = [pool.submit(_work, task, plan, folder) for task in left]
-            try:
-                for future in track(what, as_completed(futures), len(left)):
-                    future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in list((getattr(pool, "_processes", None) or {}).values()):
-                    process.terminate()
-                raise
+        for _ in track(what, _worked(left, plan, folder, jobs), len(left)):
+            pass
     frame = pd.concat([pd.read_parquet(task.path(folder)) for task in everything], ignore_index=True)
     return frame.assign(std_error=frame["std_error"].fillna(0.0))
+
+
+def _worked(tasks: Sequence[Task], plan: Plan, folder: Path, jobs: int) -> Iterator[None]:
+    """Do tasks, several at once in processes of their own if there are several jobs; yield whenever one is finished."""
+    if jobs == 1:
+        for task in tasks:
+            _work(task, plan, folder)
+            yield
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(_work, task, plan, folder) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list((getattr(pool, "_processes", None) or {}).values()):
+                process.terminate()
+            raise
 
 
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
