@@ -221,8 +221,8 @@ def stories(*, images: bool) -> Iterator[Story]:
     yield Story(
         name="trade",
         title="γ trades diversity for adherence",
-        claim="“this is a trade-off between diversity and … adherence to the conditioning signal”, read off class-conditional "
-        "models.",
+        claim="“guidance represents a trade-off: it dramatically improves adherence to the conditioning signal, as well as overall "
+        "sample quality, but at great cost to diversity.”",
         verdict=trade,
         plots=(
             Plot(
@@ -243,8 +243,8 @@ def stories(*, images: bool) -> Iterator[Story]:
     yield Story(
         name="claims",
         title="Conditioning dropout and classifier gradients",
-        claim="Dropping the conditioning at random “seemingly” costs nothing; it may be done in finetuning only; the gradient "
-        "of a classifier with respect to its input can be arbitrary.",
+        claim="Dropping the conditioning at random costs the conditional model seemingly nothing; it may be done in finetuning "
+        "only; the gradient of a classifier with respect to its input can be arbitrary.",
         verdict=claims,
         plots=(
             Plot(
