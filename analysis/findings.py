@@ -221,8 +221,8 @@ def stories(*, images: bool) -> Iterator[Story]:
     yield Story(
         name="trade",
         title="γ trades diversity for adherence",
-        claim="“guidance represents a trade-off: it dramatically improves adherence to the conditioning signal, as well as overall "
-        "sample quality, but at great cost to diversity.”",
+        claim="“guidance represents a trade-off: it dramatically improves adherence to the conditioning signal, as well as "
+        "overall sample quality, but at great cost to diversity.”",
         verdict=trade,
         plots=(
             Plot(
