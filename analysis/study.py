@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,11 +140,17 @@ def recipe_of(kind: str, variant: str, effort: float) -> Recipe:
     return replace(recipe, dropout_from=0.8) if variant == LATE else recipe
 
 
+@cache
+def judged(plan: Plan) -> tuple[Data, Judge]:
+    """Return the data and their judge, which no seed or scale changes; once a process."""
+    rows = plan.read()
+    return rows, Judge(rows)
+
+
 def sample(seed: int, scales: tuple[float, ...], plan: Plan, folder: Path) -> pd.DataFrame:
     """Sample every family at the scales; return what the judge says of the samples, and some of them."""
     torch.set_num_threads(1)
-    rows = plan.read()
-    judge = Judge(rows)
+    rows, judge = judged(plan)
     found: list[dict[str, Any]] = [{"family": "judge", "quantity": "accuracy", "value": judge.accuracy}]
     for scale in scales:
         generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + round(1000 * scale))

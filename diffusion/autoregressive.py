@@ -26,7 +26,7 @@ from arguide.particles import Move, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.discrete import categorical
 from diffusion.langevin import Target, with_autograd
-from diffusion.particles import JointSample
+from diffusion.particles import JointSample, driven
 
 
 class Mixture(NamedTuple):
@@ -106,7 +106,7 @@ def sample_joint(
         like: a tensor whose dtype and device the sequences have; float64 on the CPU by default.
         resample, threshold: see `arguide.particles.drive`; `threshold=0` only weighs.
     """
-    choose, ess = categorical(generator), []
+    choose = categorical(generator)
     zeros = torch.zeros((n, length), dtype=torch.float64) if like is None else like.new_zeros((n, length))
 
     def move(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
@@ -120,10 +120,7 @@ def sample_joint(
 
     moves: list[Move] = [partial(move, t=t) for t in range(length)]
     first = populate(zeros, zeros.new_zeros(n))
-    for population in drive(first, moves, _rows, resample=resample, threshold=threshold, generator=generator):
-        ess.append(population.ess)
-    log_weights = population.log_weights.log_softmax(0)
-    return JointSample(population.value, log_weights, population.log_evidence, torch.stack(ess), population.ancestors)
+    return driven(drive(first, moves, _rows, resample=resample, threshold=threshold, generator=generator))
 
 
 class MixtureNetwork(nn.Module):

@@ -12,13 +12,13 @@ under a negative weight where the others allow x' is an improper tilt, and an er
 Source: Schiff et al., "Simple guidance mechanisms for discrete diffusion models" (2024).
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from arguide import guidance
 from diffusion.guidance import Weight
 from diffusion.models import LogLinear
 
@@ -42,7 +42,7 @@ def categorical(generator: torch.Generator | None = None) -> Choose:
 
 
 def combine(log_probs: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
-    """Return Σ_k w_k log p_k, unnormalised, [n, …], by the module's policy for zeros.
+    """Return Σ_k w_k log p_k, unnormalised, by the policy for zeros of `arguide.guidance`, which this only calls.
 
     Args:
         log_probs: K tensors [n, …]; weights: K numbers, or one a sample, [n].
@@ -50,19 +50,9 @@ def combine(log_probs: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
     Raises:
         ValueError: an improper tilt, or a weight that is not finite.
     """
-    empty = torch.stack(list(log_probs)).amax(0) == -math.inf
-    pull = push = torch.zeros_like(log_probs[0])
-    for branch, weight in zip(log_probs, weights, strict=True):
-        column = torch.as_tensor(weight, dtype=branch.dtype, device=branch.device)
-        if not column.isfinite().all():
-            raise ValueError(f"weights must be finite, not {weight}")
-        column = column.reshape(-1, *(1,) * (branch.ndim - 1))
-        pull = pull + torch.where(column > 0, column * branch, 0.0)
-        push = push + torch.where(column < 0, column * branch, 0.0)
-    total = torch.where(empty | (pull == -math.inf), -math.inf, pull + push)
-    if (total == math.inf).any():
-        raise ValueError("improper tilt: a branch of negative weight is 0 where the others are not, so the mass is infinite")
-    return total
+    rows = (1,) * (log_probs[0].ndim - 2)
+    wide = [w.reshape(-1, *rows) if isinstance(w, Tensor) and w.ndim else w for w in weights]
+    return guidance.combine(log_probs, wide)
 
 
 def one_target(model: LogLinear) -> None:

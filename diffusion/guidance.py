@@ -15,7 +15,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Weight = float | Tensor
+from arguide.guidance import Weight as Weight
+from arguide.guidance import composition_weights as composition_weights
+from arguide.guidance import guidance_weights as guidance_weights
 
 
 def guide(cond: Tensor, uncond: Tensor, scale: Weight) -> Tensor:
@@ -28,18 +30,6 @@ def guide(cond: Tensor, uncond: Tensor, scale: Weight) -> Tensor:
     if not torch.as_tensor(scale).isfinite().all():
         raise ValueError(f"scale must be finite, not {scale}")
     return combine((cond, uncond), guidance_weights(scale))
-
-
-def guidance_weights(scale: Weight) -> tuple[Weight, Weight]:
-    """Return the weights (γ, 1 − γ) of (cond, uncond), which sum to 1 in double precision."""
-    scale = scale.double() if isinstance(scale, Tensor) else scale
-    return scale, 1 - scale
-
-
-def composition_weights(scales: Sequence[Weight]) -> tuple[Weight, ...]:
-    """Return the weights (γ_1, …, γ_K, 1 − Σ_i γ_i) of (cond_1, …, cond_K, uncond), which sum to 1 in double precision."""
-    wide = tuple(scale.double() if isinstance(scale, Tensor) else scale for scale in scales)
-    return (*wide, 1 - sum(wide))
 
 
 def combine(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:

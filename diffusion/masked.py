@@ -24,11 +24,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from arguide.guidance import normalize
 from arguide.particles import drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.discrete import Choose, categorical, combine, one_target
 from diffusion.models import LogLinear
-from diffusion.particles import JointSample
+from diffusion.particles import JointSample, driven
 
 MASK = -1
 
@@ -45,7 +46,7 @@ Rule = Callable[[Tensor, Tensor], Jump]
 
 def unnormalized(log_rates: Tensor, masked: Tensor) -> Jump:
     """Jump in proportion to the guided rates, w_j(v)/S; the target's order is uniform."""
-    return Jump(_normalize(log_rates.flatten(1)).reshape(log_rates.shape), _uniform(masked))
+    return Jump(normalize(log_rates.flatten(1)).log_probs.reshape(log_rates.shape), _uniform(masked))
 
 
 def normalized(log_rates: Tensor, masked: Tensor) -> Jump:
@@ -130,25 +131,17 @@ def sample_joint(
         ValueError: weights that differ between samples or times; every particle of weight 0.
     """
     one_target(model)
-    choose, ess = choose or categorical(generator), []
+    choose = choose or categorical(generator)
     first = populate(torch.full((n, length), MASK, device=device), torch.zeros(n, dtype=torch.float64, device=device))
     moves = [lambda x: step(model, x, rule, choose)] * length
-    for population in drive(first, moves, lambda x, i: x[i], resample=resample, threshold=threshold, generator=generator):
-        ess.append(population.ess)
-    log_weights = population.log_weights.log_softmax(0)
-    return JointSample(population.value, log_weights, population.log_evidence, torch.stack(ess), population.ancestors)
+    steps = drive(first, moves, lambda x, i: x[i], resample=resample, threshold=threshold, generator=generator)
+    return driven(steps)
 
 
 def _at(log_rates: Tensor, log_order: Tensor) -> Jump:
     """Return the jump that draws the position by the order, and its value from w_j(v)/Z_j."""
-    return Jump(_normalize(log_rates) + log_order[..., None], log_order)
+    return Jump(normalize(log_rates).log_probs + log_order[..., None], log_order)
 
 
 def _uniform(masked: Tensor) -> Tensor:
     return torch.where(masked, -masked.sum(1, keepdim=True).double().log(), -math.inf)
-
-
-def _normalize(logits: Tensor) -> Tensor:
-    """Return log-probs over the last axis; a row of −∞ stays so."""
-    log_z = logits.logsumexp(-1, keepdim=True)
-    return logits - torch.where(log_z == -math.inf, 0.0, log_z)

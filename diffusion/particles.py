@@ -10,13 +10,14 @@ Source: Skreta et al., "Feynman–Kac correctors in diffusion" (2025).
 """
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from arguide.particles import Move, drive, populate
+from arguide.particles import Move, Population, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.models import LogLinear
 from diffusion.sampling import Draw, Step, heun, init, normal, sde
@@ -76,12 +77,19 @@ def sample_joint(
     x = init(sigmas.new_empty(shape), sigmas[0], draw, total)
     first = populate(Particle(x, model.guided(x, sigmas[0])[1]), sigmas.new_zeros(len(x)))
     moves = (_move(model, *pair, noise, solver, draw) for pair in pairwise(sigmas))
+    found = driven(drive(first, moves, _select, resample=resample, threshold=threshold, generator=generator))
+    log_evidence = found.log_evidence + _log_first_normalizer(x[0].numel(), float(sigmas[0]), total)
+    particle: Any = found.x
+    return found._replace(x=particle.x, log_evidence=log_evidence)
+
+
+def driven(populations: Iterator[Population]) -> JointSample:
+    """Return what a driver's last population holds, with the effective sample sizes of all."""
     ess = []
-    for population in drive(first, moves, _select, resample=resample, threshold=threshold, generator=generator):
+    for population in populations:
         ess.append(population.ess)
-    log_evidence = population.log_evidence + _log_first_normalizer(x[0].numel(), float(sigmas[0]), total)
     log_weights = population.log_weights.log_softmax(0)
-    return JointSample(population.value.x, log_weights, log_evidence, torch.stack(ess), population.ancestors)
+    return JointSample(population.value, log_weights, population.log_evidence, torch.stack(ess), population.ancestors)
 
 
 def _move(model: LogLinear, sigma: Tensor, sigma_next: Tensor, noise: float, solver: Step, draw: Draw) -> Move:

@@ -30,7 +30,7 @@ from arguide.particles import Move, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.discrete import Choose, categorical, combine, one_target
 from diffusion.models import LogLinear
-from diffusion.particles import JointSample
+from diffusion.particles import JointSample, driven
 
 
 def kernel(log_denoised: Tensor, x: Tensor, sizes: Tensor, time: Tensor, time_next: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def sample_joint(
         ValueError: weights that differ between samples or times; every particle of weight 0.
     """
     one_target(model)
-    choose, counts, ess = choose or categorical(generator), torch.tensor(sizes, device=times.device), []
+    choose, counts = choose or categorical(generator), torch.tensor(sizes, device=times.device)
     x = init(n, counts, choose)
     # Of pure noise, Π_k p_k^{w_k} is (Π_j 1/V_j)^W with W = Σ_k w_k; drawn uniformly, it weighs (Π_j V_j)^{1−W}.
     total = sum(float(weight) for weight in model.weights_at(times[0]))
@@ -125,10 +125,8 @@ def sample_joint(
     moves: list[Move] = [
         partial(step, model, sizes=counts, time=time, time_next=after, choose=choose) for time, after in pairwise(times)
     ]
-    for population in drive(first, moves, lambda x, i: x[i], resample=resample, threshold=threshold, generator=generator):
-        ess.append(population.ess)
-    log_weights = population.log_weights.log_softmax(0)
-    return JointSample(population.value, log_weights, population.log_evidence, torch.stack(ess), population.ancestors)
+    steps = drive(first, moves, lambda x, i: x[i], resample=resample, threshold=threshold, generator=generator)
+    return driven(steps)
 
 
 def _noise(same: Tensor, sizes: Tensor, time: Tensor) -> Tensor:
