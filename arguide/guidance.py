@@ -74,25 +74,27 @@ def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float
     Raises:
         ValueError: an improper tilt without a `floor`, a weight that is not finite or whose shape does not fit the rows.
     """
-    zero = torch.zeros((), dtype=_precision(logits), device=logits[0].device)
-    total: Tensor | float = 0.0
-    for branch, weight in zip(logits, weights, strict=True):
-        column = _column(weight, branch, zero) if isinstance(weight, Tensor) else weight
-        total = branch.to(zero.dtype) * column + total
-    assert isinstance(total, Tensor)
-    if floor is None and total.sum().isfinite():  # one pass: whatever is not finite makes the sum so
-        return total
-    return _combine_zeros(logits, weights, floor, zero)
+    dtype = _precision(logits)
+    wide = [branch.to(dtype) for branch in logits]
+    if floor is None:
+        columns = [_column(weight, branch) for weight, branch in zip(weights, wide, strict=True)]
+        total = wide[0] * columns[0]
+        for branch, column in zip(wide[1:], columns[1:], strict=True):
+            total = total + branch * column
+        if math.isfinite(total.sum().item()):  # one pass: whatever is not finite makes the sum so
+            return total
+    return _combine_zeros(wide, weights, floor)
 
 
-def _combine_zeros(logits: Sequence[Tensor], weights: Sequence[Weight], floor: float | None, total: Tensor) -> Tensor:
+def _combine_zeros(logits: Sequence[Tensor], weights: Sequence[Weight], floor: float | None) -> Tensor:
     """Combine branches that hold −∞, by the policy of the module."""
     if not all(torch.as_tensor(weight).isfinite().all() for weight in weights):
         raise ValueError("scales and weights must be finite")
-    vetoed = improper = torch.zeros((), dtype=torch.bool, device=total.device)
+    total = logits[0].new_zeros(())
+    vetoed = improper = torch.zeros_like(total, dtype=torch.bool)
     empty = torch.ones_like(vetoed)
-    for branch, weight in zip(logits, weights, strict=True):
-        branch, weight = branch.to(total.dtype), _column(weight, branch, total)
+    for branch, number in zip(logits, weights, strict=True):
+        weight = torch.as_tensor(_column(number, branch), dtype=total.dtype, device=total.device)
         if floor is not None:
             branch = torch.where(weight < 0, branch.clamp(min=floor), branch)
         zero = branch == -math.inf
@@ -128,9 +130,11 @@ def _precision(logits: Sequence[Tensor]) -> torch.dtype:
     return dtype
 
 
-def _column(weight: Weight, branch: Tensor, like: Tensor) -> Tensor:
-    """Return a weight as a tensor that broadcasts over the vocabulary."""
-    column = torch.as_tensor(weight, dtype=like.dtype, device=like.device)
+def _column(weight: Weight, branch: Tensor) -> Weight:
+    """Return a weight as what broadcasts over the vocabulary: a number as it is, a tensor with one axis more."""
+    if not isinstance(weight, Tensor):
+        return weight
+    column = weight.to(branch)
     if column.ndim == 0:
         return column
     rows = branch.shape[:-1]

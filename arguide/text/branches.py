@@ -84,6 +84,7 @@ class Branches:
             if reading is not None:
                 reading.masks.append(None if start.mask is None else functional.pad(start.mask.bool(), (0, ROOM), value=True))
                 reading.widths.append(start.width)
+                reading.ready.append(takes_ready_mask(model, reading.caches[i]))
                 reading.lengths.append(start.lengths)
                 reading.context.append(start.context)
         if reading is not None:
@@ -96,8 +97,8 @@ class Branches:
         n, t = tokens.shape
         after = torch.arange(reading.tokens, reading.tokens + t, device=tokens.device)
         for i, (model, members) in enumerate(self.groups):
-            rows, mask = tokens.repeat(len(members), 1), reading.mask(i, t)
-            if mask is not None and t == 1 and takes_ready_mask(model, reading.caches[i]):
+            rows, mask = torch.cat([tokens] * len(members)), reading.mask(i, t)
+            if mask is not None and t == 1 and reading.ready[i]:
                 mask = mask[:, None, None]
             positions = reading.lengths[i][:, None] + after
             call = reading.calls[i] if t == 1 else model

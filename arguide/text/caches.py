@@ -54,10 +54,10 @@ class RoomyLayer(DynamicLayer):
         room = self.rooms.get(name)
         if room is None or room.data_ptr() != states.data_ptr() or len(room) != len(states) or room.shape[-2] < total:
             room = states.new_empty((*states.shape[:-2], total + ROOM, states.shape[-1]))
-            room[..., :old, :] = states
+            room.narrow(-2, 0, old).copy_(states)
             self.rooms[name] = room
-        room[..., old:total, :] = new
-        return room[..., :total, :]
+        room.narrow(-2, old, total - old).copy_(new)
+        return room.narrow(-2, 0, total)
 
 
 @dataclass
@@ -69,6 +69,7 @@ class Reading:
     masks: one a model, [k·n, L + room], 1 on tokens and on the room for more; None where no row is padded.
     lengths: tokens in every prompt, one a model, [k·n].
     widths: the longest of them, one a model.
+    ready: whether a further token may come with a mask [k·n, 1, 1, L], one a model.
     tokens: how many tokens came after the prompts.
     context: what else a forward pass needs at every step, one a model (an encoder's output).
     """
@@ -78,6 +79,7 @@ class Reading:
     masks: list[Tensor | None] = field(default_factory=list)
     lengths: list[Tensor] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
+    ready: list[bool] = field(default_factory=list)
     tokens: int = 0
     context: list[dict[str, Any]] = field(default_factory=list)
     is_compileable: bool = False
