@@ -1,5 +1,6 @@
 """Labelled data to learn from: images or texts of any source that `datasets` reads, with rows held out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from analysis import results
 
 DIGITS = "digits"
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
+CELLS = {"keep_default_na": False, "na_values": [""]}  # of a .csv: only what is empty is missing, "NA" is a text
 HELD, LEAST = 0.15, 10
 
 
@@ -60,7 +62,7 @@ def kind_of(name: str, text_column: str | None = None, image_column: str | None 
         return "image", True
     if text_column or image_column:
         return text_column or image_column or "", image_column is not None
-    columns = getattr(_load(name), "column_names", [])
+    columns = _load(name).column_names
     for column in ("image", "text"):
         if column in columns:
             return column, column == "image"
@@ -114,13 +116,14 @@ def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
     import datasets
 
     table = _load(source.data)
-    if not len(table):
-        raise ValueError(f"{source.data}: no rows")
     for option, name in (("column", source.column), ("--label-column", source.label)):
         if name not in table.column_names:
             raise ValueError(f"{source.data}: no {option} {name!r}; it has {', '.join(table.column_names[:20])}")
     feature = table.features[source.label]
     cells, labels = list(table[source.column]), list(table[source.label])
+    for i, label in enumerate(labels):
+        if label in (None, "") or label != label:
+            raise ValueError(f"{source.data}: row {i + 1} has no label in the column {source.label!r}")
     if isinstance(feature, datasets.ClassLabel):
         labels = [feature.int2str(label) for label in labels]
     return cells, list(map(str, labels))
@@ -138,14 +141,17 @@ def _load(name: str) -> Any:
     datasets.disable_progress_bars()
     try:
         if path.suffix == ".parquet" and not parquet.read_metadata(path).num_rows:
-            return ()
+            raise StopIteration
         if path.is_dir():
             return datasets.load_dataset("imagefolder", data_dir=name, split="train")
         if path.is_file():
-            return datasets.load_dataset(FORMATS[path.suffix], data_files=name, split="train")
+            cells = CELLS if path.suffix == ".csv" else {}
+            return datasets.load_dataset(FORMATS[path.suffix], data_files=name, split="train", **cells)
         return datasets.load_dataset(name, split="train")
     except Exception as error:
         cause = error.__cause__ or error
+        if isinstance(cause, StopIteration) or "corresponds to no data" in str(cause):  # as datasets says it
+            raise ValueError(f"{name}: no rows") from error
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise ValueError(f"cannot read the data {name}: {reason}") from error
 
@@ -160,13 +166,13 @@ def _image(cell: Any, size: int) -> Tensor:
 
 def _split(source: Source, rows: Any, labels: Sequence[str], seed: int) -> Data:
     """Keep the commonest labels, and hold out a share of every label's rows."""
-    counts = {name: labels.count(name) for name in dict.fromkeys(labels)}
+    counts = Counter(labels)
     common = sorted(counts, key=lambda name: (-counts[name], name))[: source.most]
     names = tuple(sorted((name for name in common if counts[name] >= LEAST), key=lambda name: (len(name), name)))
     if len(names) < 2:
         raise ValueError(
             f"{source.data}: guidance needs two labels of {LEAST} rows at least; the column {source.label!r} has "
-            f"{', '.join(f'{name!r} {n} times' for name, n in list(counts.items())[:5])}"
+            f"{', '.join(f'{name!r} {n} times' for name, n in counts.most_common(5))}"
         )
     generator = torch.Generator().manual_seed(seed)
     train: list[int] = []

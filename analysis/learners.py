@@ -78,7 +78,8 @@ class Causal:
         """Return tokens, [n, T], `IGNORED` after the end."""
         if self.tokenizer is None:
             return quantised(rows)
-        texts = [[*ids[: self.length - 1], self.end] for ids in self.tokenizer(list(rows)).input_ids]
+        read = self.tokenizer(list(rows), split_special_tokens=True).input_ids  # a text that says <end> has not come to it
+        texts = [[*ids, self.end][: self.length] for ids in read]  # nor has one that is cut off
         width = max(map(len, texts))
         return torch.tensor([ids + [IGNORED] * (width - len(ids)) for ids in texts])
 
@@ -184,7 +185,7 @@ def card(kind: str, source: Any, data: Data, recipe: Recipe, told: dict[str, Any
     """Return a model card."""
     lines = [f"- {name}: {value}" for name, value in (source._asdict() | asdict(recipe) | told).items()]
     use = {
-        "lm": f'arguide generate FOLDER --no-chat --prompt "<{data.names[0]}>" --negative "{ANY}" --scale 2',
+        "lm": f'arguide generate FOLDER --no-chat --prompt "{control(data.names[0])}" --negative "{ANY}" --scale 2',
         "pixels": "analysis.learners.Causal.load(FOLDER)",
         "denoiser": "diffusion.networks.Denoiser.from_pretrained(FOLDER)",
         "classifier": "diffusion.networks.Classifier.from_pretrained(FOLDER)",
@@ -223,6 +224,11 @@ def _texts(data: Data, size: Size) -> Causal:
     return Causal(model, data.names, words, length, end, tokenizer)
 
 
+def control(name: str) -> str:
+    """Return the token that stands for a label; a label may be called "any" or "end"."""
+    return f"<<{name}>>" if f"<{name}>" in (PAD, END, ANY) else f"<{name}>"
+
+
 def _tokenizer(texts: Iterable[str], names: tuple[str, ...]) -> tuple[PreTrainedTokenizerFast, int]:
     """Return a tokenizer with the control tokens last, and the length in tokens that 99 % of the texts keep to."""
     texts = list(texts)
@@ -237,7 +243,7 @@ def _tokenizer(texts: Iterable[str], names: tuple[str, ...]) -> tuple[PreTrained
         vocab_size=pieces, special_tokens=[PAD, END], initial_alphabet=sorted(alphabet), show_progress=False
     )
     raw.train_from_iterator(texts, trainer)
-    raw.add_special_tokens([*(f"<{name}>" for name in names), ANY])
+    raw.add_special_tokens([*map(control, names), ANY])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token=PAD, eos_token=END)
     sizes = sorted(map(len, tokenizer(texts).input_ids))
     return tokenizer, min(sizes[int(0.99 * (len(sizes) - 1))] + 1, CONTEXT)

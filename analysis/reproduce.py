@@ -1,6 +1,7 @@
 """The whole argument: every experiment once, picked up where an earlier run stopped, and told as one report."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -69,7 +70,9 @@ def publish(folder: Path, done: list[Chapter]) -> Path:
 def save_plot(path: Path, plot: Plot, frame: pd.DataFrame) -> None:
     """Draw a plot and write it as a picture."""
     figure = style.draw(plot, frame)
-    results.write(path, partial(figure.savefig, dpi=150))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # that the font lacks: texts may hold any
+        results.write(path, partial(figure.savefig, dpi=150))
     plt.close(figure)
 
 

@@ -8,6 +8,7 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -72,10 +73,6 @@ class Plan:
         """Return what decides the numbers, ready for JSON."""
         return asdict(self) | {"source": data.identity(self.source), "scales": list(self.scales)}
 
-    def read(self) -> Data:
-        """Return the data."""
-        return (data.read_images if self.images else data.read_texts)(self.source, seed=self.seed)
-
 
 class Task(NamedTuple):
     """One piece of work: its name, what it does with the plan and the folder, and the name of the file it leaves."""
@@ -97,11 +94,9 @@ def training(plan: Plan) -> list[Task]:
 
 
 def sampling(plan: Plan) -> list[Task]:
-    """Return the samplings: one a seed and scale of images, one a seed of texts, which are drawn sooner than a judge learns."""
-    groups = [(scale,) for scale in plan.scales] if plan.images else [plan.scales]
-    tasks = [(plan.seed + s, scales) for s in range(plan.seeds) for scales in groups]
-    names = ["-".join(["samples", str(seed), *(f"{scale:g}" for scale in scales)]) for seed, scales in tasks]
-    return [Task(name, partial(sample, *task)) for name, task in zip(names, tasks, strict=True)]
+    """Return the samplings, one a seed and scale."""
+    tasks = [(plan.seed + s, scale) for s in range(plan.seeds) for scale in plan.scales]
+    return [Task(f"samples-{seed}-{scale:g}", partial(sample, seed, scale)) for seed, scale in tasks]
 
 
 def model_name(kind: str, variant: str, seed: int) -> str:
@@ -112,7 +107,7 @@ def model_name(kind: str, variant: str, seed: int) -> str:
 def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
     """Train a model into `folder/models`; return its losses on held-out rows, and in training."""
     torch.set_num_threads(1)
-    rows = plan.read()
+    rows = read(plan)
     recipe = recipe_of(kind, variant, plan.effort)
     place = folder / "models" / model_name(kind, variant, seed)
     place.mkdir(parents=True, exist_ok=True)
@@ -141,25 +136,29 @@ def recipe_of(kind: str, variant: str, effort: float) -> Recipe:
 
 
 @cache
+def read(plan: Plan) -> Data:
+    """Return the data, which no seed or scale changes; once a process."""
+    return (data.read_images if plan.images else data.read_texts)(plan.source, seed=plan.seed)
+
+
+@cache
 def judged(plan: Plan) -> tuple[Data, Judge]:
-    """Return the data and their judge, which no seed or scale changes; once a process."""
-    rows = plan.read()
-    return rows, Judge(rows)
+    """Return the data and their judge; once a process."""
+    return read(plan), Judge(read(plan))
 
 
-def sample(seed: int, scales: tuple[float, ...], plan: Plan, folder: Path) -> pd.DataFrame:
-    """Sample every family at the scales; return what the judge says of the samples, and some of them."""
+def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
+    """Sample every family at a scale; return what the judge says of the samples, and some of them."""
     torch.set_num_threads(1)
     rows, judge = judged(plan)
     found: list[dict[str, Any]] = [{"family": "judge", "quantity": "accuracy", "value": judge.accuracy}]
-    for scale in scales:
-        generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + round(1000 * scale))
-        for family, drawn in _drawn(plan, folder, seed, scale, generator):
-            case = {"family": family, "scale": scale}
-            measured = judge.measures(drawn.rows, drawn.labels) | drawn.told
-            found += [case | {"quantity": name, "value": value} for name, value in measured.items()]
-            if seed == plan.seed:
-                found += [case | row for row in _shown(drawn, rows.names)]
+    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + round(1000 * scale))
+    for family, drawn in _drawn(plan, folder, seed, scale, generator):
+        case = {"family": family, "scale": scale}
+        measured = judge.measures(drawn.rows, drawn.labels) | drawn.told
+        found += [case | {"quantity": name, "value": value} for name, value in measured.items()]
+        if seed == plan.seed:
+            found += [case | row for row in _shown(drawn, rows.names)]
     return pd.DataFrame(found).assign(law=plan.source.data, seed=seed)
 
 
@@ -194,27 +193,30 @@ def _shown(drawn: families.Drawn, names: Sequence[str]) -> Iterator[dict[str, An
 
 def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
     """Run what is left of a study in a folder that `results.claim` has made its own; return all rows."""
-    everything = [*training(plan), *sampling(plan)]
-    for tasks, what in ((training(plan), "training"), (sampling(plan), "sampling")):
-        left = [task for task in tasks if not _finished(task.path(folder))]
-        for _ in track(what, _worked(left, plan, folder, jobs), len(left)):
-            pass
-    frame = pd.concat([pd.read_parquet(task.path(folder)) for task in everything], ignore_index=True)
+    parts = {"training": training(plan), "sampling": sampling(plan)}
+    with _workers(jobs) as worked:
+        for what, tasks in parts.items():
+            left = [task for task in tasks if not _finished(task.path(folder))]
+            for _ in track(what, worked(left, plan, folder), len(left)):
+                pass
+    frame = pd.concat([pd.read_parquet(task.path(folder)) for tasks in parts.values() for task in tasks], ignore_index=True)
     return frame.assign(std_error=frame["std_error"].fillna(0.0))
 
 
-def _worked(tasks: Sequence[Task], plan: Plan, folder: Path, jobs: int) -> Iterator[None]:
-    """Do tasks, several at once in processes of their own if there are several jobs; yield whenever one is finished."""
+@contextmanager
+def _workers(jobs: int) -> Iterator[Callable[[Sequence[Task], Plan, Path], Iterator[None]]]:
+    """Yield what does tasks, several at once in processes of their own if there are several jobs; it yields after each."""
     if jobs == 1:
-        for task in tasks:
-            _work(task, plan, folder)
-            yield
+        yield lambda tasks, plan, folder: (_work(task, plan, folder) for task in tasks)
         return
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_work, task, plan, folder) for task in tasks]
-        try:
-            for future in as_completed(futures):
+
+        def worked(tasks: Sequence[Task], plan: Plan, folder: Path) -> Iterator[None]:
+            for future in as_completed([pool.submit(_work, task, plan, folder) for task in tasks]):
                 yield future.result()
+
+        try:
+            yield worked
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list((getattr(pool, "_processes", None) or {}).values()):
@@ -224,7 +226,7 @@ def _worked(tasks: Sequence[Task], plan: Plan, folder: Path, jobs: int) -> Itera
 
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
     """Run a study, and write `results.parquet`, its figures and its report; return the report's path and its chapters."""
-    names = plan.read().names  # what cannot be read must fail before anything is written
+    names = read(plan).names  # what cannot be read must fail before anything is written
     if fresh:
         clear(folder)
     results.claim(folder, plan.config(), PROGRAM, parts=("experiments", "figures", "models"))

@@ -1,6 +1,8 @@
 """Pictures of a study: samples against the scale, fidelity and diversity, the normalizers of both wings, losses."""
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,6 +23,7 @@ NAMES = {
     "distinct": "distinct samples",
     "energy distance": "energy distance to held-out data",
     "ess_share": "effective share of the particles",
+    "ancestors": "share of the particles",
     "log_path_spread": "nats",
     "log_z_apart": "nats",
 }
@@ -85,24 +88,36 @@ def samples(family: str) -> Panel:
 
 
 def texts(family: str) -> Panel:
-    """Return a panel of texts of the first labels at every scale."""
+    """Return a panel of texts of the first labels at every scale, as many as there is room for."""
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         rows = pick(frame, quantity="text", family=family)
         scales, labels = sorted(rows["scale"].unique()), list(dict.fromkeys(rows["label"]))[:4]
         ax.set_axis_off()
+        column, line = 1 / (len(labels) + 0.4), 0.95 / max(1, len(scales))
+        width, most = int(96 * column), max(1, 30 // max(1, len(scales)))  # characters and lines that fit a cell
+        write = partial(ax.text, va="top", parse_math=False)
         for j, label in enumerate(labels):
-            ax.text((j + 0.6) / (len(labels) + 0.4), 1.0, str(label), fontweight="bold", fontsize=7, va="top")
+            write((j + 0.6) * column, 1.0, filled([str(label)], width, 1), fontweight="bold", fontsize=7)
             for i, scale in enumerate(scales):
-                own = rows[(rows["scale"] == scale) & (rows["label"] == label)]["text"].tolist()[:3]
-                shown = "\n".join(f"{text[:26]}…" if len(text) > 27 else text for text in own)
-                left, top = (j + 0.6) / (len(labels) + 0.4), 0.93 - 0.95 * i / len(scales)
-                ax.text(left, top, shown.replace("$", r"\$"), fontsize=6, va="top")
+                own = rows[(rows["scale"] == scale) & (rows["label"] == label)]["text"].tolist()
+                write((j + 0.6) * column, 0.93 - i * line, filled(own[:4], width, most), fontsize=6)
         for i, scale in enumerate(scales):
-            ax.text(0.0, 0.93 - 0.95 * i / len(scales), f"γ = {scale:g}", fontsize=7, fontweight="bold", va="top")
+            write(0.0, 0.93 - i * line, f"γ = {scale:g}", fontsize=7, fontweight="bold")
         return style.label(ax, title=family, x="", y="", legend=None)
 
     return panel
+
+
+def filled(texts: Sequence[str], width: int, most: int) -> str:
+    """Return the first texts that fit in so many lines of a width; a longer first one ends with an ellipsis."""
+    shown: list[str] = []
+    for text in texts:
+        lines = textwrap.wrap(text, width, subsequent_indent="   ", max_lines=most, placeholder=" …") or ["(empty)"]
+        if len(shown) + len(lines) > most:
+            break
+        shown += lines
+    return "\n".join(shown)
 
 
 def losses(frame: pd.DataFrame, ax: Axes) -> Axes:

@@ -72,6 +72,36 @@ def test_what_to_learn_from_is_found(names, tmp_path):
         data.kind_of(str(tmp_path / "other.csv"))
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_labels_may_be_numbers_and_texts_anything_but_missing(tmp_path, suffix):
+    def written(name, frame):
+        path = tmp_path / f"{name}{suffix}"
+        if suffix == ".csv":
+            frame.to_csv(path, index=False)
+        elif suffix == ".jsonl":
+            frame.to_json(path, orient="records", lines=True)
+        else:
+            frame.to_parquet(path)
+        return Source(str(path), "text")
+
+    texts = ["NA", "null", 'a "quoted", text', "שלום 🙂", "two\nlines", "x" * 5000] * 8
+    frame = pd.DataFrame({"text": texts, "label": pd.array([0, 1] * 24, dtype="Int64")})
+    found = data.read_texts(written("whole", frame))
+    assert found.names == ("0", "1")
+    assert sorted({*found.rows, *found.held}) == sorted({*texts})
+    few = pd.concat([frame, pd.DataFrame({"text": ["rare"], "label": [7]})])
+    assert data.read_texts(written("few", few)).names == ("0", "1")
+    for column in ("text", "label"):
+        broken = frame.copy()
+        broken.loc[6, column] = None
+        with pytest.raises(ValueError, match=rf"row 7 has no {column} in the column '{column}'"):
+            data.read_texts(written(f"no {column}", broken))
+    empty = written("empty", frame[:0])
+    for read in (lambda: data.read_texts(empty), lambda: data.kind_of(empty.data)):
+        with pytest.raises(ValueError, match="no rows"):
+            read()
+
+
 def test_what_does_not_fit_is_refused(names, tmp_path):
     cases = {
         "one label": ({"text": ["x"] * 30, "label": ["a"] * 30}, "two labels of 10 rows at least"),

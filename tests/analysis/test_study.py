@@ -11,6 +11,7 @@ import arguide
 from analysis import data, families, findings, learners, study
 from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
+from analysis.figures import study as figures
 
 SMALL = ("--steps", 6, "--batch-size", 8, "--width", 16, "--depth", 1)
 
@@ -55,6 +56,21 @@ def test_a_trained_language_model_is_one_that_generate_takes(run, names, tmp_pat
     assert json.loads(out)[0]["scale"] == 2
     texts = ["abab", "xx yx"]
     assert learner.decode(learner.encode(texts).clamp(min=0)) == texts
+
+
+def test_texts_and_labels_that_look_like_control_tokens_are_texts_and_labels():
+    texts = ["<end> good <any>", "<pad> fine", "short", "a longer text than the others"] * 12
+    rows = data.Data(texts, torch.arange(48) % 2, ("any", "end"), texts[:4], torch.arange(4) % 2)
+    learner = learners.new("lm", rows, learners.Size(16, 1), seed=0)
+    assert len(set(learner.controls.tolist())) == 3
+    assert learner.tokenizer.convert_tokens_to_ids(["<<any>>", "<<end>>", "<any>"]) == learner.controls.tolist()
+    tokens = learner.encode(texts[:3])
+    assert learner.decode(tokens.masked_fill(tokens < 0, learner.end)) == texts[:3]
+    assert ((tokens == learner.end).sum(1) == 1).all()
+    assert not torch.isin(tokens, learner.controls).any()
+    cut = learner.encode(["a longer text than the others" * 9])
+    assert cut.shape[1] == learner.length
+    assert not (cut == learner.end).any()
 
 
 def test_a_killed_training_is_picked_up_and_another_does_not_mix_in(run, fails, names, tmp_path, monkeypatch):
@@ -137,6 +153,21 @@ def test_a_study_of_texts_from_end_to_end_and_again(run, names, tmp_path):
     code, _, err = run(*options[:-2], "--seed", 1)
     assert code == 2
     assert "other settings" in err
+
+
+def test_a_study_of_awkward_texts(run, tmp_path):
+    texts = ["good 🙂", 'so "bad", $5 & $6', "שלום עולם", "<end>", "two\nlines", "y" * 300, "日本語", "étude"] * 12
+    pd.DataFrame({"text": texts, "label": [0, 1] * 48}).to_json(tmp_path / "odd.jsonl", orient="records", lines=True)
+    small = ("--effort", 0.01, "--scales", "0,1.5", "--seeds", 2, "--samples", 3, "--jobs", 1)
+    code, _, err = run("study", "--data", tmp_path / "odd.jsonl", "--out", tmp_path / "s", *small, "--json")
+    assert code == 0, err
+    assert "arning" not in err
+
+
+def test_a_cell_of_texts_holds_those_that_fit():
+    assert figures.filled(["one", "two", "three"], 10, 2) == "one\ntwo"
+    assert figures.filled(["one two three four"], 9, 2) == "one two …"
+    assert figures.filled([""], 9, 2) == "(empty)"
 
 
 def samples(joint, sequential, apart=0.1, seeds=3):
