@@ -39,17 +39,22 @@ class Drawn(NamedTuple):
     told: dict[str, float]
 
 
-def autoregressive(learner: Causal, scale: float, n: int, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
-    """Yield n texts or images a label of the sequential law, and of the joint one; the two are one at γ = 0 and γ = 1."""
+def autoregressive(
+    learner: Causal, scale: float, n: int, generator: torch.Generator, beta: float = 1.0
+) -> Iterator[tuple[str, Drawn]]:
+    """Yield n texts or images a label of the sequential law, and of the joint one; the two are one at γ = 0 and γ = 1.
+
+    Every weight is multiplied by `beta`, an inverse temperature; where it is not 1 the two laws differ at every γ.
+    """
     allowed, count, length = arguide.only(learner.drawn), len(learner.labels), learner.length
     labels = torch.arange(count).repeat_interleave(n)
-    laws = [continuation(learner, label, scale) for label in range(count)]
+    laws = [continuation(learner, label, scale, beta) for label in range(count)]
     plain = [arguide.sample(law, n, length, transform=allowed, generator=generator) for law in laws]
     log_weights = [(each.log_target - each.log_proposal).sum(1) for each in plain]
     rows = learner.decode(torch.cat([_widened(each.tokens, length) for each in plain]))
     drawn = Drawn(rows, labels, weighed(log_weights))
     yield SEQUENTIAL, drawn
-    if scale in (0.0, 1.0):
+    if scale in (0.0, 1.0) and beta == 1:
         yield JOINT, drawn._replace(told={})
         return
     ahead = arguide.particles.ahead
@@ -59,13 +64,14 @@ def autoregressive(learner: Causal, scale: float, n: int, generator: torch.Gener
     yield JOINT, Drawn(learner.decode(torch.cat(tokens)), labels, resampled(runs))
 
 
-def continuation(learner: Causal, label: int, scale: float) -> Any:
-    """Return the guided law of what follows a label."""
+def continuation(learner: Causal, label: int, scale: float, beta: float = 1.0) -> Any:
+    """Return the guided law of what follows a label, at inverse temperature β."""
     law = partial(
         arguide.continuation,
         learner.model,
         learner.prompt(label),
         guidance_scale=scale,
+        temperature=1 / beta,
         negative_prompt_ids=learner.prompt(None),
     )
     return law() if learner.end is None else law(eos_token_id=learner.end, max_new_tokens=learner.length)
@@ -74,22 +80,22 @@ def continuation(learner: Causal, label: int, scale: float) -> Any:
 def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
     """Yield n images a label by guided diffusion: the ODE, the SDE, and with weights."""
     labels = torch.arange(denoiser.labels).repeat_interleave(n)
-    grid, shape = _grid(), (len(labels), *denoiser.shape)
+    sigmas, shape = grid(), (len(labels), *denoiser.shape)
     with torch.no_grad():
         field = guided(denoiser, labels, scale)
-        yield ODE, Drawn(_image(diffusion.sample(field, shape, grid, generator=generator)), labels, {})
-        noisy = diffusion.sample_joint(field, shape, grid, threshold=0.0, generator=generator)
+        yield ODE, Drawn(image(diffusion.sample(field, shape, sigmas, generator=generator)), labels, {})
+        noisy = diffusion.sample_joint(field, shape, sigmas, threshold=0.0, generator=generator)
         log_weights = noisy.log_weights + noisy.log_evidence + math.log(len(labels))
-        drawn = Drawn(_image(noisy.x), labels, weighed(log_weights.reshape(-1, n).unbind(0)))
+        drawn = Drawn(image(noisy.x), labels, weighed(log_weights.reshape(-1, n).unbind(0)))
         yield SDE, drawn
         if scale in (0.0, 1.0):
             yield CORRECTED, drawn._replace(told={})
             return
         fields = [guided(denoiser, label, scale) for label in range(denoiser.labels)]
         many = (n, *denoiser.shape)
-        runs = [[diffusion.sample_joint(each, many, grid, generator=generator) for _ in range(RUNS)] for each in fields]
+        runs = [[diffusion.sample_joint(each, many, sigmas, generator=generator) for _ in range(RUNS)] for each in fields]
         x = torch.cat([torch.cat([run.x for run in own])[chosen(own, n, generator)] for own in runs])
-        yield CORRECTED, Drawn(_image(x), labels, resampled(runs))
+        yield CORRECTED, Drawn(image(x), labels, resampled(runs))
 
 
 def classifying(
@@ -105,8 +111,8 @@ def classifying(
 
         field = diffusion.with_classifier(score, log_class, scale)
         with torch.no_grad():
-            x = diffusion.sample(field, (len(labels), *denoiser.shape), _grid(), generator=generator)
-        yield family, Drawn(_image(x), labels, {})
+            x = diffusion.sample(field, (len(labels), *denoiser.shape), grid(), generator=generator)
+        yield family, Drawn(image(x), labels, {})
 
 
 def weighed(log_weights: Sequence[Tensor]) -> dict[str, float]:
@@ -147,11 +153,13 @@ def guided(denoiser: Denoiser, label: Any, scale: float) -> diffusion.LogLinear:
     return diffusion.LogLinear.guidance(diffusion.conditioned(score, label), diffusion.conditioned(score), scale)
 
 
-def _grid() -> Tensor:
+def grid() -> Tensor:
+    """Return the noise levels of every sampler of diffusion."""
     return diffusion.edm(STEPS, sigma_min=LEAST, sigma_max=20.0).float()
 
 
-def _image(x: Tensor) -> Tensor:
+def image(x: Tensor) -> Tensor:
+    """Return images in [−1, 1], whatever a sampler has left."""
     return x.nan_to_num(0.0).clamp(-1, 1)
 
 

@@ -110,7 +110,7 @@ def _answer(*values: tuple[float, float]) -> str:
 
 def trade(frame: pd.DataFrame) -> Verdict:
     """Return how accuracy rises and diversity falls with γ."""
-    accurate = frame[frame["quantity"] == "accuracy"]
+    accurate = frame[(frame["quantity"] == "accuracy") & frame["scale"].notna()]
     scales = sorted(accurate["scale"].dropna().unique())
     families = [name for name in accurate["family"].unique() if name != "judge"]
     told = []
@@ -119,7 +119,7 @@ def trade(frame: pd.DataFrame) -> Verdict:
         fall = ", ".join(f"{_mean(frame, family, 'spread', scale):.2f}" for scale in scales)
         told.append(f"{family}: accuracy {rise}; spread within a label {fall}.")
     best = max(_mean(frame, SEQUENTIAL, "accuracy", scale) for scale in scales)
-    judge = pick(frame, family="judge")["value"].mean()
+    judge = pick(frame, family="judge", quantity="accuracy")["value"].mean()
     return Verdict(
         f"accuracy of {SEQUENTIAL} by an independent judge, γ = 0 to its best γ",
         f"{_mean(frame, SEQUENTIAL, 'accuracy', scales[0]):.2f} → {best:.2f}",

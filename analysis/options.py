@@ -69,9 +69,13 @@ def check_device(name: str) -> None:
         raise ValueError(f"exact laws are computed on the cpu, not on device {name!r}")
 
 
-def check_kind(kind: str, kinds: tuple[str, ...], *, clean: bool) -> None:
+def check_kind(kind: str, kinds: tuple[str, ...], *, clean: bool, network: str | None) -> None:
     """Refuse a kind of model that there is not, and options of another kind."""
     if kind not in kinds:
         raise ValueError(f"what to train must be one of {', '.join(kinds)}, not {kind!r}")
     if clean and kind != "classifier":
         raise ValueError("--clean is for a classifier")
+    if network is not None and kind != "denoiser":
+        raise ValueError("--network is for a denoiser")
+    if network not in (None, "mlp", "unet"):
+        raise ValueError(f"--network must be mlp or unet, not {network!r}")

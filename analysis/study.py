@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis import data, families, learners, report, results
+from analysis import cooling, data, families, learners, report, results, temperatures
 from analysis.data import Data, Source
 from analysis.experiment import Chapter
 from analysis.findings import stories
@@ -94,9 +94,10 @@ def training(plan: Plan) -> list[Task]:
 
 
 def sampling(plan: Plan) -> list[Task]:
-    """Return the samplings, one a seed and scale."""
-    tasks = [(plan.seed + s, scale) for s in range(plan.seeds) for scale in plan.scales]
-    return [Task(f"samples-{seed}-{scale:g}", partial(sample, seed, scale)) for seed, scale in tasks]
+    """Return the samplings: one a seed for temperature, and one a seed and scale."""
+    seeds = [plan.seed + s for s in range(plan.seeds)]
+    cooled = [Task(f"temperature-{seed}", partial(cool, seed)) for seed in seeds]
+    return cooled + [Task(f"samples-{seed}-{scale:g}", partial(sample, seed, scale)) for seed in seeds for scale in plan.scales]
 
 
 def model_name(kind: str, variant: str, seed: int) -> str:
@@ -150,33 +151,62 @@ def judged(plan: Plan) -> tuple[Data, Judge]:
 def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
     """Sample every family at a scale; return what the judge says of the samples, and some of them."""
     torch.set_num_threads(1)
-    rows, judge = judged(plan)
-    found: list[dict[str, Any]] = [{"family": "judge", "quantity": "accuracy", "value": judge.accuracy}]
+    found: list[dict[str, Any]] = [{"family": "judge", "quantity": "accuracy", "value": judged(plan)[1].accuracy}]
     generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + round(1000 * scale))
     for family, drawn in _drawn(plan, folder, seed, scale, generator):
-        case = {"family": family, "scale": scale}
-        measured = judge.measures(drawn.rows, drawn.labels) | drawn.told
-        found += [case | {"quantity": name, "value": value} for name, value in measured.items()]
-        if seed == plan.seed:
-            found += [case | row for row in _shown(drawn, rows.names)]
+        found += _measured({"family": family, "scale": scale}, drawn, plan, seed)
     return pd.DataFrame(found).assign(law=plan.source.data, seed=seed)
+
+
+def cool(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
+    """Sample γ = 1 at every inverse temperature by every way to lower it; return what `sample` does."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) - 1)
+    found: list[dict[str, Any]] = []
+    for beta in temperatures.BETAS:
+        for family, drawn in _cooled(plan, folder, seed, beta, generator):
+            found += _measured({"family": family, "beta": beta}, drawn, plan, seed)
+    return pd.DataFrame(found).assign(law=plan.source.data, seed=seed)
+
+
+def _measured(case: dict[str, Any], drawn: families.Drawn, plan: Plan, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield what the judge says of samples, what they tell of themselves, and some of the first seed's."""
+    rows, judge = judged(plan)
+    measured = judge.measures(drawn.rows, drawn.labels) | drawn.told
+    yield from (case | {"quantity": name, "value": value} for name, value in measured.items())
+    if seed == plan.seed:
+        yield from (case | row for row in _shown(drawn, rows.names))
 
 
 def _drawn(
     plan: Plan, folder: Path, seed: int, scale: float, generator: torch.Generator
 ) -> Iterator[tuple[str, families.Drawn]]:
-    place = folder / "models"
-    causal = learners.Causal.load(place / model_name("pixels" if plan.images else "lm", "", seed))
-    yield from families.autoregressive(causal, scale, plan.samples, generator)
+    yield from families.autoregressive(_causal(plan, folder, seed), scale, plan.samples, generator)
     if plan.images:
-        denoiser = Denoiser.from_pretrained(place / model_name("denoiser", "", seed)).eval()
+        denoiser = _denoiser(folder, seed)
         yield from families.denoising(denoiser, scale, plan.samples, generator)
         names = {families.AWARE: "", families.CLEAN: BLIND}
         judges = {
-            family: Classifier.from_pretrained(place / model_name("classifier", variant, seed)).eval()
+            family: Classifier.from_pretrained(folder / "models" / model_name("classifier", variant, seed)).eval()
             for family, variant in names.items()
         }
         yield from families.classifying(denoiser, judges, scale, plan.samples, generator)
+
+
+def _cooled(
+    plan: Plan, folder: Path, seed: int, beta: float, generator: torch.Generator
+) -> Iterator[tuple[str, families.Drawn]]:
+    yield from families.autoregressive(_causal(plan, folder, seed), 1.0, plan.samples, generator, beta)
+    if plan.images:
+        yield from temperatures.denoising(_denoiser(folder, seed), beta, plan.samples, generator)
+
+
+def _causal(plan: Plan, folder: Path, seed: int) -> learners.Causal:
+    return learners.Causal.load(folder / "models" / model_name("pixels" if plan.images else "lm", "", seed))
+
+
+def _denoiser(folder: Path, seed: int) -> Denoiser:
+    return Denoiser.from_pretrained(folder / "models" / model_name("denoiser", "", seed)).eval()
 
 
 def _shown(drawn: families.Drawn, names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -233,7 +263,8 @@ def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = Fa
     frame = run(plan, folder, track, jobs)
     chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(names), "std_error": 0.0}])
     frame = pd.concat([frame, chance], ignore_index=True)
-    chapters = [Chapter(story, frame, False) for story in stories(images=plan.images)]
+    told = [*stories(images=plan.images), cooling.story(images=plan.images)]
+    chapters = [Chapter(story, frame, False) for story in told]
     mpl.use("agg")
     for chapter in chapters:
         for plot in chapter.experiment.plots:

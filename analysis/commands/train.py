@@ -12,6 +12,7 @@ from analysis.options import Json, Seed
 
 KIND = "lm (texts), pixels, denoiser or classifier (images)."
 DATA = "A .parquet, .csv, .json or .jsonl file, a folder of images, a name on the hub, or digits."
+NETWORK = "Of a denoiser: mlp, residual layers, the default; or unet."
 LATE = "Share of the steps before conditioning dropout begins; 0.8 is dropout in finetuning only."
 
 
@@ -29,6 +30,7 @@ def train(
     rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
     width: Annotated[int | None, typer.Option(help="Width of the network.", min=8)] = None,
     depth: Annotated[int | None, typer.Option(help="Layers of the network.", min=1)] = None,
+    network: Annotated[str | None, typer.Option(help=NETWORK)] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Share of the labels that are dropped; 0.15, none for classifiers.")
     ] = None,
@@ -46,8 +48,8 @@ def train(
     from analysis import data as sources
     from analysis import display, learners, loading, training
 
-    options.check_kind(kind, learners.KINDS, clean=clean)
-    own, size = learners.RECIPES[kind], learners.SIZES[kind]
+    options.check_kind(kind, learners.KINDS, clean=clean, network=network)
+    own, size = learners.RECIPES[kind], learners.UNETS if network == "unet" else learners.SIZES[kind]
     recipe = replace(
         own,
         steps=steps or own.steps,

@@ -28,17 +28,19 @@ NAMES = {
     "log_z_apart": "nats",
 }
 
+AXES = {"scale": "scale γ", "beta": "inverse temperature β"}
 
-def against_scale(quantity: str, title: str, *, legend: str | None = None, chance: bool = False) -> Panel:
-    """Return a panel of one quantity against γ, a line a family, with its spread over the seeds."""
+
+def against_scale(quantity: str, title: str, *, legend: str | None = None, chance: bool = False, by: str = "scale") -> Panel:
+    """Return a panel of one quantity against γ, or β, a line a family, with its spread over the seeds."""
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
-        rows = over_seeds(pick(frame, quantity=quantity))
-        style.lines(rows[rows["family"] != "judge"], ax, x="scale")
+        rows = over_seeds(pick(frame, quantity=quantity), by)
+        style.lines(rows[rows["family"] != "judge"], ax, x=by)
         if chance:
             labels = pick(frame, quantity="chance")
             ax.axhline(float(labels["value"].iloc[0]), color="#888888", lw=1, ls=":")
-        return style.label(ax, title=title, x="scale γ", y=NAMES.get(quantity, quantity), legend=legend)
+        return style.label(ax, title=title, x=AXES[by], y=NAMES.get(quantity, quantity), legend=legend)
 
     return panel
 
@@ -60,19 +62,19 @@ def frontier(quantity: str, title: str, *, legend: str | None = None) -> Panel:
     return panel
 
 
-def samples(family: str) -> Panel:
-    """Return a panel of one sample a label (columns) at every scale (rows)."""
+def samples(family: str, by: str = "scale") -> Panel:
+    """Return a panel of one sample a label (columns) at every scale, or β (rows)."""
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
-        rows = pick(frame, quantity="pixel", family=family)
-        scales, labels = sorted(rows["scale"].unique()), list(dict.fromkeys(rows["label"]))
+        rows = pick(frame, quantity="pixel", family=family).dropna(subset=[by])
+        scales, labels = sorted(rows[by].unique()), list(dict.fromkeys(rows["label"]))
         if not scales:
             return ax
         size = int(rows["x"].max()) + 1
         canvas = np.ones((len(scales) * (size + 1) - 1, len(labels) * (size + 1) - 1))
         for i, scale in enumerate(scales):
             for j, label in enumerate(labels):
-                own = rows[(rows["scale"] == scale) & (rows["label"] == label)]
+                own = rows[(rows[by] == scale) & (rows["label"] == label)]
                 top, left = i * (size + 1), j * (size + 1)
                 canvas[own["y"].astype(int) + top, own["x"].astype(int) + left] = -own["value"]
         ax.imshow(canvas, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
@@ -82,7 +84,7 @@ def samples(family: str) -> Panel:
         for side in ax.spines.values():
             side.set_visible(False)
         ax.spines[["left", "bottom"]].set_color("none")
-        return style.label(ax, title=family, x="", y="scale γ", legend=None)
+        return style.label(ax, title=family, x="", y=AXES[by], legend=None)
 
     return panel
 
@@ -172,7 +174,7 @@ def held_out(title: str) -> Panel:
     return panel
 
 
-def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+def over_seeds(frame: pd.DataFrame, by: str = "scale") -> pd.DataFrame:
     """Return the mean over the seeds of every number, with its standard error."""
-    grouped = frame.groupby(["family", "quantity", "scale"], sort=False, dropna=True)["value"]
+    grouped = frame.groupby(["family", "quantity", by], sort=False, dropna=True)["value"]
     return pd.DataFrame({"value": grouped.mean(), "std_error": grouped.sem().fillna(0.0)}).reset_index()

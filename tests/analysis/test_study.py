@@ -135,7 +135,7 @@ def test_a_study_of_texts_from_end_to_end_and_again(run, names, tmp_path):
     code, out, err = run(*options, "--json")
     assert code == 0, err
     told = json.loads(out)
-    assert list(told["headline"]) == ["question", "trade"]
+    assert list(told["headline"]) == ["question", "trade", "temperature"]
     page = (tmp_path / "s" / "report.html").read_text()
     assert "<script" not in page
     assert "arguide study --data names.csv" in page

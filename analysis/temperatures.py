@@ -1,0 +1,58 @@
+r"""Samples of learned models at γ = 1 and an inverse temperature β, by every way to lower the temperature of both wings.
+
+AR sequential, AR joint      p(x_t | x_<t)^β at every token, or p(x)^β by weighted particles
+score × β, ODE and SDE       the naive rule, without noise and with it
+noise scale                  the SDE's noise times β^{−1/2}, right for Gaussians
+weights                      score × β at λ = 2 with the weights that make it p(x)^β (Feynman–Kac)
+
+Exact on toys in `analysis.experiments.temperature`.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+import diffusion
+from analysis import families
+from analysis.families import RUNS, Drawn
+from diffusion.models import Field
+from diffusion.networks import Denoiser
+from diffusion.sampling import Step, heun
+
+BETAS = (1.0, 1.25, 1.5, 2.0, 3.0)
+ODE, SDE, NOISE, WEIGHTS = "score × β, ODE", "score × β, SDE", "noise scale", "weights"
+LAMBDA = 2.0
+
+
+def denoising(denoiser: Denoiser, beta: float, n: int, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
+    """Yield n images a label by every way; at β = 1 scores and noise are as they are, and weights are even."""
+    labels = torch.arange(denoiser.labels).repeat_interleave(n)
+    score = diffusion.from_denoiser(denoiser)
+    own = diffusion.conditioned(score, labels)
+
+    def drawn(field: Field, step: Step, weight: float = beta) -> Drawn:
+        shape = (len(labels), *denoiser.shape)
+        x = diffusion.sample(field, shape, families.grid(), step=step, generator=generator, total_weight=weight)
+        return Drawn(families.image(x), labels, {})
+
+    with torch.no_grad():
+        yield ODE, drawn(diffusion.scaled(own, beta), heun, 1.0)
+        yield SDE, drawn(diffusion.scaled(own, beta), diffusion.sde())
+        yield NOISE, drawn(own, diffusion.sde(noise_scale=beta**-0.5))
+        if beta == 1:
+            yield WEIGHTS, drawn(own, diffusion.sde(LAMBDA))
+        else:
+            powers = [diffusion.LogLinear((diffusion.conditioned(score, label),), (beta,)) for label in range(denoiser.labels)]
+            yield WEIGHTS, _weighted(powers, denoiser.shape, labels, generator)
+
+
+def _weighted(powers: list[diffusion.LogLinear], shape: tuple[int, ...], labels: Tensor, generator: torch.Generator) -> Drawn:
+    n = len(labels) // len(powers)
+    many = (n, *shape)
+    runs = [
+        [diffusion.sample_joint(power, many, families.grid(), noise=LAMBDA, generator=generator) for _ in range(RUNS)]
+        for power in powers
+    ]
+    x = torch.cat([torch.cat([run.x for run in own])[families.chosen(own, n, generator)] for own in runs])
+    return Drawn(families.image(x), labels, families.resampled(runs))
