@@ -16,7 +16,7 @@ from torch import Tensor
 
 import arguide
 import diffusion
-from analysis.learners import Causal
+from analysis.causal import Causal
 from diffusion.networks import Classifier, Denoiser
 
 SEQUENTIAL, JOINT = "AR sequential", "AR joint"

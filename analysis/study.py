@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from analysis import cooling, data, families, learners, report, results, temperatures
+from analysis.causal import Causal
 from analysis.data import Data, Source
 from analysis.experiment import Chapter
 from analysis.findings import stories
@@ -53,6 +54,7 @@ class Plan:
         samples: of a label, at every scale and seed.
         effort: multiplies the steps of every training.
         seed: the first seed.
+        models: a folder whose models are loaded, where it has one of the name, and not trained.
     """
 
     source: Source
@@ -62,6 +64,7 @@ class Plan:
     samples: int = 32
     effort: float = 1.0
     seed: int = 0
+    models: str | None = None
 
     def __post_init__(self) -> None:
         if self.seeds < 2:
@@ -71,7 +74,15 @@ class Plan:
 
     def config(self) -> dict[str, Any]:
         """Return what decides the numbers, ready for JSON."""
-        return asdict(self) | {"source": data.identity(self.source), "scales": list(self.scales)}
+        found = {task.name: self.given(task.name) for task in training(self)}
+        given = {name: results.digest(place / "model.safetensors") for name, place in found.items() if place is not None}
+        own = {"source": data.identity(self.source), "scales": list(self.scales), "models": given}
+        return asdict(self) | own
+
+    def given(self, name: str) -> Path | None:
+        """Return the folder of a model that is there already, if it is."""
+        place = None if self.models is None else Path(self.models) / name
+        return place if place is not None and (place / "model.safetensors").is_file() else None
 
 
 class Task(NamedTuple):
@@ -106,16 +117,19 @@ def model_name(kind: str, variant: str, seed: int) -> str:
 
 
 def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
-    """Train a model into `folder/models`; return its losses on held-out rows, and in training."""
+    """Train a model into `folder/models`, or take it from where it is; return its losses on held-out rows, and in training."""
     torch.set_num_threads(1)
     rows = read(plan)
     recipe = recipe_of(kind, variant, plan.effort)
     place = folder / "models" / model_name(kind, variant, seed)
     place.mkdir(parents=True, exist_ok=True)
     checkpoint = place / "checkpoint.pt"
-    learner, losses = learners.train(
-        kind, rows, recipe, learners.SIZES[kind], seed=seed, noised=variant != BLIND, checkpoint=checkpoint
-    )
+    given = plan.given(place.name)
+    if given is None:
+        learner = learners.new(kind, rows, learners.SIZES[kind], seed=seed, noised=variant != BLIND)
+        losses = learners.train(learner, rows, recipe, seed=seed, checkpoint=checkpoint)
+    else:
+        learner, losses = learners.load(kind, rows, given), []
     learners.save(learner, place, learners.card(kind, plan.source, rows, recipe, {"seed": seed, "variant": variant or "-"}))
     checkpoint.unlink(missing_ok=True)
     case = {"law": kind, "family": variant or "dropout", "seed": seed}
@@ -201,8 +215,8 @@ def _cooled(
         yield from temperatures.denoising(_denoiser(folder, seed), beta, plan.samples, generator)
 
 
-def _causal(plan: Plan, folder: Path, seed: int) -> learners.Causal:
-    return learners.Causal.load(folder / "models" / model_name("pixels" if plan.images else "lm", "", seed))
+def _causal(plan: Plan, folder: Path, seed: int) -> Causal:
+    return Causal.load(folder / "models" / model_name("pixels" if plan.images else "lm", "", seed))
 
 
 def _denoiser(folder: Path, seed: int) -> Denoiser:
@@ -237,7 +251,7 @@ def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
 def _workers(jobs: int) -> Iterator[Callable[[Sequence[Task], Plan, Path], Iterator[None]]]:
     """Yield what does tasks, several at once in processes of their own if there are several jobs; it yields after each."""
     if jobs == 1:
-        yield lambda tasks, plan, folder: (_work(task, plan, folder) for task in tasks)
+        yield _in_turn
         return
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
 
@@ -254,9 +268,18 @@ def _workers(jobs: int) -> Iterator[Callable[[Sequence[Task], Plan, Path], Itera
             raise
 
 
+def _in_turn(tasks: Sequence[Task], plan: Plan, folder: Path) -> Iterator[None]:
+    for task in tasks:
+        _work(task, plan, folder)
+        yield
+
+
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
     """Run a study, and write `results.parquet`, its figures and its report; return the report's path and its chapters."""
     names = read(plan).names  # what cannot be read must fail before anything is written
+    if plan.models is not None and not any(plan.given(task.name) for task in training(plan)):
+        expected = ", ".join(task.name for task in training(plan))
+        raise ValueError(f"{plan.models} has none of the models of this study; their folders are named {expected}")
     if fresh:
         clear(folder)
     results.claim(folder, plan.config(), PROGRAM, parts=("experiments", "figures", "models"))
@@ -282,6 +305,7 @@ def command(plan: Plan) -> str:
     options += [f"--label-column {source.label}"] if source.label != "label" else []
     options += [f"--max-labels {source.most}", f"--scales {','.join(f'{scale:g}' for scale in plan.scales)}"]
     options += [f"--effort {plan.effort:g}"] if plan.effort != 1 else []
+    options += [f"--models {Path(plan.models).name}"] if plan.models else []
     options += [f"--seeds {plan.seeds}", f"--samples {plan.samples}", f"--seed {plan.seed}"]
     return " ".join([PROGRAM, f"--data {Path(source.data).name}", *options])
 

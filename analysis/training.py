@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from analysis import data, learners, results
+from analysis.causal import Causal
 from analysis.data import Source
 from analysis.figures import study as figures
-from analysis.learners import Causal, Size
+from analysis.learners import Size
+from analysis.loading import Choice
 from arguide.training import Recipe
 
 PROGRAM = "arguide train"
@@ -24,7 +27,11 @@ PROGRAM = "arguide train"
 
 @dataclass(frozen=True)
 class Job:
-    """What to train: a kind of `learners.KINDS`, on a source, by a recipe; `noised` is for classifiers."""
+    """What to train: a kind of `learners.KINDS`, on a source, by a recipe.
+
+    noised: whether a classifier sees noise.
+    init: a model to go on from, in the place of a new one of a `size`.
+    """
 
     kind: str
     source: Source
@@ -32,13 +39,23 @@ class Job:
     size: Size
     seed: int = 0
     noised: bool = True
+    init: str | None = None
 
     def config(self) -> dict[str, Any]:
         """Return what decides the result, ready for JSON."""
-        return asdict(self) | {"source": data.identity(self.source)}
+        init = None if self.init is None else Choice(self.init).identity()["model"]
+        return asdict(self) | {"source": data.identity(self.source), "init": init}
+
+    def begin(self, rows: data.Data) -> Any:
+        """Return the learner, untrained."""
+        if self.init is not None:
+            return learners.begun(self.kind, rows, self.init)
+        return learners.new(self.kind, rows, self.size, seed=self.seed, noised=self.noised)
 
 
-def run(job: Job, folder: Path, track: Callable[[range], Any], *, fresh: bool = False) -> dict[str, Any]:
+def run(
+    job: Job, folder: Path, track: Callable[[range], Any], *, device: torch.device | str = "cpu", fresh: bool = False
+) -> dict[str, Any]:
     """Train, or go on with a training that was killed, or tell of one that is finished.
 
     Returns:
@@ -48,6 +65,7 @@ def run(job: Job, folder: Path, track: Callable[[range], Any], *, fresh: bool = 
         ValueError: data that do not fit, a folder of something else, a checkpoint that cannot be read.
     """
     rows = (data.read_texts if job.kind == "lm" else data.read_images)(job.source, seed=job.seed)
+    learner = job.begin(rows)
     if fresh:
         clear(folder)
     results.claim(folder, job.config(), PROGRAM, parts=())
@@ -55,9 +73,7 @@ def run(job: Job, folder: Path, track: Callable[[range], Any], *, fresh: bool = 
         told: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         return told
     checkpoint = folder / "checkpoint.pt"
-    learner, losses = learners.train(
-        job.kind, rows, job.recipe, job.size, seed=job.seed, noised=job.noised, checkpoint=checkpoint, track=track
-    )
+    losses = learners.train(learner, rows, job.recipe, seed=job.seed, device=device, checkpoint=checkpoint, track=track)
     told = _told(job, learner, losses, rows)
     learners.save(learner, folder, learners.card(job.kind, job.source, rows, job.recipe, told))
     frame = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses})

@@ -54,7 +54,8 @@ f"{len(data.labels)} digits to learn from, {len(data.held_labels)} held out; the
 def trained(kind, share):
     recipe = learners.RECIPES[kind]
     recipe = replace(recipe, steps=round(share * recipe.steps))
-    return learners.train(kind, data, recipe, learners.SIZES[kind])
+    learner = learners.new(kind, data, learners.SIZES[kind], seed=0)
+    return learner, learners.train(learner, data, recipe)
 
 
 (pixels, pixel_losses), (denoiser, denoiser_losses) = trained("pixels", 0.4), trained("denoiser", 0.5)

@@ -9,7 +9,9 @@ import typer
 
 from analysis import options
 from analysis.commands.train import DATA
-from analysis.options import Json, Seed
+from analysis.options import Device, Json, Seed
+
+MODELS = "A folder of models to load in the place of training, of the same data, named as a study names its own (pixels-0)."
 
 
 def study(
@@ -24,10 +26,12 @@ def study(
     seeds: Annotated[int, typer.Option(help="How often all is trained and sampled anew.", min=2)] = 3,
     samples: Annotated[int, typer.Option(help="Samples a label, at every scale and seed.", min=2)] = 32,
     effort: Annotated[float, typer.Option(help="Multiplies the steps of every training.")] = 1.0,
+    models: Annotated[str | None, typer.Option(help=MODELS)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the training, two seeds: to see that it runs.")] = False,
     jobs: Annotated[int, typer.Option(help="Processes; as many as cores by default.", min=0)] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier study in the folder first.")] = False,
     seed: Seed = 0,
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Train both wings on one data set, and compare what they draw: joint against sequential guidance, and diffusion."""
@@ -37,10 +41,12 @@ def study(
 
     if text_column and image_column:
         raise ValueError("give either --text-column or --image-column")
+    if device != "cpu":
+        raise ValueError(f"a study's small networks run fastest on the cpu, one process each, not on device {device!r}")
     column, images = sources.kind_of(data, text_column, image_column)
     source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)
     effort, seeds = (0.1, 2) if quick else (effort, seeds)
-    plan = work.Plan(source, images, tuple(options.scales_of(scales)), seeds, samples, effort, seed)
+    plan = work.Plan(source, images, tuple(options.scales_of(scales)), seeds, samples, effort, seed, models)
     loading.silence()
 
     def track(what: str, items: Any, total: int) -> Any:

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from analysis import options
-from analysis.options import Json, Seed
+from analysis.options import Device, Json, Seed
 
 KIND = "lm (texts), pixels, denoiser or classifier (images)."
 DATA = "A .parquet, .csv, .json or .jsonl file, a folder of images, a name on the hub, or digits."
 NETWORK = "Of a denoiser: mlp, residual layers, the default; or unet."
+INIT = "A model to go on from: a folder that train has left, or, of lm, any model of texts, from a folder or the hub."
 LATE = "Share of the steps before conditioning dropout begins; 0.8 is dropout in finetuning only."
 
 
@@ -27,7 +28,8 @@ def train(
     image_size: Annotated[int, typer.Option(help="Scale images to this many pixels a side.", min=2)] = 8,
     steps: Annotated[int | None, typer.Option(help="Steps of the optimizer; by default what its kind needs.", min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows a step.", min=1)] = None,
-    rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    rate: Annotated[float | None, typer.Option(help="The highest learning rate; a tenth with --init.")] = None,
+    init: Annotated[str | None, typer.Option(help=INIT)] = None,
     width: Annotated[int | None, typer.Option(help="Width of the network.", min=8)] = None,
     depth: Annotated[int | None, typer.Option(help="Layers of the network.", min=1)] = None,
     network: Annotated[str | None, typer.Option(help=NETWORK)] = None,
@@ -40,6 +42,7 @@ def train(
         bool, typer.Option("--fresh", help="Delete an unfinished or finished training in the folder first.")
     ] = False,
     seed: Seed = 0,
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Train one network as a conditional and an unconditional model; a training that was killed goes on where it was."""
@@ -54,7 +57,7 @@ def train(
         own,
         steps=steps or own.steps,
         batch=batch_size or own.batch,
-        rate=own.rate if rate is None else rate,
+        rate=(own.rate if init is None else own.rate / 10) if rate is None else rate,
         dropout=own.dropout if dropout is None else dropout,
         dropout_from=dropout_from,
     )
@@ -62,9 +65,10 @@ def train(
     column = text_column if kind == "lm" else image_column
     source = sources.Source(data, column, label_column, max_labels, image_size)
     loading.silence()
-    torch.set_num_threads(1)  # the fastest for networks this small
-    job = training.Job(kind, source, recipe, size, seed, noised=not clean)
-    told = training.run(job, out, display.bar(f"train {kind}"), fresh=fresh)
+    if init is None:
+        torch.set_num_threads(1)  # the fastest for networks this small
+    job = training.Job(kind, source, recipe, size, seed, noised=not clean, init=init)
+    told = training.run(job, out, display.bar(f"train {kind}"), device=loading.find_device(device), fresh=fresh)
     if json:
         print(json_format.dumps(told, indent=2, ensure_ascii=False))
         return

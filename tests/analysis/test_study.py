@@ -1,6 +1,7 @@
 """Training and studies from the command line: what they leave, how they go on after a kill, and what they conclude."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,10 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import data, families, findings, learners, study
+from analysis import causal, data, families, findings, learners, study
 from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 from analysis.figures import study as figures
+from analysis.toys import stories
 
 SMALL = ("--steps", 6, "--batch-size", 8, "--width", 16, "--depth", 1)
 
@@ -48,7 +50,7 @@ def test_a_trained_language_model_is_one_that_generate_takes(run, names, tmp_pat
     assert code == 0, err
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
-    learner = learners.Causal.load(tmp_path / "m")
+    learner = causal.Causal.load(tmp_path / "m")
     assert tokenizer.convert_tokens_to_ids(["<ab>", "<xy>", "<any>"]) == learner.controls.tolist()
     assert model.config.vocab_size == len(tokenizer)
     code, out, err = run("generate", tmp_path / "m", "--prompt", "<ab>", "--negative", "<any>", "--scale", 2, "--json")
@@ -71,6 +73,62 @@ def test_texts_and_labels_that_look_like_control_tokens_are_texts_and_labels():
     cut = learner.encode(["a longer text than the others" * 9])
     assert cut.shape[1] == learner.length
     assert not (cut == learner.end).any()
+
+
+def test_a_training_goes_on_from_a_model_of_its_kind(run, fails, names, tmp_path):
+    assert run("train", "lm", "--data", names, "--out", tmp_path / "m", *SMALL)[0] == 0
+    more = ("--data", names, "--init", tmp_path / "m", "--rate", 1e-9, *SMALL)
+    assert run("train", "lm", "--out", tmp_path / "more", *more)[0] == 0
+    before, after = (causal.Causal.load(tmp_path / name) for name in ("m", "more"))
+    for name, weight in before.model.state_dict().items():  # a rate of 1e-9 leaves what was loaded as it was
+        torch.testing.assert_close(after.model.state_dict()[name], weight, rtol=0, atol=1e-7)
+    assert "knows the labels ab, xy" in fails("train", "pixels", "--out", tmp_path / "p", "--data", "digits", *more[2:4])
+    assert "holds no denoiser" in fails("train", "denoiser", "--out", tmp_path / "p", "--data", "digits", *more[2:4])
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_pretrained_model_of_texts_is_taught_labels(run, fails, names, tmp_path):
+    model, tokenizer = stories.train(steps=5), stories.tokenizer()
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    options = ("train", "lm", "--data", names, "--batch-size", 8, "--steps", 4)
+    code, _, err = run(*options, "--init", tmp_path / "base", "--out", tmp_path / "m")
+    assert code == 0, err
+    learner = causal.Causal.load(tmp_path / "m")
+    assert learner.words == len(tokenizer)
+    assert learner.model.get_input_embeddings().weight.shape[0] == len(tokenizer) + 3
+    assert learner.tokenizer.convert_tokens_to_ids(["<ab>", "<xy>", "<any>"]) == learner.controls.tolist()
+    code, _, err = run("generate", tmp_path / "m", "--prompt", "<ab>", "--negative", "<any>", "--scale", 2, "--json")
+    assert code == 0, err
+    assert "none" in fails(*options, "--init", tmp_path / "none", "--out", tmp_path / "n")
+
+
+def test_a_real_model_learns_labels_in_a_few_steps(run, data, tmp_path):
+    source = tmp_path / "reviews.parquet"
+    frame = pd.read_parquet(data / "pros_cons.parquet").sample(600, random_state=0)
+    frame.to_parquet(source)
+    options = ("--text-column", frame.columns[0], "--label-column", "label", "--batch-size", 16, "--json")
+    told = {}
+    for steps in (1, 30):
+        init = ("--init", data / "stories260K", "--steps", steps, "--rate", 2e-3, "--out", tmp_path / str(steps))
+        code, out, err = run("train", "lm", "--data", source, *options, *init)
+        assert code == 0, err
+        told[steps] = float(json.loads(out)["held-out loss, nats a sequence"].split()[0])
+    assert told[30] < told[1] - 5
+
+
+def test_a_study_takes_models_that_are_there(fails, names, tmp_path):
+    plan = study.Plan(data.Source(str(names), "text"), False, effort=0.01)
+    trained = study.train("lm", "", 0, plan, tmp_path / "one")
+    given = replace(plan, models=str(tmp_path / "one" / "models"))
+    taken = study.train("lm", "", 0, given, tmp_path / "two")
+    assert set(trained["quantity"]) - set(taken["quantity"]) == {"loss"}  # nothing is trained
+    held = [frame[frame["quantity"] != "loss"].dropna(axis=1).reset_index(drop=True) for frame in (trained, taken)]
+    pd.testing.assert_frame_equal(*held)
+    assert set(study.train("lm", "", 1, given, tmp_path / "two")["quantity"]) == set(trained["quantity"])  # which is not there
+    assert list(given.config()["models"]) == ["lm-0"]
+    assert plan.config()["models"] == {}
+    assert "none of the models" in fails("study", "--data", names, "--out", tmp_path / "x", "--models", tmp_path)
 
 
 def test_a_killed_training_is_picked_up_and_another_does_not_mix_in(run, fails, names, tmp_path, monkeypatch):
