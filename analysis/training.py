@@ -24,7 +24,11 @@ PROGRAM = "arguide train"
 
 @dataclass(frozen=True)
 class Job:
-    """What to train: a kind of `learners.KINDS`, on a source, by a recipe; `noised` is for classifiers."""
+    """What to train: a kind of `learners.KINDS`, on a source, by a recipe; `noised` is for classifiers.
+
+    Raises:
+        ValueError: dropout for a classifier, which tells labels and is given none.
+    """
 
     kind: str
     source: Source
@@ -32,6 +36,10 @@ class Job:
     size: Size
     seed: int = 0
     noised: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind == "classifier" and self.recipe.dropout:
+            raise ValueError("a classifier is given no labels that could be dropped; leave out --dropout")
 
     def config(self) -> dict[str, Any]:
         """Return what decides the result, ready for JSON."""
