@@ -54,7 +54,7 @@ def at_accuracy(
 
 
 def reached(frame: pd.DataFrame, family: str) -> list[float]:
-    """Return the scales above 1 at which independent runs of a joint family agree on log Ẑ, the mean over labels and seeds."""
+    """Return the scales at which runs of a joint family agree on log Ẑ, a mean over labels and seeds; 0 and 1 have none."""
     apart = pick(frame, family=family, quantity="log_z_apart").groupby("scale")["value"].mean()
     return [float(scale) for scale in apart.index[apart <= SPREAD]]
 

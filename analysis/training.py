@@ -31,6 +31,9 @@ class Job:
 
     noised: whether a classifier sees noise.
     init: a model to go on from, in the place of a new one of a `size`.
+
+    Raises:
+        ValueError: dropout for a classifier, which tells labels and is given none.
     """
 
     kind: str
@@ -40,6 +43,10 @@ class Job:
     seed: int = 0
     noised: bool = True
     init: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "classifier" and self.recipe.dropout:
+            raise ValueError("a classifier is given no labels that could be dropped; leave out --dropout")
 
     def config(self) -> dict[str, Any]:
         """Return what decides the result, ready for JSON."""

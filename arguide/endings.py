@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from arguide.guidance import normalize
 from arguide.models import Autoregressive
@@ -108,6 +109,13 @@ def lengths(tokens: Tensor, ends: tuple[int, ...]) -> Tensor:
     """Return the length of every sequence of [n, T] with its ending token, T where there is none, [n]."""
     ended = torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype, device=tokens.device))
     return torch.where(ended.any(1), ended.int().argmax(1) + 1, tokens.shape[1])
+
+
+def padded(tokens: Tensor, length: int, ends: tuple[int, ...]) -> Tensor:
+    """Return sequences [n, t] with padding after their end, whatever followed it, [n, length]."""
+    pad = ends[0] if ends else 0
+    after = torch.arange(length, device=tokens.device) >= lengths(tokens, ends)[:, None]
+    return functional.pad(tokens, (0, length - tokens.shape[1])).masked_fill(after, pad)
 
 
 def ending_tokens(model: Autoregressive) -> tuple[int, ...]:

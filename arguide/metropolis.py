@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from arguide import sampling
-from arguide.endings import ending_tokens, lengths
+from arguide.endings import ending_tokens, lengths, padded
 from arguide.models import Autoregressive
 from arguide.sampling import Draw, Propose, Sample
 from arguide.truncation import Transform, identity
@@ -63,7 +63,7 @@ def sample_metropolis(
         model: as for `particles.sample_joint`, an `endings.Ending` for variable length.
         draw: the seam of all randomness: log-probs [n, K] to indices [n].
         transform, propose: of the proposal. It must be able to propose whatever the target holds.
-        first: where the chains start, tokens [n, t ≤ T]; sequences from the proposal by default.
+        first: where the chains start, tokens [n, t ≤ T]; sequences from the proposal by default; what follows an end is cut.
         advance: called after every step.
 
     Raises:
@@ -79,7 +79,7 @@ def sample_metropolis(
     if first is None:
         now = anew(draw)
     else:
-        first = functional.pad(first, (0, length - first.shape[1]), value=ends[0] if ends else 0)
+        first = padded(first, length, ends)  # pooled runs end where each has ended, with any of the ending tokens
         now = _widened(sampling.retrace(model, first, transform=transform, propose=propose), length, ends)
     if not log_weight_of(now).isfinite().all():
         raise ValueError("a chain starts at a sequence of probability 0; start from sequences that the proposal can draw")
@@ -140,5 +140,4 @@ def _where(moved: Tensor, new: Sample, old: Sample) -> Sample:
 def _widened(sample: Sample, length: int, ends: tuple[int, ...]) -> Sample:
     """Return the sample with padding after the end up to the cap."""
     missing = (0, length - sample.tokens.shape[1])
-    tokens = functional.pad(sample.tokens, missing, value=ends[0] if ends else 0)
-    return Sample(tokens, *(functional.pad(rows, missing) for rows in sample[1:]))
+    return Sample(padded(sample.tokens, length, ends), *(functional.pad(rows, missing) for rows in sample[1:]))

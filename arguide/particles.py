@@ -108,7 +108,10 @@ class JointSample(NamedTuple):
 
 
 def pooled(runs: Sequence[JointSample]) -> JointSample:
-    """Return independent runs as one sample of all their particles, each run weighted by its Ẑ."""
+    """Return independent runs as one sample of all their particles, each run weighted by its Ẑ.
+
+    `std_error` is that of log Ẑ from the spread of the runs: √(Σ_r (W_r − a_r)² R/(R − 1)) with a_r = n_r/Σ n, W_r ∝ n_r Ẑ_r.
+    """
     logs = torch.stack([run.log_evidence + math.log(len(run.tokens)) for run in runs])
     width = max(run.tokens.shape[1] for run in runs)
     tokens = [torch.cat([run.tokens, run.tokens[:, -1:].expand(-1, width - run.tokens.shape[1])], 1) for run in runs]
@@ -117,14 +120,15 @@ def pooled(runs: Sequence[JointSample]) -> JointSample:
         torch.cat([functional.pad(rows, (0, width - rows.shape[1])) for rows in column])
         for column in ([run.log_target for run in runs], [run.log_normalizer for run in runs])
     )
-    ratios = (logs - logs.max()).exp()
+    sizes = torch.tensor([len(run.tokens) for run in runs]).to(logs)
+    off = logs.softmax(0) - sizes / sizes.sum()
     return JointSample(
         tokens=torch.cat(tokens),
         log_weights=log_weights,
         log_evidence=logs.logsumexp(0) - math.log(sum(len(run.tokens) for run in runs)),
         ess=effective_sample_size(log_weights)[None],
         ancestors=sum(run.ancestors for run in runs),
-        std_error=ratios.std() / ratios.mean() / math.sqrt(len(runs)),
+        std_error=(off.square().sum() * len(runs)).div(len(runs) - 1).sqrt(),
         evidences=logs[:0],
         log_target=log_target,
         log_normalizer=log_normalizer,

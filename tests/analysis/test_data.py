@@ -33,6 +33,18 @@ def test_texts_are_split_label_by_label_and_nothing_is_lost(names):
     assert data.read_texts(Source(names, "text", most=2)).names == ("a", "b")
 
 
+def test_blank_texts_are_left_out_with_their_labels(tmp_path):
+    """Ten rows are enough for a label, and nine are not."""
+    rows = [(" " if i % 3 == 0 else f" {'abc'[i % 2]}{i}", "ab"[i % 2]) for i in range(30)] + [("c", "c")] * 9
+    path = tmp_path / "blank.parquet"
+    pd.DataFrame(rows, columns=["text", "label"]).to_parquet(path)
+    found = data.read_texts(Source(str(path), "text"))
+    assert found.names == ("a", "b")
+    assert len(found.rows) + len(found.held) == 20
+    for texts, labels in ((found.rows, found.labels), (found.held, found.held_labels)):
+        assert [text[0] for text in texts] == [found.names[label] for label in labels]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json"])
 def test_every_format_says_the_same(names, tmp_path, suffix):
     frame, path = pd.read_parquet(names), tmp_path / f"names{suffix}"

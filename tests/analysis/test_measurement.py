@@ -113,7 +113,10 @@ def test_factors_are_the_enumerated_ones(small, name):
     assert frame.tokens.tolist() == exact.sizes[rows].tolist() == list(map(len, measured.tokens))
     assert frame.ended.tolist() == exact.ended[rows].tolist()
     assert (frame.log_z == measured.diagnosis.log_evidence).all()
+    np.testing.assert_allclose(frame.log_s_high - frame.log_s, 2.262157 * measured.diagnosis.std_error, rtol=1e-6)
+    np.testing.assert_allclose(frame.log_s - frame.log_s_low, 2.262157 * measured.diagnosis.std_error, rtol=1e-6)
     last = measured.lengths.iloc[-1]
+    assert last.kl_per_token == pytest.approx(last.kl / frame.tokens.mean())
     assert abs(measured.diagnosis.log_evidence - exact_z) < 8 * measured.diagnosis.std_error + 1e-4
     assert abs(last.kl - exact.kl) < 2 * (last.kl_high - last.kl_low) + 1e-4
 
@@ -244,6 +247,27 @@ def test_what_the_base_law_excludes_is_refused():
 def test_a_plan_without_errors_is_refused(numbers):
     with pytest.raises(ValueError, match="at least 2"):
         measurement.Plan(*numbers)
+
+
+def test_what_a_probe_finds_is_a_doubt_and_no_part_of_the_estimate():
+    """A word of 1e-7 weighs more than all others together: runs never find it and agree to the last digit, probes do."""
+    rare, far = 1e-7, 1e-4
+    first = torch.tensor([0.6, 0.4 - rare, rare], dtype=torch.float64)[:, None]
+    cond, uncond = (
+        Table((first * torch.tensor([[0.5, 0.5], [0.5, 0.5], [1 - e, e]]))[None].numpy()).autoregressive()
+        for e in (far, 1 - far)
+    )
+    measured = measurement.measure(
+        arguide.LogLinear.guidance(cond, uncond, 3.0),
+        uncond,
+        2,
+        measurement.Plan(50, 200, 3),
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert measured.diagnosis.std_error < 1e-9
+    assert measured.lengths.log_z.iloc[-1] == pytest.approx(0, abs=1e-3)
+    assert measured.diagnosis.missed > 1
+    assert not measured.diagnosis.trusted
 
 
 def test_differences_have_welchs_interval():

@@ -35,8 +35,24 @@ def test_what_is_measured_of_texts_is_what_it_says(case):
     told = {name: value for name, value, _ in practice.measures(case, groups, 5, torch.Generator().manual_seed(0))}
     cond, uncond = (torch.tensor([by_hand(case, row, prompt) for row in tokens]) for prompt in (PROMPT, NEGATIVE))
     assert told["adherence"] == pytest.approx(float(weights @ (cond[:, 0] - uncond[:, 0]).double()), abs=1e-4)
-    loss = -float(weights @ cond[:, 0].double()) / float(weights @ cond[:, 1].double())
-    assert told["perplexity, conditional"] == pytest.approx(math.exp(loss), rel=1e-4)
+    for name, sums in (("conditional", cond), ("unconditional", uncond)):
+        loss = -float(weights @ sums[:, 0].double()) / float(weights @ sums[:, 1].double())
+        assert told[f"perplexity, {name}"] == pytest.approx(math.exp(loss), rel=1e-4)
+
+
+def test_words_are_told_by_weight_and_runs_by_evidence(case):
+    """Texts of one word each, "k" and "l" ("c" ends them); the second run counts three times as much as the first."""
+    case = case._replace(words=("K",))
+    k, end = 10, 2
+    one = practice.Group(torch.tensor([[k, end], [k + 1, end]]), torch.tensor([1.0, 0.0], dtype=torch.float64), 0.0)
+    two = one._replace(weights=one.weights.flip(0), log_evidence=math.log(3))
+    told = {name: rest for name, *rest in practice.measures(case, [one, two], 9, torch.Generator().manual_seed(0))}
+    assert told["keyword rate"] == pytest.approx([1 / 4, math.sqrt((0.25 * 0.75) ** 2 * 2 * 2)])
+    assert told["distinct words"] == pytest.approx([1.0, 0.0])  # a particle of weight 0 is never read
+    losses = torch.tensor([-by_hand(case, row, PROMPT)[0] / 2 for row in one.tokens], dtype=torch.float64)
+    mean = float(losses @ torch.tensor([0.25, 0.75], dtype=torch.float64))
+    error = float(losses.diff().abs()) * 0.25 * 0.75 * 2
+    assert told["perplexity, conditional"] == pytest.approx([math.exp(mean), math.exp(mean) * error], rel=1e-4)
 
 
 def test_both_laws_are_measured_with_the_spread_of_their_runs(case):

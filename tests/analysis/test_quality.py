@@ -70,6 +70,8 @@ def test_the_judge_knows_digits_and_is_not_swayed_by_what_is_asked(judge, digits
     copies = judge.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:1].expand(40))
     assert copies["distinct"] == 1 / 40
     assert copies["coverage"] < 0.1
+    alike = judge.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:40])
+    assert alike["class entropy"] == 0  # of what is found, whatever was asked for
 
 
 def test_texts_are_judged_by_their_pieces(tmp_path):

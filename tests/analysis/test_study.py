@@ -1,7 +1,9 @@
 """Training and studies from the command line: what they leave, how they go on after a kill, and what they conclude."""
 
 import json
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -179,6 +181,7 @@ def test_a_corrupted_checkpoint_is_refused_by_name(run, fails, names, tmp_path):
         (("lm", "--data", "digits"), "digits are images"),
         (("pixels", "--data", "digits", "--clean"), "--clean is for a classifier"),
         (("pixels", "--data", "digits", "--dropout", 2), "dropout is a share"),
+        (("classifier", "--data", "digits", "--dropout", 0.2), "no labels that could be dropped"),
         (("lm", "--data", "none.csv"), "no file none.csv"),
     ],
 )
@@ -258,9 +261,68 @@ def test_equal_accuracy_is_read_between_the_scales():
             for scale, accuracy, coverage in points:
                 case = {"family": family, "scale": scale, "seed": seed}
                 rows += [case | {"quantity": "accuracy", "value": accuracy}, case | {"quantity": "coverage", "value": coverage}]
+        case = {"family": SEQUENTIAL, "scale": 5.0, "seed": seed}  # beyond its best scale, where accuracy has fallen again
+        rows += [case | {"quantity": "accuracy", "value": 0.7}, case | {"quantity": "coverage", "value": 0.0}]
     mean, _, count = findings.at_accuracy(tidy(rows), "coverage", JOINT, SEQUENTIAL, [1.5, 2.0])
     assert count == 2  # one scale a seed: .95 is an accuracy that the other never has
     assert mean == pytest.approx(0.7 - 0.8)
+
+
+def test_a_joint_law_is_reached_where_runs_agree_on_average():
+    rows = [{"family": JOINT, "quantity": "log_z_apart", "seed": seed, "scale": scale, "value": value}
+            for scale, apart in ((1.5, (0.1, 0.7)), (2.0, (0.1, 1.2))) for seed, value in enumerate(apart)]  # fmt: skip
+    assert findings.reached(tidy(rows), JOINT) == [1.5]
+
+
+def test_what_dropout_costs_has_the_sign_of_a_cost():
+    rows = [
+        {"law": "pixels", "family": family, "seed": seed, "scale": None, "quantity": quantity, "value": value + seed}
+        for family, held, none in (("dropout", 10.0, 12.0), ("without dropout", 9.0, 20.0), ("dropout at the end", 9.5, 14.0))
+        for seed in range(2)
+        for quantity, value in (("held-out loss", held), ("held-out loss, no label", none))
+    ]
+    told = findings.claims(tidy(rows))
+    assert told.number == "+1.000 ± 0.000 of 10.5"
+    assert "costs the conditional model something" in told.verdict
+    assert "conditional -0.500 ± 0.000, unconditional +2.00 nats" in told.verdict
+
+
+def test_variants_are_trained_as_they_are_called(tmp_path):
+    default, plain, late = (study.recipe_of("pixels", variant, 1.0) for variant in ("", study.PLAIN, study.LATE))
+    shares = [[recipe.dropout_at(round(part * recipe.steps)) for part in (0, 0.79, 0.81)] for recipe in (default, plain, late)]
+    assert shares == [[0.15] * 3, [0.0] * 3, [0.0, 0.0, 0.15]]
+    plan = study.Plan(data.Source("digits", "image", most=2), True, effort=1e-3)
+    for variant, noised in (("", True), (study.BLIND, False)):
+        study.train("classifier", variant, 0, plan, tmp_path)
+        folder = tmp_path / "models" / study.model_name("classifier", variant, 0)
+        assert study.Classifier.from_pretrained(folder).noised is noised
+
+
+def test_no_two_samplings_share_their_noise(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(study, "judged", lambda plan: (None, SimpleNamespace(accuracy=1.0)))
+    monkeypatch.setattr(study, "_drawn", lambda *given: seen.append(given[-1].initial_seed()) or [])
+    plan = study.Plan(data.Source("digits", "image"), True)
+    for seed in range(3):
+        study.sample(seed, (1.0, 1.25, 5.0), plan, tmp_path)
+    assert len(set(seen)) == 9
+
+
+def test_every_family_has_its_own_classifier(monkeypatch, tmp_path):
+    seen = {}
+    named = SimpleNamespace(from_pretrained=lambda path: SimpleNamespace(eval=lambda: path.name))
+    for kind in ("Denoiser", "Classifier"):
+        monkeypatch.setattr(study, kind, named)
+    monkeypatch.setattr(learners.Causal, "load", lambda path: None)
+    for name in ("autoregressive", "denoising"):
+        monkeypatch.setattr(families, name, lambda *_: [])
+    monkeypatch.setattr(families, "classifying", lambda _, judges, *rest: seen.update(judges) or [])
+    assert not list(study._drawn(study.Plan(data.Source("digits", "image"), True), tmp_path, 1, 2.0, None))
+    assert seen == {families.AWARE: "classifier-1", families.CLEAN: "classifier-clean-1"}
+
+
+def test_losses_are_thinned_to_the_means_of_stretches():
+    assert list(study._thinned([1.0, 2.0, 3.0, 4.0, 5.0], most=2)) == [(2, 1.5), (4, 3.5), (5, 5.0)]
 
 
 def test_every_family_draws_what_it_says(monkeypatch):
@@ -281,6 +343,53 @@ def test_every_family_draws_what_it_says(monkeypatch):
     assert found[SDE].told["log_path_spread"] > 0
 
 
+def test_weights_of_pixels_count_the_tokens_that_may_not_be_drawn():
+    """At γ = 1 they are what the model leaves to grey levels, along every image."""
+    digits = data.read_images(data.Source("digits", "image", most=2))
+    pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
+    drawn = dict(families.autoregressive(pixels, 1.0, 2, torch.Generator().manual_seed(0)))[SEQUENTIAL]
+    tokens = torch.cat([pixels.controls[drawn.labels][:, None], pixels.encode(drawn.rows)], 1)
+    with torch.no_grad():
+        law = pixels.model(tokens).logits[:, :-1].log_softmax(-1)
+    paths = law[..., pixels.drawn].logsumexp(-1).sum(1)
+    assert float(paths.mean()) < -1
+    assert drawn.told["log_path"] == pytest.approx(float(paths.mean()), abs=1e-3)
+
+
+def test_weights_of_diffusion_are_those_of_their_label(monkeypatch):
+    """A label that the network cannot tell from none has nothing to weigh; the others have, and at γ = 1 none has."""
+    monkeypatch.setattr(families, "STEPS", 6)
+    groups, weighed = [], families.weighed
+    monkeypatch.setattr(families, "weighed", lambda rows: groups.append(rows) or weighed(rows))
+    digits = data.read_images(data.Source("digits", "image", most=3))
+    denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
+    with torch.no_grad():
+        denoiser.trunk.label.weight[0] = denoiser.trunk.label.weight[3]
+    for scale, weighs in ((1.5, [False, True, True]), (1.0, [False] * 3)):
+        dict(families.denoising(denoiser, scale, 2, torch.Generator().manual_seed(0)))
+        assert [len(each) for each in groups[-1]] == [2, 2, 2]
+        assert [bool((each.abs() > 1e-3).any()) for each in groups[-1]] == weighs
+
+
+def test_what_runs_tell_is_a_mean_over_labels():
+    def of(log_evidence, ess, ancestors):
+        return SimpleNamespace(
+            log_evidence=torch.tensor(log_evidence), ess=torch.tensor(ess), ancestors=ancestors, log_weights=torch.zeros(8)
+        )
+
+    one = [of(0.0, [8.0, 4.0, 8.0], 8), of(math.log(3), [8.0, 8.0], 4)]
+    two = [of(1.0, [2.0], 2), of(1.0, [8.0], 2)]
+    told = families.resampled([one, two])
+    assert told == pytest.approx(
+        {
+            "ess_share": (4 + 8 + 2 + 8) / 32,
+            "ancestors": 16 / 32,
+            "log_z": (math.log(2) + 1) / 2,
+            "log_z_apart": math.log(3) / 2,
+        }
+    )
+
+
 def test_particles_are_chosen_by_weight_and_by_run():
     generator = torch.Generator().manual_seed(0)
 
@@ -291,6 +400,8 @@ def test_particles_are_chosen_by_weight_and_by_run():
 
     even = [of(0.0, [0.0] * 8), of(0.0, [0.0] * 8)]
     assert len(set(families.chosen(even, 16, generator).tolist())) == 16
+    few = families.chosen(even, 8, generator)
+    assert min(few) < 8 <= max(few)  # of both runs
     heavy = [of(0.0, [0.0] * 8), of(30.0, [0.0] * 7 + [-90.0])]
     picked = set(families.chosen(heavy, 16, generator).tolist())
     assert picked <= set(range(8, 15))

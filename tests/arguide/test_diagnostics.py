@@ -41,7 +41,7 @@ def test_runs_and_chains_that_agree_are_trusted(runs, chains):
     ("words", "wrong"),
     [
         ("differs by", {"log_evidence": torch.tensor(5.0, dtype=torch.float64)}),
-        ("particles count at the worst step", {"ess": torch.tensor([200.0, 3.0])}),
+        ("particles count at the worst step", {"ess": torch.tensor([200.0, 3.0, 200.0])}),
         ("descend from one", {"ancestors": 1}),
     ],
 )
@@ -60,6 +60,25 @@ def test_a_sample_of_another_law_is_told_from_the_chains(model, runs, chains):
     many = sample_metropolis(model, 20_000, 3, 20, generator=torch.Generator().manual_seed(1))
     assert diagnose(drawn, many).trusted
     assert "chains disagree" in diagnose(flat, many).verdict
+
+
+def test_either_mean_alone_can_disagree(runs, chains):
+    for name in ("log_target", "log_normalizer"):
+        assert "chains disagree" in diagnose(runs, chains._replace(**{name: getattr(chains, name) + 1})).verdict
+
+
+def test_the_probe_that_finds_most_counts(runs):
+    log_evidence = diagnose(runs).log_evidence
+    probes = [runs[0]._replace(log_evidence=torch.tensor(log_evidence + more).double()) for more in (2.0, -1.0)]
+    told = diagnose(runs, probes=probes)
+    assert told.missed == pytest.approx(2.0)
+    assert not told.trusted
+
+
+def test_chains_start_where_the_particles_stand_by_weight(model):
+    """Without a step they are those texts: the joint law's, not the proposal's."""
+    options = {"steps": 0, "chains": 4000, "probes": 0, "threshold": 0.0, "generator": torch.Generator().manual_seed(0)}
+    assert repeat_joint(model, 4000, 3, repeats=2, **options)[1].agreement < 4
 
 
 def test_without_anything_to_weigh_there_is_nothing_to_doubt(make_joint):

@@ -9,7 +9,7 @@ import torch
 
 import arguide
 from analysis import Table
-from arguide import Ending, LogLinear, endings, metropolis, sample_joint, sample_metropolis, sampling
+from arguide import Ending, LogLinear, endings, metropolis, particles, sample_joint, sample_metropolis, sampling
 
 END, T = 0, 3
 WEIGHTS = {None: -2.0, 0: 3.0}
@@ -147,6 +147,65 @@ def test_without_the_ratio_of_cuts_metropolis_is_wrong(table, cap, branches, sea
 def test_without_the_weights_metropolis_is_wrong(table, cap, branches, seam, monkeypatch):
     monkeypatch.setattr(metropolis, "log_weight_of", lambda sample: torch.zeros(1, dtype=torch.float64))
     assert stationarity(table, cap, branches, seam)[0] > 1e-3
+
+
+TWO = (2, 1)  # ending tokens; the first pads
+
+
+@pytest.fixture(scope="module")
+def two_ends(make_joint):
+    """A model of two tokens at most, of which 1 and 2 end a sequence, and the weights of its sequences by plain loops."""
+    joint = make_joint(3, (2, 3, 3))
+    laws = [((joint.sum(0) if y is None else joint[y] / joint[y].sum()), w) for y, w in WEIGHTS.items()]
+    table = Table(joint)
+    model = LogLinear(tuple(table.autoregressive(y) for y in WEIGHTS), tuple(WEIGHTS.values()))
+    law = {(0, v): math.prod(p[0, v] ** w for p, w in laws) for v in range(3)}
+    return Ending(model, TWO, 2), law | {(v, 2): math.prod(p[v].sum() ** w for p, w in laws) for v in (1, 2)}
+
+
+def test_any_of_several_tokens_ends_and_the_first_pads(two_ends, branches, seam):
+    ending, law = two_ends
+    found = {}
+    for mass, result in branches(lambda choose: sample_joint(ending, 2, 2, draw=seam(choose), threshold=0.0)):
+        for x, log_w in zip(result.tokens.tolist(), (result.log_weights + result.log_evidence).tolist(), strict=True):
+            x = (*x, 2)[:2]
+            found[x] = found.get(x, 0.0) + mass * math.exp(log_w)
+    assert found == pytest.approx(law, abs=1e-9)
+
+
+def test_chains_start_from_texts_that_end_sooner_with_any_of_the_tokens(two_ends, branches, seam):
+    """π K = π where starts are as short as their runs were, or padded with the token that they end with."""
+    ending, law = two_ends
+    z, after = sum(law.values()), dict.fromkeys(law, 0.0)
+    for start, weight in law.items():
+        for first in {start[: start.index(2) + 1] if 2 in start else start, (1, 1) if start[0] == 1 else start}:
+            rows = dict.fromkeys(law, 0.0)
+            for mass, chains in branches(
+                lambda choose, first=first: sample_metropolis(ending, 1, 2, 1, draw=seam(choose), first=torch.tensor([first]))
+            ):
+                rows[tuple(chains.tokens[0].tolist())] += mass
+        for x, probability in rows.items():
+            after[x] += weight / z * probability
+    assert after == pytest.approx({x: weight / z for x, weight in law.items()}, abs=1e-9)
+
+
+def test_runs_that_end_at_unlike_lengths_can_be_checked_by_chains(two_ends):
+    """Chains start at pooled texts, which are as wide as the longest run."""
+    ending, _ = two_ends
+    short = sample_joint(ending, 4, 2, draw=lambda law: torch.tensor([1, 2, 1, 2]))
+    long = sample_joint(ending, 4, 2, draw=lambda law: torch.where(law[:, 0] > -math.inf, 0, 2))
+    first = particles.pooled([short, long]).tokens
+    assert first.tolist() == [[1, 1], [2, 2], [1, 1], [2, 2], *[[0, 0]] * 4]
+    chains = sample_metropolis(ending, 8, 2, 0, first=first)
+    assert chains.tokens.tolist() == [[1, 2], [2, 2], [1, 2], [2, 2], *[[0, 0]] * 4]
+
+
+def test_chains_tell_the_weight_they_stand_at_and_how_often_they_moved(table):
+    ending = model(table, "truncate")
+    chains = sample_metropolis(ending, 50, T, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(chains.log_weight[-1], chains.log_normalizer.sum(1))
+    free = LogLinear(ending.model.models[:1], (1.0,))  # nothing to weigh, and one length: every proposal is taken
+    assert sample_metropolis(free, 5, T, 7, generator=torch.Generator().manual_seed(0)).accepted.tolist() == [1.0] * 5
 
 
 def test_chains_forget_where_they_started(table, cap):

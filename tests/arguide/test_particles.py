@@ -7,7 +7,7 @@ import torch
 
 import arguide
 from analysis import MarkovChain, Table
-from arguide import LogLinear, particles, sample, sample_joint, sampling
+from arguide import Ending, LogLinear, particles, sample, sample_joint, sampling
 
 INITIAL = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]], dtype=torch.float64)
 TRANSITION = torch.tensor([[[5, 3, 2], [1, 8, 1], [3, 3, 4]], [[2, 2, 6], [4, 4, 2], [1, 3, 6]]], dtype=torch.float64) / 10
@@ -155,6 +155,29 @@ def test_pooled_runs_weigh_by_their_evidence(make_joint):
     mean = (10 * runs[0].log_evidence.exp() + 30 * runs[1].log_evidence.exp()) / 40
     assert whole.log_evidence.exp().item() == pytest.approx(mean.item())
     assert whole.tokens.shape == whole.log_target.shape == (40, 3)
+
+
+def test_pooled_runs_tell_the_error_of_their_mean(make_joint):
+    """Equal runs have the standard error of a mean; runs that agree have none, whatever their sizes."""
+    model = guided(Table(make_joint(9, (2, 3, 2, 3))), 0, 2.5)
+    runs = [sample_joint(model, 10, 3, generator=torch.Generator().manual_seed(s)) for s in range(3)]
+    ratios = torch.stack([run.log_evidence for run in runs]).exp().numpy()
+    error = particles.pooled(runs).std_error.item()
+    assert error == pytest.approx(ratios.std(ddof=1) / math.sqrt(3) / ratios.mean())
+    more = sample_joint(model, 30, 3)._replace(log_evidence=runs[0].log_evidence)
+    assert particles.pooled([runs[0], more]).std_error.item() == pytest.approx(0, abs=1e-9)
+
+
+def test_pooled_runs_of_unlike_lengths_keep_their_own_columns(make_joint):
+    model = Ending(guided(Table(make_joint(9, (2, 3, 3, 3))), 0, 2.5), (2,), 3)
+    short, long = (sample_joint(model, 2, 3, draw=lambda law, v=v: torch.full((len(law),), v)) for v in (2, 0))
+    whole = particles.pooled([short, long])
+    assert whole.tokens.tolist() == [[2, 2, 2]] * 2 + [[0, 0, 0]] * 2
+    for name in ("log_target", "log_normalizer"):
+        rows = getattr(whole, name)
+        assert torch.equal(rows[:2, :1], getattr(short, name))
+        assert (rows[:2, 1:] == 0).all()
+        assert torch.equal(rows[2:], getattr(long, name))
 
 
 def test_what_is_told_along_a_sequence_is_that_sequences_own(make_joint, brute):
@@ -401,6 +424,22 @@ def test_the_driver_resamples_when_the_effective_size_falls_below_the_threshold(
     stages = list(particles.drive(start, moves, lambda value, index: value[index], resample=keep, threshold=threshold))
     assert len(stages) == 4
     assert len(calls) == resamplings
+
+
+@pytest.mark.parametrize(("look", "resamplings"), [(0.0, 1), (3.0, 0), (-3.0, 2)])
+def test_when_to_resample_goes_by_what_is_expected_too(look, resamplings):
+    """A twist that evens the uneven weight puts resampling off, one that makes it worse brings it on."""
+    increment = torch.tensor([3.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    twist = lambda value: torch.tensor([-look, 0.0, 0.0, 0.0], dtype=torch.float64)  # noqa: E731
+    start = particles.populate(torch.arange(4), torch.zeros(4, dtype=torch.float64))
+    *_, last = particles.drive(
+        start,
+        [lambda value: (value, increment), lambda value: (value, 0 * increment)],
+        lambda value, index: value[index],
+        resample=lambda log_weights, _: torch.arange(4),
+        twist=twist,
+    )
+    assert last.resamplings == resamplings
 
 
 def test_no_tokens_is_a_population_of_equal_weights(make_joint):

@@ -1,5 +1,7 @@
 """Conditioning dropout, and a loop that goes on after a kill to the same result."""
 
+import math
+
 import pytest
 import torch
 from small import build
@@ -67,6 +69,50 @@ def test_dropout_may_begin_late():
     model = Coins()
     train(model, Recipe(50, batch=200, dropout=0.5, dropout_from=0.8), loss=loss)
     assert seen == [False] * 40 + [True] * 10
+
+
+def test_the_rate_rises_over_a_twentieth_and_falls_by_a_cosine():
+    recipe = Recipe(100, rate=0.4)
+    rates = [recipe.rate_at(step) for step in range(100)]
+    assert rates[:4] == pytest.approx([0.08, 0.16, 0.24, 0.32])
+    assert rates[50] == pytest.approx(0.2)
+    assert rates[75] == pytest.approx(0.2 * (1 - 0.5**0.5))
+    assert 0 < rates[-1] < 1e-3 < max(rates) < 0.4
+
+
+def test_rows_are_drawn_evenly_within_their_label():
+    """6,400 draws over 50 rows of one label and 10 of another: each within six standard errors of 64, or of 320."""
+    data, labels, model = torch.arange(60), (torch.arange(60) >= 50).long(), Coins()
+    seen = []
+
+    def loss(rows, labels, generator):
+        seen.append(rows)
+        return model.loss(rows % 3, labels, generator)
+
+    train(model, Recipe(100, batch=64), data=(data, labels, None), loss=loss)
+    counts = torch.cat(seen).bincount(minlength=60)
+    assert (counts[:50] - 64).abs().max() < 6 * 8
+    assert (counts[50:] - 320).abs().max() < 6 * 18
+
+
+def test_what_is_kept_is_the_exponential_average():
+    last, kept, path = Coins(), Coins(), []
+    recipe = Recipe(8, batch=16, rate=0.1)
+    train(last, recipe)
+    options = {"track": lambda steps: (path.append(kept.logits.detach().clone()) or step for step in steps)}
+    train(kept, Recipe(**recipe.__dict__ | {"average": 0.1}), **options)
+    mean = path[0]
+    for weights in (*path[1:], last.logits.detach()):
+        mean = 0.1 * mean + 0.9 * weights
+    torch.testing.assert_close(kept.logits.detach(), mean)
+
+
+def test_weights_decay_by_the_rate_times_the_decay():
+    model, recipe = Coins(), Recipe(5, batch=4, rate=0.2, decay=0.7)
+    torch.nn.init.ones_(model.logits)
+    train(model, recipe, loss=lambda *_: 0 * model.logits.sum())
+    expected = math.prod(1 - 0.7 * recipe.rate_at(step) for step in range(5))
+    assert model.logits.detach().flatten().tolist() == pytest.approx([expected] * 9)
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])

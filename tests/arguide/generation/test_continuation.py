@@ -74,6 +74,30 @@ def test_temperature_divides_the_weights(models):
     assert result.log_normalizer.max() < 0
 
 
+@pytest.mark.parametrize("name", ["llama", "mamba"])
+def test_a_selected_state_is_that_of_its_own_rows(models, name):
+    """Every branch's law too, now and after another token."""
+    law = continuation(models(name), torch.tensor([PROMPT]), **GIVEN)
+    words = torch.tensor([30, 31, 32])
+    state, own = law.append(law.start(3), words), law.append(law.start(3), words[[2, 0, 0]])
+    state = law.select(state, torch.tensor([2, 0, 0]))
+    for _ in range(2):
+        for found, wanted in zip((*state.laws, *state[2:4]), (*own.laws, *own[2:4]), strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+        state, own = (law.append(each, words) for each in (state, own))
+
+
+def test_implausible_words_are_left_out_of_the_law(models):
+    plain, cut = (
+        continuation(models("llama"), torch.tensor([PROMPT]), **GIVEN, plausibility=alpha).start(1) for alpha in (0.0, 0.3)
+    )
+    kept = plain.laws[0].exp() >= 0.3 * plain.laws[0].exp().amax()
+    assert 1 < kept.sum() < 60
+    left = plain.log_probs.masked_fill(~kept, -math.inf)
+    torch.testing.assert_close(cut.log_probs, left.log_softmax(-1))
+    torch.testing.assert_close(cut.log_normalizer, plain.log_normalizer + left.logsumexp(-1))
+
+
 WORDS, LENGTH = 5, 4
 
 

@@ -123,7 +123,10 @@ def test_greedy_tells_what_greedy_decoding_writes(models):
     text = view.generate(prompt[:1], guidance_scale=2.0, max_new_tokens=5)[:, 5:]
     other = text.clone()
     other[0, 3] = (other[0, 3] + 1) % 60
-    assert arguide.score(view, prompt, torch.cat([text, other]), guidance_scale=2.0).greedy.tolist() == [True, False]
+    texts, mask = torch.cat([text, other]), torch.ones(2, 5, dtype=torch.long)
+    assert arguide.score(view, prompt, texts, guidance_scale=2.0).greedy.tolist() == [True, False]
+    mask[1, 3:] = 0  # what differs is padding
+    assert arguide.score(view, prompt, texts, text_mask=mask, guidance_scale=2.0).greedy.tolist() == [True, True]
 
 
 def test_candidates_are_normalised_within_their_set():

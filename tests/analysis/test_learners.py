@@ -1,0 +1,101 @@
+"""Learners: what stands for a label and for none, what a row becomes, and what a job makes of its settings."""
+
+import pytest
+import torch
+
+from analysis import data, learners, results, training
+from analysis.data import Data
+from analysis.learners import Size
+from arguide.training import Recipe, causal_losses
+from diffusion.networks import Classifier
+
+SMALL = Size(16, 1)
+
+
+@pytest.fixture(scope="module")
+def images():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(0, 17, (24, 1, 3, 3), generator=generator) / 8 - 1
+    return Data(rows[:16], torch.arange(16) % 2, ("a", "b"), rows[16:], torch.arange(8) % 2)
+
+
+@pytest.fixture(scope="module")
+def texts():
+    rows = [letters * k for letters in ("ab", "xy") for k in range(1, 21)]
+    return Data(rows, torch.arange(2).repeat_interleave(20), ("ab", "xy"), rows, torch.arange(2).repeat_interleave(20))
+
+
+def test_a_text_holds_neither_padding_nor_more_than_the_length(texts):
+    learner = learners.new("lm", texts, SMALL, seed=0)
+    tokens = learner.encode(["xy" * 200])
+    assert tokens.shape == (1, learner.length)
+    assert tokens[0, -1] == learner.end
+    assert learner.tokenizer.pad_token_id not in learner.drawn
+    assert {*tokens[0].tolist()} <= {*learner.drawn}
+    assert not {*learner.controls.tolist()} & {*learner.drawn}
+
+
+def test_every_label_has_a_prompt_and_no_label_its_own(texts):
+    learner = learners.new("lm", texts, SMALL, seed=0)
+    prompts = [learner.prompt(label).item() for label in (0, 1, None)]
+    assert learner.tokenizer.convert_ids_to_tokens(prompts) == ["<ab>", "<xy>", "<any>"]
+
+
+def test_pixels_are_read_and_written_without_loss(images):
+    learner = learners.new("pixels", images, SMALL, seed=0)
+    tokens = learner.encode(images.rows)
+    assert (int(tokens.min()), int(tokens.max())) == (0, 16)
+    torch.testing.assert_close(learner.decode(tokens), images.rows)
+
+
+@pytest.mark.parametrize("kind", ["pixels", "denoiser"])
+def test_a_label_that_is_always_dropped_is_never_learned(images, kind):
+    """What stands for no label learns in its place, and every label's own stays as it was."""
+    recipe = Recipe(3, batch=8, dropout=1.0, decay=0.0)
+    learner, _ = learners.train(kind, images, recipe, SMALL, seed=1)
+    before = learners.new(kind, images, SMALL, seed=1)
+
+    def rows(learner):
+        told = learner.trunk.label if kind == "denoiser" else learner.model.get_input_embeddings()
+        return told.weight.detach()[-3:]  # two labels and none
+
+    assert torch.equal(rows(learner)[:2], rows(before)[:2])
+    assert not torch.equal(rows(learner)[2], rows(before)[2])
+
+
+def test_the_held_out_loss_is_a_mean_over_rows_with_its_error(images):
+    learner = learners.new("pixels", images, SMALL, seed=0)
+    with torch.no_grad():
+        for labelled, first in ((True, learner.controls[images.held_labels]), (False, learner.controls[-1:].expand(8))):
+            rows = causal_losses(learner.model, learner.encode(images.held), first)
+            value, error = learners.held_loss(learner, images, labelled=labelled)
+            assert value == pytest.approx(float(rows.mean()))
+            assert error == pytest.approx(float(rows.std()) / 8**0.5)
+
+
+JOB = training.Job(
+    "classifier", data.Source("digits", "image", most=2), Recipe(40, batch=4, dropout=0.0), Size(8, 1), seed=5, noised=False
+)
+
+
+def test_a_job_is_trained_as_it_says(tmp_path, monkeypatch):
+    seen, train = {}, learners.train
+
+    def spied(*args, **options):
+        seen.update(options)
+        learner, _ = train(*args, **options)
+        return learner, [9.0] * 38 + [1.0, 2.0]
+
+    monkeypatch.setattr(learners, "train", spied)
+    told = training.run(JOB, tmp_path, iter)
+    assert (seen["seed"], seen["noised"]) == (5, False)
+    assert not Classifier.from_pretrained(tmp_path).noised
+    assert told["training loss"] == 1.5  # of the last twentieth
+
+
+def test_what_a_training_has_left_is_cleared_and_nothing_else(tmp_path):
+    results.claim(tmp_path, JOB.config(), training.PROGRAM, parts=())
+    for name in ("checkpoint.pt", "result.json", "model.safetensors", "mine.txt"):
+        (tmp_path / name).write_text("")
+    training.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
