@@ -22,6 +22,7 @@ from arguide.guidance import check_temperature, combine
 from arguide.text.branches import Branches
 from arguide.text.prompts import Prompt, along
 from arguide.text.weights import Scale, Weights
+from arguide.truncation import defensive
 
 Source = Callable[[Prompt, Tensor], Prompt]
 
@@ -69,6 +70,7 @@ class Combination:
         temperatures: τ_k, one a branch.
         floor: the policy for improper tilts, see `arguide.guidance`.
         plausibility: α of the cut-off p_c(v) ≥ α max p_c, where branch 0 is c; 0 for none.
+        smoothing: ε; every branch is read as (1 − ε) p_k + ε/V.
     """
 
     branches: Branches
@@ -78,6 +80,7 @@ class Combination:
     temperatures: tuple[float, ...]
     floor: float | None = None
     plausibility: float = 0.0
+    smoothing: float = 0.0
 
     @classmethod
     def of(
@@ -94,6 +97,7 @@ class Combination:
         temperature: float = 1.0,
         floor: float | None = None,
         plausibility: float = 0.0,
+        smoothing: float = 0.0,
     ) -> "Combination":
         """Return the combination, without the branches of weight 0.
 
@@ -108,6 +112,8 @@ class Combination:
         """
         if not 0 <= plausibility <= 1:
             raise ValueError(f"plausibility must lie in [0, 1], not {plausibility}")
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"smoothing must lie in [0, 1), not {smoothing}")
         if scale is None and (negative_prompt_ids is not None or negative_model is not None or conditions):
             raise ValueError("a negative prompt or model and conditions need a guidance_scale")
         right = model.config.is_encoder_decoder
@@ -133,6 +139,7 @@ class Combination:
             tuple(temperatures[k] for k in weights.branches),
             floor,
             plausibility,
+            smoothing,
         )
 
     def is_just(self, model: PreTrainedModel) -> bool:
@@ -174,6 +181,8 @@ class Combination:
     def guide(self, logits: Sequence[Tensor], position: int, rows: Tensor) -> Guided:
         """Combine the branches' logits, K tensors [n, t, V], of the tokens from `position` on."""
         laws = [_law(branch.to(logits[0].device), tau) for branch, tau in zip(logits, self.temperatures, strict=True)]
+        if self.smoothing:
+            laws = [defensive(self.smoothing)(law) for law in laws]
         weights = self.weights.over(position, laws[0].shape[1], rows)
         guided = combine(laws, weights, floor=self.floor)
         if self.plausibility:

@@ -98,6 +98,7 @@ def continuation(
     conditions: Sequence[Condition] = (),
     branch_temperature: float | tuple[float, float] = 1.0,
     plausibility: float = 0.0,
+    smoothing: float = 0.0,
     floor: float | None = None,
     max_new_tokens: int | None = None,
     eos_token_id: int | Sequence[int] | None = None,
@@ -112,6 +113,8 @@ def continuation(
         temperature: τ; every weight is divided by it.
         plausibility: α; texts with a token of p_c(v) < α max p_c are left out of the law, and with them the words that only
             weigh because the unconditional model likes them even less.
+        smoothing: ε; every branch is read as (1 − ε) p + ε/V, so that ratios of two probabilities that were hardly learned,
+            which guidance raises to powers, stay near 1.
         max_new_tokens: the cap T; without one nothing ends a text.
         eos_token_id: what ends a text; the model's own tokens by default, none if it is an empty sequence.
         cap: "truncate" or "force", see `arguide.endings`.
@@ -136,6 +139,7 @@ def continuation(
         branch_temperature=branch_temperature,
         temperature=temperature,
         plausibility=plausibility,
+        smoothing=smoothing,
         floor=floor,
     )
     for each in combination.branches.models:
