@@ -121,18 +121,18 @@ def story(*, images: bool) -> Story:
             Plot(
                 "study_temperature",
                 (
-                    figures.against_scale("accuracy", "Accuracy", legend="", by="beta"),
+                    figures.against_scale("accuracy", "Accuracy", by="beta"),
                     figures.against_scale("precision", "Precision", by="beta"),
                     figures.against_scale("coverage", "Coverage", by="beta"),
-                    figures.against_scale(DISTANCE, "Distance to the data", by="beta"),
+                    figures.against_scale(DISTANCE, "Distance to the data", legend=True, by="beta"),
                 ),
                 "At γ = 1 against the inverse temperature, by family. Bands are two standard errors over the seeds.",
             ),
             Plot(
                 "study_temperature_runs",
                 (
-                    figures.against_scale("log_z_apart", "Runs apart in log Z", legend="", by="beta"),
-                    figures.against_scale("spread", "Spread within a label", by="beta"),
+                    figures.against_scale("log_z_apart", "Runs apart in log Z", by="beta"),
+                    figures.against_scale("spread", "Spread within a label", legend=True, by="beta"),
                 ),
                 "Left: by how much independent runs of particles disagree about log Z of p(x)^β; above half a nat that law is "
                 "not reached. Right: diversity within a label, by family as above.",

@@ -1,9 +1,9 @@
 r"""Samples of learned models at γ = 1 and an inverse temperature β, by every way to lower the temperature of both wings.
 
-AR sequential, AR joint      p(x_t | x_<t)^β at every token, or p(x)^β by weighted particles
-score × β, ODE and SDE       the naive rule, without noise and with it
-noise scale                  the SDE's noise times β^{−1/2}, right for Gaussians
-weights                      score × β at λ = 2 with the weights that make it p(x)^β (Feynman–Kac)
+AR sequential, AR joint     p(x_t | x_<t)^β at every token, or p(x)^β by weighted particles
+score × β, ODE, and SDE     the naive rule, without noise and with it
+noise scale                 the SDE's noise times β^{−1/2}, right for Gaussians
+score × β, weights          the same at λ = 2 with the weights that make it p(x)^β (Feynman–Kac)
 
 Exact on toys in `analysis.experiments.temperature`.
 """
@@ -21,7 +21,7 @@ from diffusion.networks import Denoiser
 from diffusion.sampling import Step, heun
 
 BETAS = (1.0, 1.25, 1.5, 2.0, 3.0)
-ODE, SDE, NOISE, WEIGHTS = "score × β, ODE", "score × β, SDE", "noise scale", "weights"
+ODE, SDE, NOISE, WEIGHTS = "score × β, ODE", "score × β, SDE", "noise scale", "score × β, weights"
 LAMBDA = 2.0
 
 

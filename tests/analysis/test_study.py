@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import data, families, findings, learners, study
+from analysis import cooling, data, families, findings, learners, study, temperatures
 from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 
@@ -40,6 +40,13 @@ def test_training_on_images_leaves_a_model_its_card_and_its_losses(run, tmp_path
     assert len(pd.read_parquet(tmp_path / "m" / "losses.parquet")) == 6
     again = run("train", kind, "--data", "digits", "--out", tmp_path / "m", *SMALL, "--json")
     assert json.loads(again[1]) == told
+
+
+def test_a_denoiser_may_be_a_unet(run, tmp_path):
+    options = ("--steps", 2, "--batch-size", 4, "--width", 8)
+    code, _, err = run("train", "denoiser", "--data", "digits", "--network", "unet", "--out", tmp_path / "m", *options)
+    assert code == 0, err
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["network"] == "unet"
 
 
 def test_a_trained_language_model_is_one_that_generate_takes(run, names, tmp_path):
@@ -104,6 +111,8 @@ def test_a_corrupted_checkpoint_is_refused_by_name(run, fails, names, tmp_path):
         (("trees", "--data", "digits"), "must be one of lm, pixels, denoiser, classifier"),
         (("lm", "--data", "digits"), "digits are images"),
         (("pixels", "--data", "digits", "--clean"), "--clean is for a classifier"),
+        (("pixels", "--data", "digits", "--network", "unet"), "--network is for a denoiser"),
+        (("denoiser", "--data", "digits", "--network", "lm"), "--network must be mlp or unet"),
         (("pixels", "--data", "digits", "--dropout", 2), "dropout is a share"),
         (("lm", "--data", "none.csv"), "no file none.csv"),
     ],
@@ -113,7 +122,8 @@ def test_what_cannot_be_trained_is_one_line(fails, tmp_path, options, says):
     assert not (tmp_path / "m").exists()
 
 
-def test_a_study_of_texts_from_end_to_end_and_again(run, names, tmp_path):
+def test_a_study_of_texts_from_end_to_end_and_again(run, names, tmp_path, monkeypatch):
+    monkeypatch.setattr(temperatures, "BETAS", (1.0, 2.0))
     small = ("--effort", 0.01, "--scales", "0,2", "--seeds", 2, "--samples", 4)
     options = ("study", "--data", names, "--out", tmp_path / "s", *small, "--jobs", 1)
     code, out, err = run(*options, "--json")
@@ -190,6 +200,56 @@ def test_every_family_draws_what_it_says(monkeypatch):
     assert found[CORRECTED].rows.shape == found[SDE].rows.shape == (6, 1, 8, 8)
     assert found[SDE].labels.tolist() == [label for label in range(3) for _ in range(2)]
     assert found[SDE].told["log_path_spread"] > 0
+
+
+def test_every_temperature_draws_what_it_says(monkeypatch):
+    """At γ = 1 of untrained models: the law of a token to the power β, all families, and even weights at β = 1."""
+    monkeypatch.setattr(families, "STEPS", 8)
+    digits = data.read_images(data.Source("digits", "image", most=3))
+    generator = torch.Generator().manual_seed(0)
+    pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
+    one, two = (families.continuation(pixels, 1, 1.0, beta).start(1).log_probs for beta in (1.0, 2.0))
+    torch.testing.assert_close(two, (2 * one).log_softmax(-1))
+    found = dict(families.autoregressive(pixels, 1.0, 2, generator, 2.0))
+    assert set(found[JOINT].told) == {"ess_share", "ancestors", "log_z", "log_z_apart"}
+    denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
+    ways = {temperatures.ODE, temperatures.SDE, temperatures.NOISE, temperatures.WEIGHTS}
+    for beta in (1.0, 2.0):
+        found = dict(temperatures.denoising(denoiser, beta, 2, generator))
+        assert set(found) == ways
+        assert {drawn.rows.shape for drawn in found.values()} == {(6, 1, 8, 8)}
+        assert ("log_z_apart" in found[temperatures.WEIGHTS].told) == (beta != 1)
+
+
+def cooled(sequential, joint, apart=0.1):
+    """Return a frame of temperatures in which precision rises by so much from β = 1 to β = 2."""
+    rows = []
+    for seed in range(3):
+        for family, rise in ((SEQUENTIAL, sequential), (JOINT, joint)):
+            for beta in (1.0, 2.0):
+                case = {"family": family, "beta": beta, "seed": seed}
+                value = 0.5 + (rise + 0.01 * seed) * (beta - 1)
+                rows += [case | {"quantity": name, "value": value} for name in ("precision", "accuracy")]
+                rows += [case | {"quantity": name, "value": 1 - value} for name in ("coverage", "energy distance")]
+        rows.append({"family": JOINT, "beta": 2.0, "seed": seed, "quantity": "log_z_apart", "value": apart})
+    return tidy(rows)
+
+
+@pytest.mark.parametrize(
+    ("sequential", "joint", "says"),
+    [
+        (0.3, -0.1, "of the factors works here, and lowering that of the joint law does not"),
+        (0.3, 0.3, "of the factors and of the joint law alike"),
+        (-0.1, 0.3, "of the joint law works here, and lowering that of the factors does not"),
+        (-0.1, -0.1, "gains nothing that can be seen here"),
+    ],
+)
+def test_temperature_is_judged_either_way(sequential, joint, says):
+    found = cooling.verdict(cooled(sequential, joint))
+    assert says in found.verdict
+    assert "agree on log Z up to β = 2" in found.verdict
+    assert f"{-sequential - 0.01:+.3f}" in found.number
+    assert "disagree on log Z at every β" in cooling.verdict(cooled(sequential, joint, apart=3.0)).verdict
 
 
 def test_particles_are_chosen_by_weight_and_by_run():
