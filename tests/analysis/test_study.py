@@ -190,10 +190,10 @@ def test_every_family_draws_what_it_says(monkeypatch):
     digits = data.read_images(data.Source("digits", "image", most=3))
     generator = torch.Generator().manual_seed(0)
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
-    found = dict(families.autoregressive(pixels, 1.0, 2, generator))
+    found = dict(families.pixels(pixels, 1.0, 2, generator))
     assert found[SEQUENTIAL].rows.shape == (6, 1, 8, 8)
     assert found[SEQUENTIAL].told["ess_share"] == pytest.approx(1.0, abs=0.2)
-    sharp = dict(families.autoregressive(pixels, 1.5, 2, generator))
+    sharp = dict(families.pixels(pixels, 1.5, 2, generator))
     assert set(sharp[JOINT].told) == {"ess_share", "ancestors", "log_z", "log_z_apart"}
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     found = dict(families.denoising(denoiser, 1.5, 2, generator))
@@ -210,7 +210,7 @@ def test_every_temperature_draws_what_it_says(monkeypatch):
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
     one, two = (families.continuation(pixels, 1, 1.0, beta).start(1).log_probs for beta in (1.0, 2.0))
     torch.testing.assert_close(two, (2 * one).log_softmax(-1))
-    found = dict(families.autoregressive(pixels, 1.0, 2, generator, 2.0))
+    found = dict(families.pixels(pixels, 1.0, 2, generator, 2.0))
     assert set(found[JOINT].told) == {"ess_share", "ancestors", "log_z", "log_z_apart"}
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     ways = {temperatures.ODE, temperatures.SDE, temperatures.NOISE, temperatures.WEIGHTS}
