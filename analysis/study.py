@@ -57,7 +57,7 @@ class Plan:
     source: Source
     images: bool
     scales: tuple[float, ...] = SCALES
-    seeds: int = 3
+    seeds: int = 4
     samples: int = 32
     effort: float = 1.0
     seed: int = 0

@@ -100,7 +100,8 @@ def runs(steps: Iterable[Populations], rows: Callable[[Any], Tensor]) -> list[Ru
     ess = []
     for populations in steps:
         ess.append(populations.ess)
-    kept = rows(populations.value).unflatten(0, populations.log_weights.shape)
+    flat = rows(populations.value)
+    kept = flat.reshape(*populations.log_weights.shape, *flat.shape[1:])
     columns = (kept, populations.log_weights.log_softmax(1), populations.log_evidence, torch.stack(ess, 1))
     ancestors = (len(own.unique()) for own in populations.origin)
     return [Run(*each) for each in zip(*columns, ancestors, strict=True)]

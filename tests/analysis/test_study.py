@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import cooling, data, families, findings, learners, study, temperatures
+from analysis import cooling, data, families, findings, learners, study, temperatures, together
 from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 
@@ -202,6 +202,26 @@ def test_every_family_draws_what_it_says(monkeypatch):
     assert found[SDE].told["log_path_spread"] > 0
 
 
+def test_all_labels_in_one_batch_are_drawn_as_one_after_another():
+    digits = data.read_images(data.Source("digits", "image", most=3))
+    pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
+    single = [families.continuation(pixels, label, 2.0, 1.5) for label in range(3)]
+    law = together.law(single[0], pixels, torch.tensor([2, 0, 2, 1]))
+    state, own = law.start(4), [single[label].start(1) for label in (2, 0, 2, 1)]
+    for token in (torch.tensor([3, 0, 16, 8]), None):
+        torch.testing.assert_close(state.log_probs, torch.cat([each.log_probs for each in own]))
+        torch.testing.assert_close(state.log_normalizer, torch.cat([each.log_normalizer for each in own]))
+        if token is not None:
+            rows = zip((2, 0, 2, 1), own, token.split(1), strict=True)
+            own = [single[label].append(each, one) for label, each, one in rows]
+            state = law.append(state, token)
+    allowed, (one, other) = arguide.only(pixels.drawn), (torch.Generator().manual_seed(1) for _ in range(2))
+    (run,) = together.joint(together.law(single[0], pixels, torch.ones(8).long()), 1, 8, 12, allowed, one)
+    alone = arguide.sample_joint(single[1], 8, 12, transform=allowed, twist=arguide.particles.ahead, generator=other)
+    assert torch.equal(run.rows, alone.tokens)
+    torch.testing.assert_close(run.log_evidence, alone.log_evidence)
+
+
 def test_every_temperature_draws_what_it_says(monkeypatch):
     """At γ = 1 of untrained models: the law of a token to the power β, all families, and even weights at β = 1."""
     monkeypatch.setattr(families, "STEPS", 8)
@@ -248,6 +268,7 @@ def test_temperature_is_judged_either_way(sequential, joint, says):
     found = cooling.verdict(cooled(sequential, joint))
     assert says in found.verdict
     assert "agree on log Z up to β = 2" in found.verdict
+    assert f"{JOINT} − {SEQUENTIAL}: precision {joint - sequential:+.3f} ± 0.000" in found.verdict
     assert f"{-sequential - 0.01:+.3f}" in found.number
     assert "disagree on log Z at every β" in cooling.verdict(cooled(sequential, joint, apart=3.0)).verdict
 
