@@ -59,14 +59,14 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         (False, True): "Lowering the temperature of the joint law works here, and lowering that of the factors does not.",
         (False, False): "Lowering the temperature gains nothing that can be seen here, of the factors or of the joint law.",
     }[works(frame, SEQUENTIAL), works(frame, JOINT)]
-    told = [answer, *(_family(frame, family) for family in (SEQUENTIAL, JOINT)), _agreement(frame, JOINT)]
+    told = [answer, *(_family(frame, family) for family in (SEQUENTIAL, JOINT)), _agreement(frame, JOINT), _apart(frame)]
     scores = [family for family in (ODE, SDE, NOISE, WEIGHTS) if family in set(frame["family"])]
     if scores:
         told += [_scores(frame, scores), _agreement(frame, WEIGHTS)]
     return Verdict(
         f"{DISTANCE} to held-out data, the best β > 1 − β = 1",
         f"{SEQUENTIAL} {near[SEQUENTIAL]}, {JOINT} {near[JOINT]}",
-        " ".join(told),
+        " ".join(filter(None, told)),
     )
 
 
@@ -78,12 +78,31 @@ def _family(frame: pd.DataFrame, family: str) -> str:
     return f"{family}: precision {precision}, accuracy {accuracy}; coverage at β = {betas}: {covered}."
 
 
-def _agreement(frame: pd.DataFrame, family: str) -> str:
+def reached(frame: pd.DataFrame, family: str) -> float | None:
+    """Return the largest β at which independent runs agree on log Ẑ, the mean over labels and seeds; None for no β > 1."""
     apart = pick(frame, family=family, quantity="log_z_apart").groupby("beta")["value"].mean()
-    reached = apart.index[apart <= SPREAD]
-    if not len(reached):
-        return f"Runs of {family} disagree on log Z at every β > 1: what is shown is what particles found, not the law."
-    return f"Runs of {family} agree on log Z up to β = {max(reached):g}."
+    betas = apart.index[apart <= SPREAD]
+    return float(max(betas)) if len(betas) else None
+
+
+def _agreement(frame: pd.DataFrame, family: str) -> str:
+    at = reached(frame, family)
+    if at is None:
+        return f"Runs of “{family}” disagree on log Z at every β > 1: what is shown is what particles found, not the law."
+    return f"Runs of “{family}” agree on log Z up to β = {at:g}; beyond, what is shown is what particles found."
+
+
+def _apart(frame: pd.DataFrame) -> str:
+    """Tell the two laws' difference at one β, the largest that the joint law is reached at."""
+    at = reached(frame, JOINT)
+    if at is None:
+        return ""
+    told = []
+    for quantity in (*RISES, "coverage"):
+        first, second = (by_beta(frame, family, quantity)[at].tolist() for family in (JOINT, SEQUENTIAL))
+        mean, half = difference(first, second)
+        told.append(f"{quantity} {mean:+.3f} ± {half:.3f}")
+    return f"There, {JOINT} − {SEQUENTIAL}: {', '.join(told)}."
 
 
 def _scores(frame: pd.DataFrame, families: list[str]) -> str:
@@ -92,7 +111,7 @@ def _scores(frame: pd.DataFrame, families: list[str]) -> str:
     last = {family: mean.iloc[-1] for family, mean in means.items()}
     nearest = min(last, key=lambda family: last[family])
     betas = ", ".join(f"{beta:g}" for beta in means[families[0]].index)
-    return f"Of diffusion, {DISTANCE} at β = {betas}: {told}; the nearest to the data in the end is “{nearest}”."
+    return f"In diffusion, {DISTANCE} at β = {betas}: {told}; the nearest to the data in the end is “{nearest}”."
 
 
 def story(*, images: bool) -> Story:
@@ -121,18 +140,18 @@ def story(*, images: bool) -> Story:
             Plot(
                 "study_temperature",
                 (
-                    figures.against_scale("accuracy", "Accuracy", legend="", by="beta"),
+                    figures.against_scale("accuracy", "Accuracy", by="beta"),
                     figures.against_scale("precision", "Precision", by="beta"),
                     figures.against_scale("coverage", "Coverage", by="beta"),
-                    figures.against_scale(DISTANCE, "Distance to the data", by="beta"),
+                    figures.against_scale(DISTANCE, "Distance to the data", legend=True, by="beta"),
                 ),
                 "At γ = 1 against the inverse temperature, by family. Bands are two standard errors over the seeds.",
             ),
             Plot(
                 "study_temperature_runs",
                 (
-                    figures.against_scale("log_z_apart", "Runs apart in log Z", legend="", by="beta"),
-                    figures.against_scale("spread", "Spread within a label", by="beta"),
+                    figures.against_scale("log_z_apart", "Runs apart in log Z", by="beta"),
+                    figures.against_scale("spread", "Spread within a label", legend=True, by="beta"),
                 ),
                 "Left: by how much independent runs of particles disagree about log Z of p(x)^β; above half a nat that law is "
                 "not reached. Right: diversity within a label, by family as above.",

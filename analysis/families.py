@@ -16,6 +16,7 @@ from torch import Tensor
 
 import arguide
 import diffusion
+from analysis import together
 from analysis.causal import Causal
 from diffusion.networks import Classifier, Denoiser
 
@@ -65,6 +66,27 @@ def autoregressive(
     yield JOINT, Drawn(learner.decode(torch.cat(tokens)), labels, resampled(runs))
 
 
+def pixels(learner: Causal, scale: float, n: int, generator: torch.Generator, beta: float = 1.0) -> Iterator[tuple[str, Drawn]]:
+    """Yield what `autoregressive` yields, of a model whose sequences have one length: all labels in one batch."""
+    allowed, count, length = arguide.only(learner.drawn), len(learner.labels), learner.length
+    labels = torch.arange(count).repeat_interleave(n)
+    single = continuation(learner, 0, scale, beta)
+    law = together.law(single, learner, labels)
+    plain = arguide.sample(law, len(labels), length, transform=allowed, generator=generator)
+    log_weights = (plain.log_target - plain.log_proposal).sum(1).reshape(count, n)
+    drawn = Drawn(learner.decode(plain.tokens), labels, weighed(log_weights.unbind(0)))
+    yield SEQUENTIAL, drawn
+    if scale in (0.0, 1.0) and beta == 1:
+        yield JOINT, drawn._replace(told={})
+        return
+    many = labels.repeat_interleave(RUNS)
+    law = together.law(single, learner, many)
+    found = together.joint(law, count * RUNS, len(many), length, allowed, generator)
+    runs = list(together.by_label(found, RUNS))
+    tokens = [torch.cat([run.rows for run in own])[chosen(own, n, generator)] for own in runs]
+    yield JOINT, Drawn(learner.decode(torch.cat(tokens)), labels, resampled(runs))
+
+
 def continuation(learner: Causal, label: int, scale: float, beta: float = 1.0) -> Any:
     """Return the guided law of what follows a label, at inverse temperature β.
 
@@ -96,11 +118,21 @@ def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generat
         if scale in (0.0, 1.0):
             yield CORRECTED, drawn._replace(told={})
             return
-        fields = [guided(denoiser, label, scale) for label in range(denoiser.labels)]
-        many = (n, *denoiser.shape)
-        runs = [[diffusion.sample_joint(each, many, sigmas, generator=generator) for _ in range(RUNS)] for each in fields]
-        x = torch.cat([torch.cat([run.x for run in own])[chosen(own, n, generator)] for own in runs])
-        yield CORRECTED, Drawn(image(x), labels, resampled(runs))
+        many = labels.repeat_interleave(RUNS)
+        x, told = corrected(guided(denoiser, many, scale), denoiser, n, generator)
+        yield CORRECTED, Drawn(x, labels, told)
+
+
+def corrected(
+    field: diffusion.LogLinear, denoiser: Denoiser, n: int, generator: torch.Generator, noise: float = 1.0
+) -> tuple[Tensor, dict[str, float]]:
+    """Return n images a label by runs of particles of a field whose rows are runs of labels, and what the runs tell."""
+    count = denoiser.labels * RUNS
+    shape = (count * n, *denoiser.shape)
+    found = diffusion.sample_joints(field, shape, grid(), count, noise=noise, generator=generator)
+    runs = list(together.by_label(found, RUNS))
+    x = torch.cat([torch.cat([run.x for run in own])[chosen(own, n, generator)] for own in runs])
+    return image(x), resampled(runs)
 
 
 def classifying(

@@ -198,18 +198,18 @@ def stories(*, images: bool) -> Iterator[Story]:
             Plot(
                 "study_frontier",
                 (
-                    figures.frontier("coverage", "Coverage", legend=""),
+                    figures.frontier("coverage", "Coverage"),
                     figures.frontier("recall", "Recall"),
-                    figures.frontier("spread", "Spread"),
+                    figures.frontier("spread", "Spread", legend=True),
                 ),
                 "Fidelity and diversity from γ = 1 on, means over the seeds; a curve further up and to the right is better.",
             ),
             Plot(
                 "study_weights",
                 (
-                    figures.against_scale("log_path_spread", "Spread of Σ log Z", legend=""),
-                    figures.against_scale("log_z_apart", "Runs apart in log Z", legend=""),
-                    figures.against_scale("ancestors", "First particles that are left"),
+                    figures.against_scale("log_path_spread", "Spread of Σ log Z", legend=True),
+                    figures.against_scale("log_z_apart", "Runs apart in log Z"),
+                    figures.against_scale("ancestors", "First particles that are left", legend=True),
                 ),
                 "The normalizers that sequential guidance leaves out, in both learned wings. Left: standard deviation of "
                 "Σ log Z over samples; 0 would make both laws one. Middle: by how much independent runs of particles disagree "
@@ -228,10 +228,10 @@ def stories(*, images: bool) -> Iterator[Story]:
             Plot(
                 "study_fidelity",
                 (
-                    figures.against_scale("accuracy", "Accuracy", legend="", chance=True),
+                    figures.against_scale("accuracy", "Accuracy", chance=True),
                     figures.against_scale("spread", "Spread within a label"),
                     figures.against_scale("coverage", "Coverage"),
-                    figures.against_scale("energy distance", "Distance to the data"),
+                    figures.against_scale("energy distance", "Distance to the data", legend=True),
                 ),
                 "Against the scale, by family: an independent classifier's verdict, diversity, and distance to held-out data. "
                 "Bands are two standard errors over the seeds, the dotted line is chance.",

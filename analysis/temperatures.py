@@ -1,9 +1,9 @@
 r"""Samples of learned models at γ = 1 and an inverse temperature β, by every way to lower the temperature of both wings.
 
-AR sequential, AR joint      p(x_t | x_<t)^β at every token, or p(x)^β by weighted particles
-score × β, ODE and SDE       the naive rule, without noise and with it
-noise scale                  the SDE's noise times β^{−1/2}, right for Gaussians
-weights                      score × β at λ = 2 with the weights that make it p(x)^β (Feynman–Kac)
+AR sequential, AR joint     p(x_t | x_<t)^β at every token, or p(x)^β by weighted particles
+score × β, ODE, and SDE     the naive rule, without noise and with it
+noise scale                 the SDE's noise times β^{−1/2}, right for Gaussians
+score × β, weights          the same at λ = 2 with the weights that make it p(x)^β (Feynman–Kac)
 
 Exact on toys in `analysis.experiments.temperature`.
 """
@@ -11,17 +11,16 @@ Exact on toys in `analysis.experiments.temperature`.
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 import diffusion
 from analysis import families
-from analysis.families import RUNS, Drawn
+from analysis.families import Drawn
 from diffusion.models import Field
 from diffusion.networks import Denoiser
 from diffusion.sampling import Step, heun
 
 BETAS = (1.0, 1.25, 1.5, 2.0, 3.0)
-ODE, SDE, NOISE, WEIGHTS = "score × β, ODE", "score × β, SDE", "noise scale", "weights"
+ODE, SDE, NOISE, WEIGHTS = "score × β, ODE", "score × β, SDE", "noise scale", "score × β, weights"
 LAMBDA = 2.0
 
 
@@ -43,16 +42,6 @@ def denoising(denoiser: Denoiser, beta: float, n: int, generator: torch.Generato
         if beta == 1:
             yield WEIGHTS, drawn(own, diffusion.sde(LAMBDA))
         else:
-            powers = [diffusion.LogLinear((diffusion.conditioned(score, label),), (beta,)) for label in range(denoiser.labels)]
-            yield WEIGHTS, _weighted(powers, denoiser.shape, labels, generator)
-
-
-def _weighted(powers: list[diffusion.LogLinear], shape: tuple[int, ...], labels: Tensor, generator: torch.Generator) -> Drawn:
-    n = len(labels) // len(powers)
-    many = (n, *shape)
-    runs = [
-        [diffusion.sample_joint(power, many, families.grid(), noise=LAMBDA, generator=generator) for _ in range(RUNS)]
-        for power in powers
-    ]
-    x = torch.cat([torch.cat([run.x for run in own])[families.chosen(own, n, generator)] for own in runs])
-    return Drawn(families.image(x), labels, families.resampled(runs))
+            many = diffusion.conditioned(score, labels.repeat_interleave(families.RUNS))
+            x, told = families.corrected(diffusion.LogLinear((many,), (beta,)), denoiser, n, generator, LAMBDA)
+            yield WEIGHTS, Drawn(x, labels, told)

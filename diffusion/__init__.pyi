@@ -29,7 +29,7 @@ from .models import (
     with_classifier as with_classifier,
 )
 from .noise import edm as edm, geometric as geometric, variance_preserving as variance_preserving
-from .particles import JointSample as JointSample, sample_joint as sample_joint
+from .particles import JointSample as JointSample, sample_joint as sample_joint, sample_joints as sample_joints
 from .predictions import dynamic_threshold as dynamic_threshold, with_denoised as with_denoised
 from .rules import Momentum as Momentum, guided_by as guided_by, projected as projected, rescaled as rescaled
 from .sampling import (

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from arguide import populations
 from arguide.particles import Move, Population, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.models import LogLinear
@@ -73,14 +74,46 @@ def sample_joint(
         ValueError: weights that depend on sigma, differ between samples or sum to 0 or less; every particle of weight 0.
     """
     draw = draw or normal(generator)
-    total = _total_weight(model)
-    x = init(sigmas.new_empty(shape), sigmas[0], draw, total)
-    first = populate(Particle(x, model.guided(x, sigmas[0])[1]), sigmas.new_zeros(len(x)))
+    first = _first(model, shape, sigmas, draw)
     moves = (_move(model, *pair, noise, solver, draw) for pair in pairwise(sigmas))
-    found = driven(drive(first, moves, _select, resample=resample, threshold=threshold, generator=generator))
-    log_evidence = found.log_evidence + _log_first_normalizer(x[0].numel(), float(sigmas[0]), total)
+    population = populate(first, sigmas.new_zeros(len(first.x)))
+    found = driven(drive(population, moves, _select, resample=resample, threshold=threshold, generator=generator))
     particle: Any = found.x
-    return found._replace(x=particle.x, log_evidence=log_evidence)
+    return found._replace(x=particle.x, log_evidence=found.log_evidence + _log_first_normalizer(model, shape, sigmas))
+
+
+def sample_joints(
+    model: LogLinear,
+    shape: tuple[int, ...],
+    sigmas: Tensor,
+    count: int,
+    *,
+    noise: float = 1.0,
+    solver: Step = heun,
+    generator: torch.Generator | None = None,
+    draw: Draw | None = None,
+    resample: Resample = systematic,
+    threshold: float = 0.5,
+) -> list[JointSample]:
+    """Draw `count` independent samples side by side, as `sample_joint` draws each, in one batch.
+
+    Args:
+        model: its scores may differ by row, in their label say, where all rows of a sample are alike.
+        shape: [count·N, …], one sample after another.
+    """
+    draw = draw or normal(generator)
+    first = _first(model, shape, sigmas, draw)
+    moves = (_move(model, *pair, noise, solver, draw) for pair in pairwise(sigmas))
+    start = populations.populate(first, count, first.potential)
+    steps = populations.drive(start, moves, _select, resample=resample, threshold=threshold, generator=generator)
+    log_first = _log_first_normalizer(model, shape, sigmas)
+    found = (JointSample(*run) for run in populations.runs(steps, lambda particle: particle.x))
+    return [run._replace(log_evidence=run.log_evidence + log_first) for run in found]
+
+
+def _first(model: LogLinear, shape: tuple[int, ...], sigmas: Tensor, draw: Draw) -> Particle:
+    x = init(sigmas.new_empty(shape), sigmas[0], draw, _total_weight(model))
+    return Particle(x, model.guided(x, sigmas[0])[1])
 
 
 def driven(populations: Iterator[Population]) -> JointSample:
@@ -132,6 +165,7 @@ def _total_weight(model: LogLinear) -> float:
     return total
 
 
-def _log_first_normalizer(dim: int, sigma: float, total: float) -> float:
-    """Return log ∫ N(x; 0, σ²I)^W dx in d dimensions; 0 for W = 1."""
-    return dim * ((1 - total) * math.log(2 * math.pi * sigma**2) - math.log(total)) / 2
+def _log_first_normalizer(model: LogLinear, shape: tuple[int, ...], sigmas: Tensor) -> float:
+    """Return log ∫ N(x; 0, σ²I)^W dx in d dimensions at the first σ; 0 for W = 1."""
+    total, dim = _total_weight(model), math.prod(shape[1:])
+    return dim * ((1 - total) * math.log(2 * math.pi * float(sigmas[0]) ** 2) - math.log(total)) / 2

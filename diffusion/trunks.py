@@ -110,8 +110,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
         """Return [n, …] of x [n, …], noise levels and labels, [n] or [1]."""
         told = self.tell(sigma, label)
-        h = self.first(x)
-        shortcuts: list[Tensor] = []
+        h, shortcuts = self.first(x), list[Tensor]()
         for blocks in self.down:
             h = functional.avg_pool2d(h, 2, ceil_mode=True) if shortcuts else h
             h = blocks(h, told)

@@ -23,7 +23,7 @@ def study(
     max_labels: Annotated[int, typer.Option(help="Keep so many labels, the commonest; 8 of texts, 10 of images.", min=0)] = 0,
     image_size: Annotated[int, typer.Option(help="Scale images to this many pixels a side.", min=2)] = 8,
     scales: Annotated[str, typer.Option(help="Every γ, with commas.")] = "0,1,1.25,1.5,2,3,5",
-    seeds: Annotated[int, typer.Option(help="How often all is trained and sampled anew.", min=2)] = 3,
+    seeds: Annotated[int, typer.Option(help="How often all is trained and sampled anew.", min=2)] = 4,
     samples: Annotated[int, typer.Option(help="Samples a label, at every scale and seed.", min=2)] = 32,
     effort: Annotated[float, typer.Option(help="Multiplies the steps of every training.")] = 1.0,
     models: Annotated[str | None, typer.Option(help=MODELS)] = None,

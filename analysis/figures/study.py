@@ -28,10 +28,17 @@ NAMES = {
     "log_z_apart": "nats",
 }
 
+GAP = 0.7  # the grey between two samples, white being 1
 AXES = {"scale": "scale γ", "beta": "inverse temperature β"}
 
 
-def against_scale(quantity: str, title: str, *, legend: str | None = None, chance: bool = False, by: str = "scale") -> Panel:
+def beside(ax: Axes) -> Axes:
+    """Put the legend to the right of a panel, where it hides nothing."""
+    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+def against_scale(quantity: str, title: str, *, legend: bool = False, chance: bool = False, by: str = "scale") -> Panel:
     """Return a panel of one quantity against γ, or β, a line a family, with its spread over the seeds."""
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -40,12 +47,13 @@ def against_scale(quantity: str, title: str, *, legend: str | None = None, chanc
         if chance:
             labels = pick(frame, quantity="chance")
             ax.axhline(float(labels["value"].iloc[0]), color="#888888", lw=1, ls=":")
-        return style.label(ax, title=title, x=AXES[by], y=NAMES.get(quantity, quantity), legend=legend)
+        style.label(ax, title=title, x=AXES[by], y=NAMES.get(quantity, quantity), legend=None)
+        return beside(ax) if legend else ax
 
     return panel
 
 
-def frontier(quantity: str, title: str, *, legend: str | None = None) -> Panel:
+def frontier(quantity: str, title: str, *, legend: bool = False) -> Panel:
     """Return a panel of a diversity against accuracy, a line a family over the scales from γ = 1 on."""
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -57,7 +65,8 @@ def frontier(quantity: str, title: str, *, legend: str | None = None) -> Panel:
             other = (style.CYCLE[i % len(style.CYCLE)], style.MARKERS[i % len(style.MARKERS)])
             colour, marker = style.FAMILIES.get(str(family), other)
             ax.plot(wide["accuracy"], wide[quantity], color=colour, marker=marker, markersize=4.5, lw=1.4, label=family)
-        return style.label(ax, title=title, x=NAMES["accuracy"], y=NAMES.get(quantity, quantity), legend=legend)
+        style.label(ax, title=title, x=NAMES["accuracy"], y=NAMES.get(quantity, quantity), legend=None)
+        return beside(ax) if legend else ax
 
     return panel
 
@@ -71,7 +80,7 @@ def samples(family: str, by: str = "scale") -> Panel:
         if not scales:
             return ax
         size = int(rows["x"].max()) + 1
-        canvas = np.ones((len(scales) * (size + 1) - 1, len(labels) * (size + 1) - 1))
+        canvas = np.full((len(scales) * (size + 1) - 1, len(labels) * (size + 1) - 1), GAP)
         for i, scale in enumerate(scales):
             for j, label in enumerate(labels):
                 own = rows[(rows[by] == scale) & (rows["label"] == label)]
@@ -131,7 +140,9 @@ def losses(frame: pd.DataFrame, ax: Axes) -> Axes:
             mean.index / mean.index.max(), mean, color=style.CYCLE[i % len(style.CYCLE)], lw=1.2, label=f"{kind}, {variant}"
         )
     ax.set_yscale("log")
-    return style.label(ax, title="Training", x="share of the steps", y="loss", legend="")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("{x:g}")
+    return beside(style.label(ax, title="Training", x="share of the steps", y="loss", legend=None))
 
 
 def save_losses(frame: pd.DataFrame, path: Path) -> None:

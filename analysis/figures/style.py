@@ -44,10 +44,11 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "exact draws": ("#888888", "."),
     "conditional": ("#888888", "."),
     "score × β, ODE": (RED, "v"),
-    "score × β, SDE": (ORANGE, "o"),
+    "score × β, SDE": (BLACK, "s"),
     "noise scale": (PURPLE, "^"),
     "Gaussian correction": (SKY, "X"),
     "weights": (GREEN, "P"),
+    "score × β, weights": (GREEN, "P"),
 }
 CYCLE = (ORANGE, BLUE, GREEN, RED, PURPLE, SKY, BLACK)
 MARKERS = ("o", "D", "P", "v", "^", "X", "s")

@@ -47,7 +47,7 @@ class Continuation:
     Attributes:
         model: the conditional branch's model.
         combination: what is combined, and how.
-        prompt: [1, L].
+        prompt: [1, L]; or [n, L], one a prefix, where all n prefixes are not of one prompt.
     """
 
     model: PreTrainedModel
@@ -55,10 +55,11 @@ class Continuation:
     prompt: Prompt
 
     def start(self, n: int) -> Read:
-        """Return the state of n empty prefixes; the prompt is read once for each branch."""
+        """Return the state of n empty prefixes; one prompt is read once for each branch."""
         reading = self.combination.branches.reading(GenerationConfig(), n)
         rows = torch.zeros(n, dtype=torch.long, device=self.model.device)
-        prompts = self.combination.prompts(self.prompt.select(rows), rows)
+        own = rows if len(self.prompt.mask) == 1 else torch.arange(n, device=self.model.device)
+        prompts = self.combination.prompts(self.prompt.select(own), rows)
         first = first_tokens(self.model, n)
         with torch.inference_mode():
             laws = self.combination.branches.read(prompts, first, reading)

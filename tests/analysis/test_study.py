@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import causal, data, families, findings, learners, study
+from analysis import causal, cooling, data, families, findings, learners, study, temperatures, together
 from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 from analysis.figures import study as figures
@@ -45,6 +45,13 @@ def test_training_on_images_leaves_a_model_its_card_and_its_losses(run, tmp_path
     assert len(pd.read_parquet(tmp_path / "m" / "losses.parquet")) == 6
     again = run("train", kind, "--data", "digits", "--out", tmp_path / "m", *SMALL, "--json")
     assert json.loads(again[1]) == told
+
+
+def test_a_denoiser_may_be_a_unet(run, tmp_path):
+    options = ("--steps", 2, "--batch-size", 4, "--width", 8)
+    code, _, err = run("train", "denoiser", "--data", "digits", "--network", "unet", "--out", tmp_path / "m", *options)
+    assert code == 0, err
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["network"] == "unet"
 
 
 def test_a_trained_language_model_is_one_that_generate_takes(run, names, tmp_path):
@@ -180,6 +187,8 @@ def test_a_corrupted_checkpoint_is_refused_by_name(run, fails, names, tmp_path):
         (("trees", "--data", "digits"), "must be one of lm, pixels, denoiser, classifier"),
         (("lm", "--data", "digits"), "digits are images"),
         (("pixels", "--data", "digits", "--clean"), "--clean is for a classifier"),
+        (("pixels", "--data", "digits", "--network", "unet"), "--network is for a denoiser"),
+        (("denoiser", "--data", "digits", "--network", "lm"), "--network must be mlp or unet"),
         (("pixels", "--data", "digits", "--dropout", 2), "dropout is a share"),
         (("classifier", "--data", "digits", "--dropout", 0.2), "no labels that could be dropped"),
         (("lm", "--data", "none.csv"), "no file none.csv"),
@@ -190,7 +199,8 @@ def test_what_cannot_be_trained_is_one_line(fails, tmp_path, options, says):
     assert not (tmp_path / "m").exists()
 
 
-def test_a_study_of_texts_from_end_to_end_and_again(run, names, tmp_path):
+def test_a_study_of_texts_from_end_to_end_and_again(run, names, tmp_path, monkeypatch):
+    monkeypatch.setattr(temperatures, "BETAS", (1.0, 2.0))
     small = ("--effort", 0.01, "--scales", "0,2", "--seeds", 2, "--samples", 4)
     options = ("study", "--data", names, "--out", tmp_path / "s", *small, "--jobs", 1)
     code, out, err = run(*options, "--json")
@@ -313,7 +323,7 @@ def test_every_family_has_its_own_classifier(monkeypatch, tmp_path):
     named = SimpleNamespace(from_pretrained=lambda path: SimpleNamespace(eval=lambda: path.name))
     for kind in ("Denoiser", "Classifier"):
         monkeypatch.setattr(study, kind, named)
-    monkeypatch.setattr(learners.Causal, "load", lambda path: None)
+    monkeypatch.setattr(causal.Causal, "load", lambda path: None)
     for name in ("autoregressive", "denoising"):
         monkeypatch.setattr(families, name, lambda *_: [])
     monkeypatch.setattr(families, "classifying", lambda _, judges, *rest: seen.update(judges) or [])
@@ -331,10 +341,10 @@ def test_every_family_draws_what_it_says(monkeypatch):
     digits = data.read_images(data.Source("digits", "image", most=3))
     generator = torch.Generator().manual_seed(0)
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
-    found = dict(families.autoregressive(pixels, 1.0, 2, generator))
+    found = dict(families.pixels(pixels, 1.0, 2, generator))
     assert found[SEQUENTIAL].rows.shape == (6, 1, 8, 8)
     assert found[SEQUENTIAL].told["ess_share"] == pytest.approx(1.0, abs=0.2)
-    sharp = dict(families.autoregressive(pixels, 1.5, 2, generator))
+    sharp = dict(families.pixels(pixels, 1.5, 2, generator))
     assert set(sharp[JOINT].told) == {"ess_share", "ancestors", "log_z", "log_z_apart"}
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     found = dict(families.denoising(denoiser, 1.5, 2, generator))
@@ -388,6 +398,77 @@ def test_what_runs_tell_is_a_mean_over_labels():
             "log_z_apart": math.log(3) / 2,
         }
     )
+
+
+def test_all_labels_in_one_batch_are_drawn_as_one_after_another():
+    digits = data.read_images(data.Source("digits", "image", most=3))
+    pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
+    single = [families.continuation(pixels, label, 2.0, 1.5) for label in range(3)]
+    law = together.law(single[0], pixels, torch.tensor([2, 0, 2, 1]))
+    state, own = law.start(4), [single[label].start(1) for label in (2, 0, 2, 1)]
+    for token in (torch.tensor([3, 0, 16, 8]), None):
+        torch.testing.assert_close(state.log_probs, torch.cat([each.log_probs for each in own]))
+        torch.testing.assert_close(state.log_normalizer, torch.cat([each.log_normalizer for each in own]))
+        if token is not None:
+            rows = zip((2, 0, 2, 1), own, token.split(1), strict=True)
+            own = [single[label].append(each, one) for label, each, one in rows]
+            state = law.append(state, token)
+    allowed, (one, other) = arguide.only(pixels.drawn), (torch.Generator().manual_seed(1) for _ in range(2))
+    (run,) = together.joint(together.law(single[0], pixels, torch.ones(8).long()), 1, 8, 12, allowed, one)
+    alone = arguide.sample_joint(single[1], 8, 12, transform=allowed, twist=arguide.particles.ahead, generator=other)
+    assert torch.equal(run.rows, alone.tokens)
+    torch.testing.assert_close(run.log_evidence, alone.log_evidence)
+
+
+def test_every_temperature_draws_what_it_says(monkeypatch):
+    """At γ = 1 of untrained models: the law of a token to the power β, all families, and even weights at β = 1."""
+    monkeypatch.setattr(families, "STEPS", 8)
+    digits = data.read_images(data.Source("digits", "image", most=3))
+    generator = torch.Generator().manual_seed(0)
+    pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
+    one, two = (families.continuation(pixels, 1, 1.0, beta).start(1).log_probs for beta in (1.0, 2.0))
+    torch.testing.assert_close(two, (2 * one).log_softmax(-1))
+    found = dict(families.pixels(pixels, 1.0, 2, generator, 2.0))
+    assert set(found[JOINT].told) == {"ess_share", "ancestors", "log_z", "log_z_apart"}
+    denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
+    ways = {temperatures.ODE, temperatures.SDE, temperatures.NOISE, temperatures.WEIGHTS}
+    for beta in (1.0, 2.0):
+        found = dict(temperatures.denoising(denoiser, beta, 2, generator))
+        assert set(found) == ways
+        assert {drawn.rows.shape for drawn in found.values()} == {(6, 1, 8, 8)}
+        assert ("log_z_apart" in found[temperatures.WEIGHTS].told) == (beta != 1)
+
+
+def cooled(sequential, joint, apart=0.1):
+    """Return a frame of temperatures in which precision rises by so much from β = 1 to β = 2."""
+    rows = []
+    for seed in range(3):
+        for family, rise in ((SEQUENTIAL, sequential), (JOINT, joint)):
+            for beta in (1.0, 2.0):
+                case = {"family": family, "beta": beta, "seed": seed}
+                value = 0.5 + (rise + 0.01 * seed) * (beta - 1)
+                rows += [case | {"quantity": name, "value": value} for name in ("precision", "accuracy")]
+                rows += [case | {"quantity": name, "value": 1 - value} for name in ("coverage", "energy distance")]
+        rows.append({"family": JOINT, "beta": 2.0, "seed": seed, "quantity": "log_z_apart", "value": apart})
+    return tidy(rows)
+
+
+@pytest.mark.parametrize(
+    ("sequential", "joint", "says"),
+    [
+        (0.3, -0.1, "of the factors works here, and lowering that of the joint law does not"),
+        (0.3, 0.3, "of the factors and of the joint law alike"),
+        (-0.1, 0.3, "of the joint law works here, and lowering that of the factors does not"),
+        (-0.1, -0.1, "gains nothing that can be seen here"),
+    ],
+)
+def test_temperature_is_judged_either_way(sequential, joint, says):
+    found = cooling.verdict(cooled(sequential, joint))
+    assert says in found.verdict
+    assert "agree on log Z up to β = 2" in found.verdict
+    assert f"{JOINT} − {SEQUENTIAL}: precision {joint - sequential:+.3f} ± 0.000" in found.verdict
+    assert f"{-sequential - 0.01:+.3f}" in found.number
+    assert "disagree on log Z at every β" in cooling.verdict(cooled(sequential, joint, apart=3.0)).verdict
 
 
 def test_particles_are_chosen_by_weight_and_by_run():

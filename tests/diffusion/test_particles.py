@@ -9,7 +9,7 @@ import torch
 
 from analysis.toys.gaussian import GaussianPair
 from analysis.toys.table import Table
-from diffusion import LogLinear, conditioned, edm, euler, geometric, sample_joint
+from diffusion import LogLinear, conditioned, edm, euler, geometric, sample_joint, sample_joints
 
 PAIRS = [(0.7, 1.6, -0.8, 3.0), (1.5, 0.9, 1.3, 0.4), (0.5, 2.0, 0.6, 1.8)]  # a, b, m, γ
 
@@ -205,3 +205,33 @@ def test_weights_that_depend_on_sigma_have_no_joint_law(plane, guided):
 def test_weights_that_sum_to_zero_or_less_are_an_improper_tilt(plane, weights):
     with pytest.raises(ValueError, match="improper tilt"):
         seeded(LogLinear((conditioned(plane.score, 0), conditioned(plane.score)), weights))
+
+
+def narrowed(means):
+    """Return p^2 of N(m, 0.5) a row: its scores differ by row."""
+    return LogLinear((lambda x, sigma: (means - x) / (0.5 + sigma**2),), (2.0,))
+
+
+def test_samples_side_by_side_are_what_each_is_alone():
+    means, n = torch.tensor([-1.0, 2.0], dtype=torch.float64), 64
+    grid, noises = edm(20, 0.05, 10.0), torch.Generator().manual_seed(3)
+    drawn = [torch.randn(n, 1, generator=noises, dtype=torch.float64) for _ in range(100)]
+
+    def seam(times):
+        steps = iter(drawn)
+        return lambda x: next(steps).repeat(times, 1)
+
+    def middle(log_weights, _generator):
+        levels = (torch.arange(n) + 0.5) / n
+        return torch.searchsorted(log_weights.softmax(0).cumsum(0), levels).clamp(max=n - 1)
+
+    options = {"noise": 1.5, "resample": middle, "threshold": 0.9}
+    both = narrowed(means.repeat_interleave(n)[:, None])
+    runs = sample_joints(both, (2 * n, 1), grid, 2, draw=seam(2), **options)
+    for run, mean in zip(runs, means, strict=True):
+        alone = sample_joint(narrowed(mean), (n, 1), grid, draw=seam(1), **options)
+        torch.testing.assert_close(run.x, alone.x)
+        torch.testing.assert_close(run.log_weights, alone.log_weights)
+        torch.testing.assert_close(run.log_evidence, alone.log_evidence)
+        torch.testing.assert_close(run.ess, alone.ess)
+        assert run.ancestors == alone.ancestors < n

@@ -1,0 +1,95 @@
+"""Networks on vectors and on images: what they take, what they are told, and that a U-Net learns."""
+
+import json
+
+import pytest
+import torch
+
+from arguide.training import Recipe, fit
+from diffusion.networks import MLP, UNET, Denoiser
+from diffusion.training import denoising_loss
+from diffusion.trunks import UNet
+
+SHAPES = [[1, 8, 8], [1, 5, 7], [3, 4, 4], [1, 17, 20]]
+
+
+def build(shape, network=UNET, width=8):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Denoiser(shape, 2, 0.7, width, 1, network)
+
+
+def noise(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_unet_takes_any_image_of_four_pixels_a_side(shape):
+    x = noise(3, *shape)
+    with torch.no_grad():
+        found = build(shape)(x, torch.tensor(0.5), torch.tensor([0, 1, 2]))
+    assert found.shape == x.shape
+    assert found.isfinite().all()
+
+
+def test_a_unet_halves_twice_from_sixteen_pixels_on():
+    assert [len(UNet(shape, 2, 8, 1).down) for shape in SHAPES] == [2, 2, 2, 3]
+
+
+@pytest.mark.parametrize("shape", [[64], [8, 8], [1, 3, 8]])
+def test_what_a_unet_cannot_take_is_refused(shape):
+    with pytest.raises(ValueError, match="4 pixels a side at least"):
+        build(shape)
+
+
+def test_another_network_is_refused():
+    with pytest.raises(ValueError, match="mlp or unet, not 'transformer'"):
+        build([1, 8, 8], "transformer")
+
+
+@pytest.mark.parametrize("network", [MLP, UNET])
+def test_preconditioning_holds_whatever_the_network(network):
+    """D = c_skip x + c_out F: without noise x itself, with much of it of the data's size; F sees c_in x."""
+    model, x = build([1, 5, 6], network), noise(4, 1, 5, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x, torch.tensor(1e-3)), x, atol=1e-2, rtol=0)
+        assert model(1e4 * x, torch.tensor(1e4)).abs().max() < 20
+        sigma, total = torch.tensor([2.0]), (2.0**2 + 0.7**2) ** 0.5
+        inner = model.trunk(x / total, sigma, torch.tensor([1])).reshape(x.shape)
+        torch.testing.assert_close(model(x, sigma, 1), (0.7 / total) ** 2 * x + 2.0 * 0.7 / total * inner)
+
+
+@pytest.mark.parametrize("network", [MLP, UNET])
+def test_what_is_told_once_is_what_is_told_every_row(network):
+    model, x = build([1, 5, 6], network), noise(4, 1, 5, 6)
+    with torch.no_grad():
+        once = model(x, torch.tensor(0.3), 1)
+        torch.testing.assert_close(once, model(x, torch.full((4,), 0.3), torch.ones(4, dtype=torch.long)))
+        torch.testing.assert_close(once[2:3], model(x[2:3], torch.tensor(0.3), 1))
+        for other in (model(x, torch.tensor(0.4), 1), model(x, torch.tensor(0.3), 0), model(x, torch.tensor(0.3))):
+            assert not torch.allclose(once, other)
+
+
+def test_a_unet_is_saved_and_read_back(tmp_path):
+    model, x = build([1, 5, 7]), noise(2, 1, 5, 7)
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["network"] == UNET
+    with torch.no_grad():
+        assert torch.equal(Denoiser.from_pretrained(tmp_path)(x, torch.tensor(0.4)), model(x, torch.tensor(0.4)))
+
+
+def test_a_unet_learns_images_by_their_label():
+    """Two bars, upright and lying: far below the loss of a network that knows the mean of each label only without noise."""
+    bars = -torch.ones(2, 1, 6, 6)
+    bars[0, 0, :, 2:4], bars[1, 0, 2:4] = 1.0, 1.0
+    labels = torch.arange(64) % 2
+    model = build([1, 6, 6])
+    recipe = Recipe(120, batch=32, rate=1e-2)
+    losses = fit(
+        model, bars[labels], labels, 2, lambda *given: denoising_loss(model, *given), recipe, generator=torch.Generator()
+    )
+    assert sum(losses[-10:]) < 0.25 * sum(losses[:10])
+    with torch.no_grad():
+        sigma = torch.tensor(3.0)
+        near = [(model(bars + sigma * noise(2, 1, 6, 6), sigma, label) - bars[label]).abs().mean() for label in (0, 1)]
+    assert max(near) < 0.3
