@@ -8,6 +8,7 @@ classifier guidance, clean …    the unconditional score and a classifier's gra
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,8 +17,8 @@ from torch import Tensor
 
 import arguide
 import diffusion
-from analysis import together
 from analysis.causal import Causal
+from arguide.text.prompts import Prompt
 from diffusion.networks import Classifier, Denoiser
 
 SEQUENTIAL, JOINT = "AR sequential", "AR joint"
@@ -44,34 +45,10 @@ class Drawn(NamedTuple):
 def autoregressive(
     learner: Causal, scale: float, n: int, generator: torch.Generator, beta: float = 1.0
 ) -> Iterator[tuple[str, Drawn]]:
-    """Yield n texts or images a label of the sequential law, and of the joint one; the two are one at γ = 0 and γ = 1.
-
-    Every weight is multiplied by `beta`, an inverse temperature; where it is not 1 the two laws differ at every γ.
-    """
+    """Yield n texts or images a label of the sequential law, and of the joint one; the two are one at γ = 0 and 1 if β = 1."""
     allowed, count, length = arguide.only(learner.drawn), len(learner.labels), learner.length
     labels = torch.arange(count).repeat_interleave(n)
-    laws = [continuation(learner, label, scale, beta) for label in range(count)]
-    plain = [arguide.sample(law, n, length, transform=allowed, generator=generator) for law in laws]
-    log_weights = [(each.log_target - each.log_proposal).sum(1) for each in plain]
-    rows = learner.decode(torch.cat([_widened(each.tokens, length) for each in plain]))
-    drawn = Drawn(rows, labels, weighed(log_weights))
-    yield SEQUENTIAL, drawn
-    if scale in (0.0, 1.0) and beta == 1:
-        yield JOINT, drawn._replace(told={})
-        return
-    ahead = arguide.particles.ahead
-    joint = partial(arguide.sample_joint, n=n, length=length, transform=allowed, twist=ahead, generator=generator)
-    runs = [[joint(law) for _ in range(RUNS)] for law in laws]
-    tokens = [torch.cat([_widened(run.tokens, length) for run in own])[chosen(own, n, generator)] for own in runs]
-    yield JOINT, Drawn(learner.decode(torch.cat(tokens)), labels, resampled(runs))
-
-
-def pixels(learner: Causal, scale: float, n: int, generator: torch.Generator, beta: float = 1.0) -> Iterator[tuple[str, Drawn]]:
-    """Yield what `autoregressive` yields, of a model whose sequences have one length: all labels in one batch."""
-    allowed, count, length = arguide.only(learner.drawn), len(learner.labels), learner.length
-    labels = torch.arange(count).repeat_interleave(n)
-    single = continuation(learner, 0, scale, beta)
-    law = together.law(single, learner, labels)
+    law = continuation(learner, labels, scale, beta)
     plain = arguide.sample(law, len(labels), length, transform=allowed, generator=generator)
     log_weights = (plain.log_target - plain.log_proposal).sum(1).reshape(count, n)
     drawn = Drawn(learner.decode(plain.tokens), labels, weighed(log_weights.unbind(0)))
@@ -79,29 +56,32 @@ def pixels(learner: Causal, scale: float, n: int, generator: torch.Generator, be
     if scale in (0.0, 1.0) and beta == 1:
         yield JOINT, drawn._replace(told={})
         return
-    many = labels.repeat_interleave(RUNS)
-    law = together.law(single, learner, many)
-    found = together.joint(law, count * RUNS, len(many), length, allowed, generator)
-    runs = list(together.by_label(found, RUNS))
-    tokens = [torch.cat([run.rows for run in own])[chosen(own, n, generator)] for own in runs]
+    law = continuation(learner, labels.repeat_interleave(RUNS), scale, beta)
+    options: dict[str, Any] = {"transform": allowed, "twist": arguide.particles.ahead, "generator": generator}
+    runs = by_label(arguide.sample_joints(law, count * RUNS, n, length, **options))
+    tokens = [torch.cat([run.tokens for run in own])[chosen(own, n, generator)] for own in runs]
     yield JOINT, Drawn(learner.decode(torch.cat(tokens)), labels, resampled(runs))
 
 
-def continuation(learner: Causal, label: int, scale: float, beta: float = 1.0) -> Any:
-    """Return the guided law of what follows a label, at inverse temperature β.
+def continuation(learner: Causal, labels: Tensor, scale: float, beta: float = 1.0) -> Any:
+    """Return the guided law of what follows labels, one a row, [n], at inverse temperature β.
 
     Most tokens never follow most texts, and what a model says of those is noise: at γ = 5 a token that the data never begin
     with has most of the mass where p(x|y) is 2e-4 and p(x) is 6e-6. So texts are read with a little smoothing.
     """
-    law = partial(
+    law: Any = partial(
         arguide.continuation,
         learner.model,
-        learner.prompt(label),
+        learner.prompt(None),
         guidance_scale=scale,
         temperature=1 / beta,
         negative_prompt_ids=learner.prompt(None),
     )
-    return law() if learner.end is None else law(smoothing=SMOOTHING, eos_token_id=learner.end, max_new_tokens=learner.length)
+    prompts = Prompt.of(learner.controls[labels][:, None])  # one a row: particles of one label are resampled among themselves
+    if learner.end is None:
+        return replace(law(), prompt=prompts)
+    ending = law(smoothing=SMOOTHING, eos_token_id=learner.end, max_new_tokens=learner.length)
+    return replace(ending, model=replace(ending.model, prompt=prompts))
 
 
 def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
@@ -127,10 +107,8 @@ def corrected(
     field: diffusion.LogLinear, denoiser: Denoiser, n: int, generator: torch.Generator, noise: float = 1.0
 ) -> tuple[Tensor, dict[str, float]]:
     """Return n images a label by runs of particles of a field whose rows are runs of labels, and what the runs tell."""
-    count = denoiser.labels * RUNS
-    shape = (count * n, *denoiser.shape)
-    found = diffusion.sample_joints(field, shape, grid(), count, noise=noise, generator=generator)
-    runs = list(together.by_label(found, RUNS))
+    count, shape = denoiser.labels * RUNS, (n, *denoiser.shape)
+    runs = by_label(diffusion.sample_joints(field, count, shape, grid(), noise=noise, generator=generator))
     x = torch.cat([torch.cat([run.x for run in own])[chosen(own, n, generator)] for own in runs])
     return image(x), resampled(runs)
 
@@ -150,6 +128,11 @@ def classifying(
         with torch.no_grad():
             x = diffusion.sample(field, (len(labels), *denoiser.shape), grid(), generator=generator)
         yield family, Drawn(image(x), labels, {})
+
+
+def by_label(runs: Sequence[Any]) -> list[Sequence[Any]]:
+    """Return the runs of every label."""
+    return [runs[start : start + RUNS] for start in range(0, len(runs), RUNS)]
 
 
 def weighed(log_weights: Sequence[Tensor]) -> dict[str, float]:

@@ -195,8 +195,7 @@ def _measured(case: dict[str, Any], drawn: families.Drawn, plan: Plan, seed: int
 def _drawn(
     plan: Plan, folder: Path, seed: int, scale: float, generator: torch.Generator
 ) -> Iterator[tuple[str, families.Drawn]]:
-    draw = families.pixels if plan.images else families.autoregressive
-    yield from draw(_causal(plan, folder, seed), scale, plan.samples, generator)
+    yield from families.autoregressive(_causal(plan, folder, seed), scale, plan.samples, generator)
     if plan.images:
         denoiser = _denoiser(folder, seed)
         yield from families.denoising(denoiser, scale, plan.samples, generator)
@@ -211,8 +210,7 @@ def _drawn(
 def _cooled(
     plan: Plan, folder: Path, seed: int, beta: float, generator: torch.Generator
 ) -> Iterator[tuple[str, families.Drawn]]:
-    draw = families.pixels if plan.images else families.autoregressive
-    yield from draw(_causal(plan, folder, seed), 1.0, plan.samples, generator, beta)
+    yield from families.autoregressive(_causal(plan, folder, seed), 1.0, plan.samples, generator, beta)
     if plan.images:
         yield from temperatures.denoising(_denoiser(folder, seed), beta, plan.samples, generator)
 

@@ -23,7 +23,12 @@ from .endings import Ending as Ending
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
 from .metropolis import Chains as Chains, sample_metropolis as sample_metropolis
 from .models import Autoregressive as Autoregressive, LogLinear as LogLinear
-from .particles import JointSample as JointSample, pooled as pooled, sample_joint as sample_joint
+from .particles import (
+    JointSample as JointSample,
+    pooled as pooled,
+    sample_joint as sample_joint,
+    sample_joints as sample_joints,
+)
 from .resampling import (
     multinomial as multinomial,
     residual as residual,

@@ -33,39 +33,39 @@ Twist = Callable[[Any], Tensor]
 
 
 class Population(NamedTuple):
-    """N weighted particles.
+    """N weighted particles; or G populations of N side by side, [G, N], each with weights, resamplings and a Ẑ of its own.
 
-    value: whatever the moves act on.
-    log_weights: [N], gathered since the last resampling.
-    log_banked: [], the part of log Ẑ that earlier resamplings have settled.
-    origin: [N], the first particle that each descends from.
-    resamplings: how often the population was resampled.
+    value: whatever the moves act on, one row a particle, one population after another.
+    log_weights: [..., N], gathered since the last resampling.
+    log_banked: [...], the part of log Ẑ that earlier resamplings have settled.
+    origin: [..., N], the first particle that each descends from.
+    resamplings: how often the population was resampled, [...].
     """
 
     value: Any
     log_weights: Tensor
     log_banked: Tensor
     origin: Tensor
-    resamplings: int = 0
+    resamplings: Tensor
 
     @property
     def log_evidence(self) -> Tensor:
-        """Log Ẑ = log of the mean weight, [], with E[Ẑ] = Z under any rule of when to resample."""
-        return self.log_banked + self.log_weights.logsumexp(0) - math.log(len(self.log_weights))
+        """Log Ẑ = log of the mean weight, [...], with E[Ẑ] = Z under any rule of when to resample."""
+        return self.log_banked + self.log_weights.logsumexp(-1) - math.log(self.log_weights.shape[-1])
 
     @property
     def ess(self) -> Tensor:
-        """Effective sample size (Σ w)² / Σ w², []."""
+        """Effective sample size (Σ w)² / Σ w², [...]."""
         return effective_sample_size(self.log_weights)
 
     @property
     def ancestors(self) -> int:
-        """Number of distinct first particles that are left."""
+        """Number of distinct first particles that are left, of one population."""
         return int(self.origin.bincount().count_nonzero())
 
     @property
     def std_error(self) -> Tensor:
-        """Standard error of log Ẑ that one population can tell of itself, [].
+        """Standard error of log Ẑ that one population can tell of itself, [], if it stands alone.
 
         It compares families, the particles that descend from one first particle: Var(Ẑ)/Z² is estimated by
         1 − (N/(N−1))^{r+1} (1 − Σ_f W_f²) with W_f the weight of family f and r the number of resamplings (Lee & Whiteley,
@@ -75,7 +75,12 @@ class Population(NamedTuple):
         n = len(self.log_weights)
         families = torch.zeros_like(self.log_weights).index_add(0, self.origin, self.log_weights.softmax(0))
         apart = (1 - families.square().sum()).clamp(min=0.0)
-        return (1 - (n / max(n - 1, 1)) ** (self.resamplings + 1) * apart).clamp(min=0.0).sqrt()
+        return (1 - (n / max(n - 1, 1)) ** (int(self.resamplings) + 1) * apart).clamp(min=0.0).sqrt()
+
+    def apart(self) -> "list[Population]":
+        """Return populations that stand side by side as one each, without their values."""
+        columns = (self.log_weights, self.log_banked, self.origin, self.resamplings)
+        return [Population(None, *each) for each in zip(*columns, strict=True)]
 
 
 class JointSample(NamedTuple):
@@ -143,30 +148,42 @@ class Path(NamedTuple):
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:
-    """Return (Σ w)² / Σ w² of unnormalised log-weights, [N] ↦ []."""
-    return (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
+    """Return (Σ w)² / Σ w² of unnormalised log-weights, [..., N] ↦ [...]."""
+    return (2 * log_weights.logsumexp(-1) - (2 * log_weights).logsumexp(-1)).exp()
 
 
 def populate(value: Any, log_weights: Tensor) -> Population:
-    """Return N first particles with their log-weights, [N]."""
-    origin = torch.arange(len(log_weights), device=log_weights.device)
-    return Population(value, log_weights, log_weights.new_zeros(()), origin)
+    """Return N first particles with their log-weights, [N], or several populations of them, [G, N]."""
+    none = torch.zeros_like(log_weights[..., 0])
+    origin = torch.arange(log_weights.shape[-1], device=log_weights.device).expand(log_weights.shape)
+    return Population(value, log_weights, none, origin, torch.zeros_like(none, dtype=torch.long))
 
 
-def resampled(population: Population, select: Select, ancestors: Tensor, log_twist: Tensor | None = None) -> Population:
-    """Return the population of the given ancestors, [N], drawn in proportion to w ψ; what they weighed goes to log Ẑ.
+def resampled(
+    population: Population,
+    select: Select,
+    ancestors: Tensor,
+    log_twist: Tensor | None = None,
+    which: Tensor | None = None,
+) -> Population:
+    """Return the population of the given ancestors, [..., N], drawn in proportion to w ψ; what they weighed goes to log Ẑ.
 
-    They weigh 1/ψ, so that any ψ > 0, drawn at random too, leaves the target and Ẑ as they are; ψ = 1 by default.
+    They weigh 1/ψ, so that any ψ > 0, drawn at random too, leaves the target and Ẑ as they are; ψ = 1 by default. Of several
+    populations those are resampled that `which`, [G], says; the ancestors of the others must be themselves.
     """
     if log_twist is None:
         log_twist = torch.zeros_like(population.log_weights)
+    if which is None:
+        which = torch.ones_like(population.log_banked, dtype=torch.bool)
     twisted = population._replace(log_weights=population.log_weights + log_twist)
+    n = ancestors.shape[-1]
+    first = n * torch.arange(ancestors.numel() // n, device=ancestors.device)[:, None]
     return Population(
-        select(population.value, ancestors),
-        -log_twist[ancestors],
-        twisted.log_evidence,
-        population.origin[ancestors],
-        population.resamplings + 1,
+        select(population.value, (ancestors.view(-1, n) + first).flatten()),
+        torch.where(which[..., None], -log_twist.gather(-1, ancestors), population.log_weights),
+        torch.where(which, twisted.log_evidence, population.log_banked),
+        population.origin.gather(-1, ancestors),
+        population.resamplings + which,
     )
 
 
@@ -183,26 +200,39 @@ def drive(
     """Move the particles, resampling before a move when ESS < threshold·N; yield the population after every move.
 
     Args:
-        moves: each maps a value to the moved value and its log incremental weights, [N].
+        population: one, or several side by side, which is many times as fast as one after another where moves are small;
+            each is resampled by itself, when its own ESS says so.
+        moves: each maps a value to the moved value and its log incremental weights, one a row.
         select: (value, index) ↦ the value whose row i is row index[i].
         resample: a scheme of `arguide.resampling`.
         threshold: 0 never resamples (importance sampling), 1 does whenever the weights differ.
-        twist: value ↦ log ψ, [N]: what is expected of a particle. Resampling, and when to do it, then go by w ψ.
+        twist: value ↦ log ψ, one a row: what is expected of a particle. Resampling, and when to do it, then go by w ψ.
 
     Raises:
-        ValueError: every particle has weight 0, so nothing of the target was found.
+        ValueError: every particle of a population has weight 0, so nothing of the target was found.
     """
+    n = population.log_weights.shape[-1]
     for move in moves:
-        log_twist = torch.zeros_like(population.log_weights) if twist is None else twist(population.value)
-        log_weights = population.log_weights + log_twist
-        if effective_sample_size(log_weights) < threshold * len(log_weights):
-            ancestors = resample(log_weights, generator)
-            population = resampled(population, select, ancestors, log_twist)
+        like = population.log_weights
+        log_twist = torch.zeros_like(like) if twist is None else twist(population.value).view_as(like)
+        low = effective_sample_size(like + log_twist) < threshold * n
+        if low.any():
+            ancestors = _ancestors(like + log_twist, low, resample, generator)
+            population = resampled(population, select, ancestors, log_twist, low)
         value, increment = move(population.value)
-        population = population._replace(value=value, log_weights=population.log_weights + increment)
-        if (population.log_weights == -math.inf).all():
+        population = population._replace(value=value, log_weights=population.log_weights + increment.view_as(like))
+        if (population.log_weights == -math.inf).all(-1).any():
             raise ValueError("all particles have weight 0: the branches share no sequence that was found; use more particles")
         yield population
+
+
+def _ancestors(log_weights: Tensor, low: Tensor, resample: Resample, generator: torch.Generator | None) -> Tensor:
+    """Draw ancestors, [..., N], of the populations that are `low`; those of the others are themselves."""
+    rows, n = log_weights.view(-1, log_weights.shape[-1]), log_weights.shape[-1]
+    ancestors = torch.arange(n, device=log_weights.device).repeat(len(rows), 1)
+    for i in low.view(-1).nonzero()[:, 0].tolist():
+        ancestors[i] = resample(rows[i], generator)
+    return ancestors.view_as(log_weights)
 
 
 def ahead(path: Path) -> Tensor:
@@ -211,8 +241,19 @@ def ahead(path: Path) -> Tensor:
     return log_normalizer.clamp(min=torch.finfo(log_normalizer.dtype).min / 4)
 
 
-def sample_joint(
+def sample_joint(model: Autoregressive, n: int, length: int, **options: Any) -> JointSample:
+    """Draw n weighted sequences from the joint law Π_k p_k(x)^{w_k} / Z over `length` tokens; options as in `sample_joints`.
+
+    Raises:
+        ValueError: every particle has weight 0, or rows have scales of their own.
+    """
+    (sample,) = sample_joints(model, 1, n, length, **options)
+    return sample
+
+
+def sample_joints(
     model: Autoregressive,
+    count: int,
     n: int,
     length: int,
     *,
@@ -224,20 +265,21 @@ def sample_joint(
     threshold: float = 0.5,
     block: int = 1,
     twist: Twist | None = None,
-) -> JointSample:
-    """Draw n weighted sequences from the joint law Π_k p_k(x)^{w_k} / Z over `length` tokens.
+) -> list[JointSample]:
+    """Draw `count` independent samples of n weighted sequences, side by side in one batch, as `sample_joint` draws each.
 
     Args:
-        model: a `LogLinear` or its like, whose log Z_t are the weights; `endings.Ending` of one for variable length.
+        model: a `LogLinear` or its like, whose log Z_t are the weights; `endings.Ending` of one for variable length. Its
+            condition may differ by row where all n rows of a sample are alike.
         propose: what particles are drawn from, the sequential law by default; the weights make up for another one.
         transform: of the proposal, for which the weights make up too; a truncation restricts the target to the sequences
             that it can still propose.
         resample, threshold: see `drive`. `threshold=0` is plain importance sampling.
         block: how many tokens to draw between two decisions to resample.
-        twist: look-ahead, a function of a `Path` to log ψ, [N], see `drive` and `ahead`.
+        twist: look-ahead, a function of a `Path` to log ψ, see `drive` and `ahead`.
 
     Raises:
-        ValueError: every particle has weight 0, or rows have scales of their own.
+        ValueError: every particle of a sample has weight 0, or rows have scales of their own.
     """
     draw = draw or sampling.categorical(generator)
     if block < 1:
@@ -263,25 +305,36 @@ def sample_joint(
                 return
             yield partial(move, tokens=min(block, length - start))
 
-    first = sampling.init(model, n)
+    first = sampling.init(model, count * n)
     path = Path(first, sampling.stacked([], first))
-    path = select(path, torch.arange(n, device=first.tokens.device))  # refuses a scale per row: the target is one
-    population = populate(path, first.model.log_probs.new_zeros(n))
+    path = select(path, torch.arange(count * n, device=first.tokens.device))  # refuses a scale per row: the target is one
+    population = populate(path, first.model.log_probs.new_zeros(count, n))
     ess, evidences = [], []
     options: dict[str, Any] = {"resample": resample, "threshold": threshold, "twist": twist, "generator": generator}
     for moved in drive(population, moves(), select, **options):
         population = moved
         ess.append(population.ess)
         evidences.append(population.log_evidence)
-    value = population.value
-    return JointSample(
-        value.state.tokens,
-        population.log_weights.log_softmax(0),
-        population.log_evidence,
-        torch.stack(ess) if ess else population.log_weights[:0],
-        population.ancestors,
-        population.std_error,
-        torch.stack(evidences) if ess else population.log_weights[:0],
-        value.info.log_target,
-        value.info.log_normalizer,
-    )
+    none = population.log_weights[:, :0]
+    return _apart(population, *(torch.stack(rows, 1) if rows else none for rows in (ess, evidences)))
+
+
+def _apart(population: Population, ess: Tensor, evidences: Tensor) -> list[JointSample]:
+    """Return the samples of populations of paths that stand side by side, with what every move left, [G, moves]."""
+    path: Path = population.value
+    count = len(population.log_weights)
+    columns = (each.chunk(count) for each in (path.state.tokens, path.info.log_target, path.info.log_normalizer))
+    return [
+        JointSample(
+            tokens=tokens,
+            log_weights=own.log_weights.log_softmax(0),
+            log_evidence=own.log_evidence,
+            ess=ess[i],
+            ancestors=own.ancestors,
+            std_error=own.std_error,
+            evidences=evidences[i],
+            log_target=log_target,
+            log_normalizer=log_normalizer,
+        )
+        for i, (own, tokens, log_target, log_normalizer) in enumerate(zip(population.apart(), *columns, strict=True))
+    ]

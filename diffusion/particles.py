@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from arguide import populations
 from arguide.particles import Move, Population, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.models import LogLinear
@@ -48,45 +47,24 @@ class Particle(NamedTuple):
     potential: Tensor
 
 
-def sample_joint(
-    model: LogLinear,
-    shape: tuple[int, ...],
-    sigmas: Tensor,
-    *,
-    noise: float = 1.0,
-    solver: Step = heun,
-    generator: torch.Generator | None = None,
-    draw: Draw | None = None,
-    resample: Resample = systematic,
-    threshold: float = 0.5,
-) -> JointSample:
-    """Draw weighted samples of Π_k p_{0,k}^{w_k} / Z.
+def sample_joint(model: LogLinear, shape: tuple[int, ...], sigmas: Tensor, **options: Any) -> JointSample:
+    """Draw weighted samples of Π_k p_{0,k}^{w_k} / Z; options as in `sample_joints`.
 
     Args:
-        model: the log-linear combination, its weights the same at every noise level.
         shape: [N, …]; dtype and device are those of `sigmas`.
-        sigmas: a grid of `diffusion.noise`; finer grids for less bias.
-        noise: λ of the reverse process.
-        solver: the ODE step, see `diffusion.sampling`.
-        resample, threshold: see `arguide.particles.drive`; `threshold=0` only weighs.
 
     Raises:
         ValueError: weights that depend on sigma, differ between samples or sum to 0 or less; every particle of weight 0.
     """
-    draw = draw or normal(generator)
-    first = _first(model, shape, sigmas, draw)
-    moves = (_move(model, *pair, noise, solver, draw) for pair in pairwise(sigmas))
-    population = populate(first, sigmas.new_zeros(len(first.x)))
-    found = driven(drive(population, moves, _select, resample=resample, threshold=threshold, generator=generator))
-    particle: Any = found.x
-    return found._replace(x=particle.x, log_evidence=found.log_evidence + _log_first_normalizer(model, shape, sigmas))
+    (sample,) = sample_joints(model, 1, shape, sigmas, **options)
+    return sample
 
 
 def sample_joints(
     model: LogLinear,
+    count: int,
     shape: tuple[int, ...],
     sigmas: Tensor,
-    count: int,
     *,
     noise: float = 1.0,
     solver: Step = heun,
@@ -95,25 +73,35 @@ def sample_joints(
     resample: Resample = systematic,
     threshold: float = 0.5,
 ) -> list[JointSample]:
-    """Draw `count` independent samples side by side, as `sample_joint` draws each, in one batch.
+    """Draw `count` independent samples, side by side in one batch, as `sample_joint` draws each.
 
     Args:
-        model: its scores may differ by row, in their label say, where all rows of a sample are alike.
-        shape: [count·N, …], one sample after another.
+        model: the log-linear combination, its weights the same at every noise level. Its scores may differ by row of the
+            batch, [count·N, …], in their label say, where all rows of a sample are alike.
+        shape: of one sample, [N, …].
+        sigmas: a grid of `diffusion.noise`; finer grids for less bias.
+        noise: λ of the reverse process.
+        solver: the ODE step, see `diffusion.sampling`.
+        resample, threshold: see `arguide.particles.drive`; `threshold=0` only weighs.
+
+    Raises:
+        ValueError: as `sample_joint`, of any of them.
     """
     draw = draw or normal(generator)
-    first = _first(model, shape, sigmas, draw)
+    total = _total_weight(model)
+    x = init(sigmas.new_empty((count * shape[0], *shape[1:])), sigmas[0], draw, total)
+    population = populate(Particle(x, model.guided(x, sigmas[0])[1]), sigmas.new_zeros(count, shape[0]))
     moves = (_move(model, *pair, noise, solver, draw) for pair in pairwise(sigmas))
-    start = populations.populate(first, count, first.potential)
-    steps = populations.drive(start, moves, _select, resample=resample, threshold=threshold, generator=generator)
-    log_first = _log_first_normalizer(model, shape, sigmas)
-    found = (JointSample(*run) for run in populations.runs(steps, lambda particle: particle.x))
-    return [run._replace(log_evidence=run.log_evidence + log_first) for run in found]
-
-
-def _first(model: LogLinear, shape: tuple[int, ...], sigmas: Tensor, draw: Draw) -> Particle:
-    x = init(sigmas.new_empty(shape), sigmas[0], draw, _total_weight(model))
-    return Particle(x, model.guided(x, sigmas[0])[1])
+    ess = []
+    for moved in drive(population, moves, _select, resample=resample, threshold=threshold, generator=generator):
+        population = moved
+        ess.append(population.ess)
+    log_first = _log_first_normalizer(x[0].numel(), float(sigmas[0]), total)
+    xs = population.value.x.chunk(count)
+    return [
+        JointSample(x, own.log_weights.log_softmax(0), own.log_evidence + log_first, sizes, own.ancestors)
+        for x, own, sizes in zip(xs, population.apart(), torch.stack(ess, 1), strict=True)
+    ]
 
 
 def driven(populations: Iterator[Population]) -> JointSample:
@@ -165,7 +153,6 @@ def _total_weight(model: LogLinear) -> float:
     return total
 
 
-def _log_first_normalizer(model: LogLinear, shape: tuple[int, ...], sigmas: Tensor) -> float:
-    """Return log ∫ N(x; 0, σ²I)^W dx in d dimensions at the first σ; 0 for W = 1."""
-    total, dim = _total_weight(model), math.prod(shape[1:])
-    return dim * ((1 - total) * math.log(2 * math.pi * float(sigmas[0]) ** 2) - math.log(total)) / 2
+def _log_first_normalizer(dim: int, sigma: float, total: float) -> float:
+    """Return log ∫ N(x; 0, σ²I)^W dx in d dimensions; 0 for W = 1."""
+    return dim * ((1 - total) * math.log(2 * math.pi * sigma**2) - math.log(total)) / 2

@@ -48,15 +48,16 @@ def test_pixels_are_read_and_written_without_loss(images):
     torch.testing.assert_close(learner.decode(tokens), images.rows)
 
 
-@pytest.mark.parametrize("kind", ["pixels", "denoiser"])
-def test_a_label_that_is_always_dropped_is_never_learned(images, kind):
+@pytest.mark.parametrize("kind", ["lm", "denoiser"])
+def test_a_label_that_is_always_dropped_is_never_learned(texts, images, kind):
     """What stands for no label learns in its place, and every label's own stays as it was."""
     recipe = Recipe(3, batch=8, dropout=1.0, decay=0.0)
-    learner, before = (learners.new(kind, images, SMALL, seed=1) for _ in range(2))
-    learners.train(learner, images, recipe, seed=1)
+    rows_of = texts if kind == "lm" else images
+    learner, before = (learners.new(kind, rows_of, SMALL, seed=1) for _ in range(2))
+    learners.train(learner, rows_of, recipe, seed=1)
 
     def rows(learner):
-        told = learner.trunk.label if kind == "denoiser" else learner.model.get_input_embeddings()
+        told = learner.trunk.tell.label if kind == "denoiser" else learner.model.get_input_embeddings()
         return told.weight.detach()[-3:]  # two labels and none
 
     assert torch.equal(rows(learner)[:2], rows(before)[:2])
@@ -81,14 +82,16 @@ JOB = training.Job(
 def test_a_job_is_trained_as_it_says(tmp_path, monkeypatch):
     seen, train = {}, learners.train
 
-    def spied(*args, **options):
-        seen.update(options)
-        learner, _ = train(*args, **options)
-        return learner, [9.0] * 38 + [1.0, 2.0]
+    def spied(learner, *args, **options):
+        seen.update(options, first=[weight.clone() for weight in learner.parameters()])
+        train(learner, *args, **options)
+        return [9.0] * 38 + [1.0, 2.0]
 
     monkeypatch.setattr(learners, "train", spied)
     told = training.run(JOB, tmp_path, iter)
-    assert (seen["seed"], seen["noised"]) == (5, False)
+    assert seen["seed"] == 5
+    new = learners.new("classifier", data.read_images(JOB.source, seed=5), JOB.size, seed=5, noised=False)
+    assert all(map(torch.equal, seen["first"], new.parameters()))
     assert not Classifier.from_pretrained(tmp_path).noised
     assert told["training loss"] == 1.5  # of the last twentieth
 

@@ -1,5 +1,6 @@
 """Training and studies from the command line: what they leave, how they go on after a kill, and what they conclude."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -11,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import causal, cooling, data, families, findings, learners, study, temperatures, together
+from analysis import causal, cooling, data, families, findings, learners, study, temperatures
 from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 from analysis.figures import study as figures
@@ -313,8 +314,8 @@ def test_no_two_samplings_share_their_noise(monkeypatch, tmp_path):
     monkeypatch.setattr(study, "judged", lambda plan: (None, SimpleNamespace(accuracy=1.0)))
     monkeypatch.setattr(study, "_drawn", lambda *given: seen.append(given[-1].initial_seed()) or [])
     plan = study.Plan(data.Source("digits", "image"), True)
-    for seed in range(3):
-        study.sample(seed, (1.0, 1.25, 5.0), plan, tmp_path)
+    for seed, scale in itertools.product(range(3), (1.0, 1.25, 5.0)):
+        study.sample(seed, scale, plan, tmp_path)
     assert len(set(seen)) == 9
 
 
@@ -341,10 +342,10 @@ def test_every_family_draws_what_it_says(monkeypatch):
     digits = data.read_images(data.Source("digits", "image", most=3))
     generator = torch.Generator().manual_seed(0)
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
-    found = dict(families.pixels(pixels, 1.0, 2, generator))
+    found = dict(families.autoregressive(pixels, 1.0, 2, generator))
     assert found[SEQUENTIAL].rows.shape == (6, 1, 8, 8)
     assert found[SEQUENTIAL].told["ess_share"] == pytest.approx(1.0, abs=0.2)
-    sharp = dict(families.pixels(pixels, 1.5, 2, generator))
+    sharp = dict(families.autoregressive(pixels, 1.5, 2, generator))
     assert set(sharp[JOINT].told) == {"ess_share", "ancestors", "log_z", "log_z_apart"}
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     found = dict(families.denoising(denoiser, 1.5, 2, generator))
@@ -374,7 +375,7 @@ def test_weights_of_diffusion_are_those_of_their_label(monkeypatch):
     digits = data.read_images(data.Source("digits", "image", most=3))
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     with torch.no_grad():
-        denoiser.trunk.label.weight[0] = denoiser.trunk.label.weight[3]
+        denoiser.trunk.tell.label.weight[0] = denoiser.trunk.tell.label.weight[3]
     for scale, weighs in ((1.5, [False, True, True]), (1.0, [False] * 3)):
         dict(families.denoising(denoiser, scale, 2, torch.Generator().manual_seed(0)))
         assert [len(each) for each in groups[-1]] == [2, 2, 2]
@@ -400,24 +401,17 @@ def test_what_runs_tell_is_a_mean_over_labels():
     )
 
 
-def test_all_labels_in_one_batch_are_drawn_as_one_after_another():
-    digits = data.read_images(data.Source("digits", "image", most=3))
-    pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
-    single = [families.continuation(pixels, label, 2.0, 1.5) for label in range(3)]
-    law = together.law(single[0], pixels, torch.tensor([2, 0, 2, 1]))
-    state, own = law.start(4), [single[label].start(1) for label in (2, 0, 2, 1)]
-    for token in (torch.tensor([3, 0, 16, 8]), None):
-        torch.testing.assert_close(state.log_probs, torch.cat([each.log_probs for each in own]))
-        torch.testing.assert_close(state.log_normalizer, torch.cat([each.log_normalizer for each in own]))
-        if token is not None:
-            rows = zip((2, 0, 2, 1), own, token.split(1), strict=True)
-            own = [single[label].append(each, one) for label, each, one in rows]
-            state = law.append(state, token)
-    allowed, (one, other) = arguide.only(pixels.drawn), (torch.Generator().manual_seed(1) for _ in range(2))
-    (run,) = together.joint(together.law(single[0], pixels, torch.ones(8).long()), 1, 8, 12, allowed, one)
-    alone = arguide.sample_joint(single[1], 8, 12, transform=allowed, twist=arguide.particles.ahead, generator=other)
-    assert torch.equal(run.rows, alone.tokens)
-    torch.testing.assert_close(run.log_evidence, alone.log_evidence)
+@pytest.mark.parametrize("ends", [False, True])
+def test_all_labels_in_one_batch_are_drawn_as_one_after_another(names, ends):
+    source = data.Source(str(names), "text") if ends else data.Source("digits", "image", most=3)
+    rows = (data.read_texts if ends else data.read_images)(source)
+    learner = learners.new("lm" if ends else "pixels", rows, learners.Size(16, 1), seed=0)
+    labels = torch.tensor([1, 0, 1, 0])
+    law = families.continuation(learner, labels, 2.0, 1.5)
+    state, own = law.start(4), [families.continuation(learner, label, 2.0, 1.5).start(1) for label in labels.split(1)]
+    torch.testing.assert_close(state.log_probs, torch.cat([each.log_probs for each in own]))
+    torch.testing.assert_close(state.log_normalizer, torch.cat([each.log_normalizer for each in own]))
+    assert not torch.allclose(state.log_probs[0], state.log_probs[1])
 
 
 def test_every_temperature_draws_what_it_says(monkeypatch):
@@ -426,9 +420,9 @@ def test_every_temperature_draws_what_it_says(monkeypatch):
     digits = data.read_images(data.Source("digits", "image", most=3))
     generator = torch.Generator().manual_seed(0)
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
-    one, two = (families.continuation(pixels, 1, 1.0, beta).start(1).log_probs for beta in (1.0, 2.0))
+    one, two = (families.continuation(pixels, torch.tensor([1]), 1.0, beta).start(1).log_probs for beta in (1.0, 2.0))
     torch.testing.assert_close(two, (2 * one).log_softmax(-1))
-    found = dict(families.pixels(pixels, 1.0, 2, generator, 2.0))
+    found = dict(families.autoregressive(pixels, 1.0, 2, generator, 2.0))
     assert set(found[JOINT].told) == {"ess_share", "ancestors", "log_z", "log_z_apart"}
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     ways = {temperatures.ODE, temperatures.SDE, temperatures.NOISE, temperatures.WEIGHTS}

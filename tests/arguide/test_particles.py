@@ -123,10 +123,10 @@ def test_a_twist_may_be_drawn_at_random_if_what_was_drawn_is_taken_back(make_joi
         twists[:] = [twist]
         return twist
 
-    def anew(population, select, ancestors, log_twist):
-        other = twists[0](population.value)
-        moved = right(population, select, ancestors, log_twist)
-        return moved._replace(log_weights=moved.log_weights + (log_twist - other)[ancestors])
+    def anew(population, select, ancestors, log_twist, which):
+        other = twists[0](population.value).view_as(log_twist)
+        moved = right(population, select, ancestors, log_twist, which)
+        return moved._replace(log_weights=moved.log_weights + (log_twist - other).gather(-1, ancestors))
 
     if again:
         monkeypatch.setattr(particles, "resampled", anew)

@@ -6,8 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from arguide import particles, populations
-from arguide.resampling import systematic
+from arguide import particles
 
 STEPS, N = 6, 16
 
@@ -43,35 +42,33 @@ def first(spreads):
     return torch.stack([x, torch.tensor(spreads, dtype=torch.float64).repeat_interleave(N)], 1)
 
 
+def zeros(*shape):
+    return torch.zeros(shape, dtype=torch.float64)
+
+
 @pytest.mark.parametrize("twist", [None, ahead])
 def test_each_population_is_what_it_would_be_alone(twist):
     """The second resamples at every move, the first never, the third sometimes."""
     value = first([0.01, 3.0, 1.0])
     options = {"resample": comb, "twist": twist}
-    steps = populations.drive(populations.populate(value, 3, value[:, 0]), moves(), select, **options)
-    found = populations.runs(steps, lambda value: value[:, 0])
-    resamplings = []
-    for run, own in zip(found, value.split(N), strict=True):
-        alone = list(particles.drive(particles.populate(own, torch.zeros(N).double()), moves(), select, **options))
-        last = alone[-1]
-        torch.testing.assert_close(run.rows, last.value[:, 0])
-        torch.testing.assert_close(run.log_weights, last.log_weights.log_softmax(0))
-        torch.testing.assert_close(run.log_evidence, last.log_evidence)
-        torch.testing.assert_close(run.ess, torch.stack([population.ess for population in alone]))
-        assert run.ancestors == last.ancestors
-        resamplings.append(last.resamplings)
-    assert resamplings[0] == 0 < resamplings[2] < resamplings[1]
+    *_, last = particles.drive(particles.populate(value, zeros(3, N)), moves(), select, **options)
+    for own, run, rows in zip(value.split(N), last.apart(), last.value.split(N), strict=True):
+        *_, alone = particles.drive(particles.populate(own, zeros(N)), moves(), select, **options)
+        torch.testing.assert_close(rows, alone.value)
+        for name in ("log_weights", "log_evidence", "ess", "origin", "resamplings", "std_error"):
+            torch.testing.assert_close(getattr(run, name), getattr(alone, name))
+        assert run.ancestors == alone.ancestors
+    counts = last.resamplings.tolist()
+    assert counts[0] == 0 < counts[2] < counts[1]
 
 
-def test_one_population_draws_what_the_driver_draws():
+def test_one_population_side_by_side_with_none_draws_what_it_draws_alone():
     value = first([2.0])
     one, other = (torch.Generator().manual_seed(5) for _ in range(2))
-    steps = populations.drive(populations.populate(value, 1, value[:, 0]), moves(), select, generator=one)
-    (run,) = populations.runs(steps, lambda value: value[:, 0])
-    start = particles.populate(value, torch.zeros(N).double())
-    *_, alone = particles.drive(start, moves(), select, resample=systematic, generator=other)
-    assert torch.equal(run.rows, alone.value[:, 0])
-    torch.testing.assert_close(run.log_evidence, alone.log_evidence)
+    *_, run = particles.drive(particles.populate(value, zeros(1, N)), moves(), select, generator=one)
+    *_, alone = particles.drive(particles.populate(value, zeros(N)), moves(), select, generator=other)
+    assert torch.equal(run.value, alone.value)
+    assert torch.equal(run.log_evidence[0], alone.log_evidence)
 
 
 def test_a_population_that_found_nothing_is_refused():
@@ -81,4 +78,4 @@ def test_a_population_that_found_nothing_is_refused():
         return value, torch.where(torch.arange(len(value)) < N, -math.inf, 0.0)
 
     with pytest.raises(ValueError, match="weight 0"):
-        list(populations.drive(populations.populate(value, 2, value[:, 0]), [move], select))
+        list(particles.drive(particles.populate(value, zeros(2, N)), [move], select))

@@ -227,7 +227,7 @@ def test_samples_side_by_side_are_what_each_is_alone():
 
     options = {"noise": 1.5, "resample": middle, "threshold": 0.9}
     both = narrowed(means.repeat_interleave(n)[:, None])
-    runs = sample_joints(both, (2 * n, 1), grid, 2, draw=seam(2), **options)
+    runs = sample_joints(both, 2, (n, 1), grid, draw=seam(2), **options)
     for run, mean in zip(runs, means, strict=True):
         alone = sample_joint(narrowed(mean), (n, 1), grid, draw=seam(1), **options)
         torch.testing.assert_close(run.x, alone.x)
