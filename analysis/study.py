@@ -5,7 +5,9 @@ samples, one a seed and scale. Tasks run in processes of their own; a study that
 """
 
 import multiprocessing
+import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -251,9 +253,9 @@ def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
 def _workers(jobs: int) -> Iterator[Callable[[Sequence[Task], Plan, Path], Iterator[None]]]:
     """Yield what does tasks, several at once in processes of their own if there are several jobs; it yields after each."""
     if jobs == 1:
-        yield _in_turn
+        yield _worked
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
 
         def worked(tasks: Sequence[Task], plan: Plan, folder: Path) -> Iterator[None]:
             for future in as_completed([pool.submit(_work, task, plan, folder) for task in tasks]):
@@ -266,12 +268,6 @@ def _workers(jobs: int) -> Iterator[Callable[[Sequence[Task], Plan, Path], Itera
             for process in list((getattr(pool, "_processes", None) or {}).values()):
                 process.terminate()
             raise
-
-
-def _in_turn(tasks: Sequence[Task], plan: Plan, folder: Path) -> Iterator[None]:
-    for task in tasks:
-        _work(task, plan, folder)
-        yield
 
 
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
@@ -325,6 +321,24 @@ def _work(task: Task, plan: Plan, folder: Path) -> None:
 
     loading.silence()
     results.write_frame(task.path(folder), task.run(plan, folder))
+
+
+def _worked(tasks: Sequence[Task], plan: Plan, folder: Path) -> Iterator[None]:
+    for task in tasks:
+        _work(task, plan, folder)
+        yield
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed, instead of waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _finished(path: Path) -> bool:

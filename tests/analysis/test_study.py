@@ -3,6 +3,10 @@
 import itertools
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -225,6 +229,24 @@ def test_a_study_of_texts_from_end_to_end_and_again(run, names, tmp_path, monkey
     code, _, err = run(*options[:-2], "--seed", 1)
     assert code == 2
     assert "other settings" in err
+
+
+def test_a_killed_study_is_picked_up_to_the_same_results(run, names, tmp_path):
+    small = ("--effort", "0.02", "--scales", "0,1.5", "--seeds", "2", "--samples", "3", "--jobs", "1")
+    options = ["study", "--data", str(names), *small]
+    command = [sys.executable, "-m", "analysis.cli", *options, "--out", str(tmp_path / "s")]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    finished = tmp_path / "s" / "experiments" / "lm-0.parquet"
+    while child.poll() is None and not finished.exists():
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    begun = finished.stat().st_mtime_ns
+    for name in ("s", "whole"):
+        code, _, err = run(*options, "--out", tmp_path / name)
+        assert code == 0, err
+    assert finished.stat().st_mtime_ns == begun
+    pd.testing.assert_frame_equal(*(pd.read_parquet(tmp_path / name / "results.parquet") for name in ("s", "whole")))
 
 
 def test_a_study_of_awkward_texts(run, tmp_path):

@@ -98,6 +98,18 @@ def test_implausible_words_are_left_out_of_the_law(models):
     torch.testing.assert_close(cut.log_normalizer, plain.log_normalizer + left.logsumexp(-1))
 
 
+def test_smoothing_mixes_every_branch_with_the_uniform_law(models):
+    """The guided law is that of (1 − ε) p + ε/V in place of p, its normalizer too."""
+    model, share = models("llama"), 0.3
+    states = [continuation(model, torch.tensor([PROMPT]), **GIVEN, smoothing=each).start(1) for each in (0.0, share)]
+    plain, smooth = (torch.stack([law.double().exp() for law in state.laws]) for state in states)
+    torch.testing.assert_close(smooth, (1 - share) * plain + share / plain.shape[-1], atol=1e-6, rtol=0)
+    guided_law = 2 * smooth[0].log() - smooth[1].log()
+    torch.testing.assert_close(states[1].log_probs.double(), guided_law.log_softmax(-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(states[1].log_normalizer.double(), guided_law.logsumexp(-1), atol=1e-5, rtol=0)
+    assert not torch.allclose(states[0].log_normalizer, states[1].log_normalizer, atol=1e-3)
+
+
 WORDS, LENGTH = 5, 4
 
 
@@ -214,6 +226,7 @@ def test_texts_may_fill_the_context(models):
         ("context of 64", {"max_new_tokens": 64, "eos_token_id": 2}),
         ("temperature must be positive", {"temperature": 0.0}),
         ("need a guidance_scale", {"guidance_scale": None}),
+        ("smoothing must lie", {"smoothing": 1.0}),
         ("cap must be", {"max_new_tokens": 3, "eos_token_id": 2, "cap": "stop"}),
     ],
 )
