@@ -4,30 +4,26 @@ A study is a list of tasks, each of which writes one file when it is finished: f
 samples, one a seed and scale. Tasks run in processes of their own; a study that was killed goes on with those that are left.
 """
 
-import multiprocessing
-import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis import cooling, data, families, learners, report, results, temperatures
+from analysis import cooling, data, families, learners, report, results, temperatures, work
 from analysis.causal import Causal
 from analysis.data import Data, Source
 from analysis.experiment import Chapter
 from analysis.findings import stories
 from analysis.quality import Judge
 from analysis.reproduce import save_plot
+from analysis.work import Task
 from arguide.training import Recipe
 from diffusion.networks import Classifier, Denoiser
 
@@ -85,17 +81,6 @@ class Plan:
         """Return the folder of a model that is there already, if it is."""
         place = None if self.models is None else Path(self.models) / name
         return place if place is not None and (place / "model.safetensors").is_file() else None
-
-
-class Task(NamedTuple):
-    """One piece of work: its name, what it does with the plan and the folder, and the name of the file it leaves."""
-
-    name: str
-    run: Callable[[Plan, Path], pd.DataFrame]
-
-    def path(self, folder: Path) -> Path:
-        """Return the file that the task leaves."""
-        return folder / "experiments" / f"{self.name}.parquet"
 
 
 def training(plan: Plan) -> list[Task]:
@@ -240,34 +225,13 @@ def _shown(drawn: families.Drawn, names: Sequence[str]) -> Iterator[dict[str, An
 def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
     """Run what is left of a study in a folder that `results.claim` has made its own; return all rows."""
     parts = {"training": training(plan), "sampling": sampling(plan)}
-    with _workers(jobs) as worked:
+    with work.workers(jobs) as worked:
         for what, tasks in parts.items():
-            left = [task for task in tasks if not _finished(task.path(folder))]
+            left = [task for task in tasks if not task.finished(folder)]
             for _ in track(what, worked(left, plan, folder), len(left)):
                 pass
     frame = pd.concat([pd.read_parquet(task.path(folder)) for tasks in parts.values() for task in tasks], ignore_index=True)
     return frame.assign(std_error=frame["std_error"].fillna(0.0))
-
-
-@contextmanager
-def _workers(jobs: int) -> Iterator[Callable[[Sequence[Task], Plan, Path], Iterator[None]]]:
-    """Yield what does tasks, several at once in processes of their own if there are several jobs; it yields after each."""
-    if jobs == 1:
-        yield _worked
-        return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
-
-        def worked(tasks: Sequence[Task], plan: Plan, folder: Path) -> Iterator[None]:
-            for future in as_completed([pool.submit(_work, task, plan, folder) for task in tasks]):
-                yield future.result()
-
-        try:
-            yield worked
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((getattr(pool, "_processes", None) or {}).values()):
-                process.terminate()
-            raise
 
 
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
@@ -314,39 +278,6 @@ def clear(folder: Path) -> None:
         shutil.rmtree(folder / part, ignore_errors=True)
     for name in ("results.parquet", "report.html", "run.json"):
         (folder / name).unlink(missing_ok=True)
-
-
-def _work(task: Task, plan: Plan, folder: Path) -> None:
-    from analysis import loading
-
-    loading.silence()
-    results.write_frame(task.path(folder), task.run(plan, folder))
-
-
-def _worked(tasks: Sequence[Task], plan: Plan, folder: Path) -> Iterator[None]:
-    for task in tasks:
-        _work(task, plan, folder)
-        yield
-
-
-def _end_with_parent() -> None:
-    """Let this process end when the one that started it is killed, instead of waiting for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _finished(path: Path) -> bool:
-    try:
-        pd.read_parquet(path)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _thinned(losses: Sequence[float], most: int = 100) -> Iterator[tuple[int, float]]:

@@ -1,0 +1,77 @@
+"""Pieces of work that each leave a file when they are finished, done one after another or in several processes."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from analysis import loading, results
+
+
+class Task(NamedTuple):
+    """One piece of work: its name, what it does with the plan and the folder, and the name of the file it leaves."""
+
+    name: str
+    run: Callable[[Any, Path], pd.DataFrame]
+
+    def path(self, folder: Path) -> Path:
+        """Return the file that the task leaves."""
+        return folder / "experiments" / f"{self.name}.parquet"
+
+    def finished(self, folder: Path) -> bool:
+        """Whether the file is there, and whole."""
+        try:
+            pd.read_parquet(self.path(folder))
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def work(self, plan: Any, folder: Path) -> None:
+        """Do it, and write the file."""
+        loading.silence()
+        results.write_frame(self.path(folder), self.run(plan, folder))
+
+
+@contextmanager
+def workers(jobs: int) -> Iterator[Callable[[Sequence[Task], Any, Path], Iterator[None]]]:
+    """Yield what does tasks, several at once in processes of their own if there are several jobs; it yields after each."""
+    if jobs == 1:
+        yield _in_turn
+        return
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+
+        def worked(tasks: Sequence[Task], plan: Any, folder: Path) -> Iterator[None]:
+            for future in as_completed([pool.submit(task.work, plan, folder) for task in tasks]):
+                yield future.result()
+
+        try:
+            yield worked
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list((getattr(pool, "_processes", None) or {}).values()):
+                process.terminate()
+            raise
+
+
+def _in_turn(tasks: Sequence[Task], plan: Any, folder: Path) -> Iterator[None]:
+    for task in tasks:
+        task.work(plan, folder)
+        yield
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed, instead of waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
