@@ -37,19 +37,22 @@ def by_beta(frame: pd.DataFrame, family: str, quantity: str) -> pd.DataFrame:
     return pick(frame, family=family, quantity=quantity).pivot_table(index="seed", columns="beta", values="value")
 
 
-def best(frame: pd.DataFrame, family: str, quantity: str) -> Change:
-    """Return the best change of a quantity, a fall of a distance and a rise of anything else."""
+def changes(frame: pd.DataFrame, family: str, quantity: str) -> list[Change]:
+    """Return the change of a quantity from β = 1 to every β above; of the joint law as far as it is reached, if it is."""
     wide = by_beta(frame, family, quantity)
     most = (reached(frame, JOINT) if family == JOINT else None) or math.inf
     betas = [beta for beta in map(float, wide.columns) if 1 < beta <= most]
-    changes = [Change(beta, *difference(wide[beta].tolist(), wide[1.0].tolist())) for beta in betas]
-    return (min if quantity == DISTANCE else max)(changes, key=lambda change: change.mean)
+    return [Change(beta, *difference(wide[beta].tolist(), wide[1.0].tolist())) for beta in betas]
+
+
+def best(frame: pd.DataFrame, family: str, quantity: str) -> Change:
+    """Return the best change of a quantity, a fall of a distance and a rise of anything else."""
+    return (min if quantity == DISTANCE else max)(changes(frame, family, quantity), key=lambda change: change.mean)
 
 
 def works(frame: pd.DataFrame, family: str) -> bool:
     """Whether some β > 1 clearly gains precision or accuracy."""
-    changes = [best(frame, family, quantity) for quantity in RISES]
-    return any(change.mean > change.half for change in changes)
+    return any(change.mean > change.half for quantity in RISES for change in changes(frame, family, quantity))
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
