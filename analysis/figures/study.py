@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from analysis.experiment import Plot, pick
 from analysis.figures import style
+from arguide.diagnostics import SPREAD
 
 Panel = Callable[[pd.DataFrame, Axes], Axes]
 NAMES = {
@@ -39,7 +40,10 @@ def beside(ax: Axes) -> Axes:
 
 
 def against_scale(quantity: str, title: str, *, legend: bool = False, chance: bool = False, by: str = "scale") -> Panel:
-    """Return a panel of one quantity against γ, or β, a line a family, with its spread over the seeds."""
+    """Return a panel of one quantity against γ, or β, a line a family, with its spread over the seeds.
+
+    How far runs are apart is drawn on a logarithmic axis, with the limit below which they agree.
+    """
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         rows = over_seeds(pick(frame, quantity=quantity), by)
@@ -47,6 +51,10 @@ def against_scale(quantity: str, title: str, *, legend: bool = False, chance: bo
         if chance:
             labels = pick(frame, quantity="chance")
             ax.axhline(float(labels["value"].iloc[0]), color="#888888", lw=1, ls=":")
+        if quantity == "log_z_apart" and (rows["value"] > 0).any():
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.axhline(SPREAD, color="#888888", lw=1, ls=":")
         style.label(ax, title=title, x=AXES[by], y=NAMES.get(quantity, quantity), legend=None)
         return beside(ax) if legend else ax
 
