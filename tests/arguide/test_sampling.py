@@ -196,6 +196,39 @@ def test_categorical_draws_follow_the_law(make_joint, brute, weights, agrees):
     assert (abs(z).max() < 5) == agrees
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_the_extreme_levels_draw_the_extreme_tokens_and_none_of_probability_zero(monkeypatch, dtype):
+    """At u = 0 and at the largest u < 1, under laws whose sums round in every way; a search from the left draws token 0."""
+    laws = torch.rand(500, 40, generator=torch.Generator().manual_seed(0)).log().mul(9).to(dtype)
+    laws[:, [0, 1, 20, 38, 39]] = -math.inf
+    for level, token in ((0.0, 2), (1 - 2**-53, 37)):
+        monkeypatch.setattr(torch, "rand", lambda *size, level=level, dtype, **_: torch.full(size, level, dtype=dtype))
+        drawn = sampling.categorical()(laws)
+        assert laws.gather(1, drawn[:, None]).isfinite().all()
+        assert (drawn == token).float().mean() > 0.9  # the others' extreme tokens are too rare for 53 bits
+    monkeypatch.undo()
+    cumulated = laws.double().exp().cumsum(-1)
+    assert (torch.searchsorted(cumulated, torch.zeros(500, 1).double()) == 0).all()
+
+
+def test_even_levels_draw_every_token_as_often_as_the_law_says(monkeypatch):
+    """M levels (i + ½)/M visit a token M p ± 1 times, rare ones too; those of a tempered law do not."""
+    m, law = 20_000, torch.randn(512, generator=torch.Generator().manual_seed(0)).mul(3).log_softmax(-1)
+    levels = ((torch.arange(m, dtype=torch.float64) + 0.5) / m)[:, None]
+    monkeypatch.setattr(torch, "rand", lambda n, _, **options: levels[:n])
+    counts = sampling.categorical()(law.expand(m, -1)).bincount(minlength=512)
+    assert (counts - m * law.double().softmax(-1)).abs().max() <= 1 + 1e-6 * m
+    assert (counts - m * (0.95 * law.double()).softmax(-1)).abs().max() > 10
+
+
+@pytest.mark.parametrize("value", [-math.inf, math.nan, math.inf])
+def test_a_row_without_a_law_is_refused(value):
+    law = torch.zeros(3, 4)
+    law[1] = value
+    with pytest.raises(ValueError, match="nothing to draw from"):
+        sampling.categorical()(law)
+
+
 def test_a_dead_end_is_named_not_sampled():
     joint = np.zeros((2, 2, 2))
     joint[0, 0, 0], joint[0, 1, 1], joint[1, 0, 1], joint[1, 1, 0] = 0.3, 0.2, 0.25, 0.25
