@@ -152,7 +152,7 @@ def populate(value: Any, log_weights: Tensor) -> Population:
 def resampled(population: Population, select: Select, ancestors: Tensor, log_twist: Tensor | None = None) -> Population:
     """Return the population of the given ancestors, [N], drawn in proportion to w ψ; what they weighed goes to log Ẑ.
 
-    They weigh 1/ψ, so that any ψ > 0 leaves the target and Ẑ as they are; ψ = 1 by default.
+    They weigh 1/ψ, so that any ψ > 0, drawn at random too, leaves the target and Ẑ as they are; ψ = 1 by default.
     """
     if log_twist is None:
         log_twist = torch.zeros_like(population.log_weights)

@@ -17,8 +17,8 @@ def guided(table, label, scale):
     return LogLinear.guidance(table.autoregressive(label), table.autoregressive(), scale)
 
 
-def exact_estimate(branches, seam, model, shape, n=2, **kwargs):
-    """Return E[Ẑ Σ_i W_i 1{x_i = x}], [V_1, …, V_T], over every draw and every multinomial ancestor."""
+def exact_estimate(branches, seam, model, shape, n=2, drawn_twist=None, **kwargs):
+    """Return E[Ẑ Σ_i W_i 1{x_i = x}], [V_1, …, V_T], over every draw, every multinomial ancestor and every drawn twist."""
     total, mass = np.zeros(shape), 0.0
 
     def run(choose):
@@ -27,6 +27,8 @@ def exact_estimate(branches, seam, model, shape, n=2, **kwargs):
             return torch.tensor([choose(weights) for _ in weights])
 
         options = {"resample": resample, **kwargs}
+        if drawn_twist is not None:
+            options["twist"] = drawn_twist(choose)
         return sample_joint(model, n, len(shape), draw=seam(choose), **options)
 
     for probability, result in branches(run):
@@ -105,6 +107,33 @@ def test_a_twist_changes_neither_the_law_nor_the_evidence(make_joint, brute, bra
     twist = particles.ahead if name == "ahead" else anything
     estimate = exact_estimate(branches, seam, guided(Table(joint), 0, 3.0), (2, 2, 2), threshold=0.9999, twist=twist)
     np.testing.assert_allclose(estimate, expected.z * expected.joint, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_twist_may_be_drawn_at_random_if_what_was_drawn_is_taken_back(make_joint, brute, branches, seam, monkeypatch, again):
+    """An estimate by rollouts, say. The control takes another draw back than the one that the ancestors were drawn by."""
+    joint, right, twists = make_joint(7, (2, 2, 2)), particles.resampled, []
+    expected = brute(joint, {None: -2.0, 0: 3.0})
+
+    def drawn_twist(choose):
+        def twist(path):
+            one = choose if path.state.tokens.shape[1] else lambda _: 0  # the first decision is left alone: fewer branches
+            return torch.tensor([(-1.0, 1.5)[one([0.6, 0.4])] for _ in path.state.tokens]).double()
+
+        twists[:] = [twist]
+        return twist
+
+    def anew(population, select, ancestors, log_twist):
+        other = twists[0](population.value)
+        moved = right(population, select, ancestors, log_twist)
+        return moved._replace(log_weights=moved.log_weights + (log_twist - other)[ancestors])
+
+    if again:
+        monkeypatch.setattr(particles, "resampled", anew)
+    model = guided(Table(joint), 0, 3.0)
+    estimate = exact_estimate(branches, seam, model, (2, 2), threshold=0.9999, drawn_twist=drawn_twist)
+    error = abs(estimate - expected.z * expected.joint).max()
+    assert error > 1e-2 if again else error < 1e-9
 
 
 def test_looking_ahead_evens_the_weights(make_joint, brute):
