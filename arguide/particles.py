@@ -230,12 +230,15 @@ def sample_joint(
             that it can still propose.
         resample, threshold: see `drive`. `threshold=0` is plain importance sampling.
         block: how many tokens to draw between two decisions to resample.
-        twist: look-ahead, a function of a `Path` to log ψ, [N], see `drive` and `ahead`.
+        twist: look-ahead, a function of a `Path` to log ψ, [N], see `drive` and `ahead`. It must leave the state as it is,
+            which a language model's `append` and `select` do not.
 
     Raises:
-        ValueError: every particle has weight 0, or rows have scales of their own.
+        ValueError: no particle, every particle has weight 0, or rows have scales of their own.
     """
     draw = draw or sampling.categorical(generator)
+    if n < 1:
+        raise ValueError(f"a population has at least one particle, not {n}")
     if block < 1:
         raise ValueError(f"a block has at least one token, not {block}")
     check_length(model, length)
