@@ -73,7 +73,7 @@ def diagnose(runs: Sequence[JointSample], chains: Chains | None = None, probes: 
     doubts = _doubts(spread, share, ancestors, agreement, missed)
     verdict = "trusted: " + _facts(spread, share, ancestors, agreement)
     if doubts:
-        verdict = f"not converged: {', '.join(doubts)}; use more particles, a scale nearer 1, or shorter texts"
+        verdict = f"not converged: {', '.join(doubts)}; use more particles, a scale and a power nearer 1, or shorter texts"
     return Diagnosis(log_evidence, std_error, spread, share, ancestors, agreement, missed, not doubts, verdict)
 
 

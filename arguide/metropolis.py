@@ -82,7 +82,7 @@ def sample_metropolis(
         first = padded(first, length, ends)  # pooled runs end where each has ended, with any of the ending tokens
         now = _widened(sampling.retrace(model, first, transform=transform, propose=propose), length, ends)
     if not log_weight_of(now).isfinite().all():
-        raise ValueError("a chain starts at a sequence of probability 0; start from sequences that the proposal can draw")
+        raise ValueError("a chain starts at a sequence of probability 0; give others as `first`, such as particles have drawn")
     accepted = torch.zeros(n, device=now.tokens.device)
     history: list[Tensor] = []
     for _ in range(steps):

@@ -276,12 +276,15 @@ def sample_joints(
             that it can still propose.
         resample, threshold: see `drive`. `threshold=0` is plain importance sampling.
         block: how many tokens to draw between two decisions to resample.
-        twist: look-ahead, a function of a `Path` to log ψ, see `drive` and `ahead`.
+        twist: look-ahead, a function of a `Path` to log ψ, see `drive` and `ahead`. It must leave the state as it is, which a
+            language model's `append` and `select` do not.
 
     Raises:
-        ValueError: every particle of a sample has weight 0, or rows have scales of their own.
+        ValueError: no particle, every particle of a sample has weight 0, or rows have scales of their own.
     """
     draw = draw or sampling.categorical(generator)
+    if min(count, n) < 1:
+        raise ValueError(f"a population has at least one particle, not {n}")
     if block < 1:
         raise ValueError(f"a block has at least one token, not {block}")
     check_length(model, length)

@@ -11,7 +11,7 @@ N sequences of T tokens after one prompt, under γ = 1.5 and a negative prompt, 
     driver       genlm-control's SMC over arguide's caches: nothing but the drivers differs
 
 The weights of stories260K are real, those of 15M random: its guided law is nearly even, and only `everywhere` resamples.
-genlm-control, which is no dependency, is left out where it is not installed.
+genlm-control, which is no dependency, is left out where it is not installed. The part `lookahead` is `benchmarks.lookahead`.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging
 
 import arguide
+from benchmarks.lookahead import LAWS, LENGTHS, lookahead
 from benchmarks.memory import fresh, peak_memory
 from benchmarks.models import STORIES, Pair, generate, pair, random_ids
 from benchmarks.timing import Case, Job, Ratio, Row, measure, table
@@ -40,7 +41,7 @@ from benchmarks.timing import Case, Job, Ratio, Row, measure, table
 SCALE, THRESHOLD = 1.5, 0.5
 MODELS = ("stories260K", "15M")
 TEXTS = ("Lily had a big dog named Max.", "Once upon a time")
-PARTS = ("speed", "evidence", "memory")
+PARTS = ("speed", "evidence", "lookahead", "memory")
 RATIOS = (
     *(Ratio(f"joint ÷ {other}", "joint", other) for other in ("sequential", "sample", "generate")),
     Ratio("everywhere ÷ sequential", "everywhere", "sequential"),
@@ -216,13 +217,14 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     speed = len(options.models) * len(options.particles) * options.rounds
-    work = {"speed": speed, "evidence": options.repeats, "memory": options.rounds}
+    ahead = len(LAWS) * len(LENGTHS) * options.repeats
+    work = {"speed": speed, "evidence": options.repeats, "lookahead": ahead, "memory": options.rounds}
     with tqdm(total=sum(work[part] for part in options.parts), desc="joint", unit="round", dynamic_ncols=True) as bar:
         rows: list[Row] = []
         for case in cases(options) if "speed" in options.parts else ():
             bar.set_postfix_str(case.name)
             rows += measure(case, options.rounds, bar.update)
-        rest = [part(options, bar.update) for part in (evidence, memory) if part.__name__ in options.parts]
+        rest = [part(options, bar.update) for part in (evidence, lookahead, memory) if part.__name__ in options.parts]
     print("\n\n".join([*([table(rows, options.rounds)] if rows else []), *rest]))
 
 

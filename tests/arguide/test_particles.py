@@ -448,6 +448,12 @@ def test_no_tokens_is_a_population_of_equal_weights(make_joint):
     assert result.log_evidence.item() == 0
 
 
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"n": 3, "block": 0}])
+def test_nothing_to_draw_is_refused(make_joint, wrong):
+    with pytest.raises(ValueError, match="at least one"):
+        sample_joint(guided(Table(make_joint()), 0, 2.0), length=2, **wrong)
+
+
 def test_rows_with_scales_of_their_own_have_no_common_target(make_joint):
     table = Table(make_joint())
     model = LogLinear.guidance(table.autoregressive(0), table.autoregressive(), torch.tensor([1.0, 2.0]))
