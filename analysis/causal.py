@@ -204,16 +204,20 @@ def control(name: str) -> str:
     return f"<<{name}>>" if f"<{name}>" in (PAD, END, ANY) else f"<{name}>"
 
 
+def short(texts: Sequence[str]) -> bool:
+    """Whether texts are so short that they are read by the character."""
+    return sum(map(len, texts)) / len(texts) < SHORT
+
+
 def _tokenizer(texts: Iterable[str], names: tuple[str, ...]) -> tuple[PreTrainedTokenizerFast, int]:
     """Return a tokenizer with the control tokens last, and the length in tokens that 99 % of the texts keep to."""
     texts = list(texts)
-    mean = sum(map(len, texts)) / len(texts)
     raw = Tokenizer(models.BPE(unk_token="?"))  # noqa: S106 (no secret)
     raw.normalizer = normalizers.NFC()
     raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
     raw.decoder = decoders.Metaspace(prepend_scheme="never")
     alphabet = {char for text in texts for char in text if char != " "} | {"▁", "?"}
-    pieces = len(alphabet) + 2 if mean < SHORT else max(PIECES, len(alphabet) + 2)
+    pieces = len(alphabet) + 2 if short(texts) else max(PIECES, len(alphabet) + 2)
     trainer = trainers.BpeTrainer(
         vocab_size=pieces, special_tokens=[PAD, END], initial_alphabet=sorted(alphabet), show_progress=False
     )

@@ -72,7 +72,7 @@ def save_plot(path: Path, plot: Plot, frame: pd.DataFrame) -> None:
     figure = style.draw(plot, frame)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # that the font lacks: texts may hold any
-        results.write(path, partial(figure.savefig, dpi=150))
+        results.write(path, partial(figure.savefig, dpi=150, bbox_inches="tight", pad_inches=0.05))
     plt.close(figure)
 
 

@@ -107,7 +107,7 @@ def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.Da
     """Train a model into `folder/models`, or take it from where it is; return its losses on held-out rows, and in training."""
     torch.set_num_threads(1)
     rows = read(plan)
-    recipe = recipe_of(kind, variant, plan.effort)
+    recipe = recipe_of(kind, variant, plan)
     place = folder / "models" / model_name(kind, variant, seed)
     place.mkdir(parents=True, exist_ok=True)
     checkpoint = place / "checkpoint.pt"
@@ -128,10 +128,10 @@ def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.Da
     return pd.DataFrame(found)
 
 
-def recipe_of(kind: str, variant: str, effort: float) -> Recipe:
+def recipe_of(kind: str, variant: str, plan: Plan) -> Recipe:
     """Return how a variant of a kind is trained."""
-    recipe = learners.RECIPES[kind]
-    recipe = replace(recipe, steps=max(2, round(recipe.steps * effort)))
+    recipe = learners.recipe(kind, read(plan))
+    recipe = replace(recipe, steps=max(2, round(recipe.steps * plan.effort)))
     if variant == PLAIN:
         return replace(recipe, dropout=0.0)
     return replace(recipe, dropout_from=0.8) if variant == LATE else recipe

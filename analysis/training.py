@@ -7,7 +7,7 @@ The folder holds `run.json` (settings and versions), `checkpoint.pt` while it ru
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,12 @@ class Job:
         return learners.new(self.kind, rows, self.size, seed=self.seed, noised=self.noised)
 
 
+@cache
+def read(kind: str, source: Source, seed: int) -> data.Data:
+    """Return what a kind learns from; once a process."""
+    return (data.read_texts if kind == "lm" else data.read_images)(source, seed=seed)
+
+
 def run(
     job: Job, folder: Path, track: Callable[[range], Any], *, device: torch.device | str = "cpu", fresh: bool = False
 ) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def run(
     Raises:
         ValueError: data that do not fit, a folder of something else, a checkpoint that cannot be read.
     """
-    rows = (data.read_texts if job.kind == "lm" else data.read_images)(job.source, seed=job.seed)
+    rows = read(job.kind, job.source, job.seed)
     learner = job.begin(rows)
     if fresh:
         clear(folder)

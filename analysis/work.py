@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from analysis import loading, results
 
@@ -33,9 +34,10 @@ class Task(NamedTuple):
         return True
 
     def work(self, plan: Any, folder: Path) -> None:
-        """Do it, and write the file."""
+        """Do it on one thread, for tasks share the cores among themselves, and write the file."""
         loading.silence()
-        results.write_frame(self.path(folder), self.run(plan, folder))
+        with threadpool_limits(1):
+            results.write_frame(self.path(folder), self.run(plan, folder))
 
 
 @contextmanager

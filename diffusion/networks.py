@@ -7,6 +7,7 @@ diffusion-based generative models", 2022, table 1). Both are saved as safetensor
 `from_pretrained`.
 """
 
+import contextlib
 import math
 from typing import Any
 
@@ -19,7 +20,16 @@ from diffusion.trunks import Residual, UNet
 MLP, UNET = "mlp", "unet"
 
 
-class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="arguide", tags=["diffusion", "classifier-free-guidance"]):
+class Saved(PyTorchModelHubMixin):
+    """What is saved in a folder or on the hub, and read back without a word on the terminal."""
+
+    @classmethod
+    def _from_pretrained(cls, **options: Any) -> Any:
+        with contextlib.redirect_stdout(None):
+            return super()._from_pretrained(**options)
+
+
+class Denoiser(nn.Module, Saved, library_name="arguide", tags=["diffusion", "classifier-free-guidance"]):
     """D(x, σ, label) ≈ E[x_0 | x_σ, label]; label None is unconditional.
 
     Args:
@@ -59,7 +69,7 @@ class Denoiser(nn.Module, PyTorchModelHubMixin, library_name="arguide", tags=["d
         return (self.sigma_data / total) ** 2 * x + column * self.sigma_data / total * out
 
 
-class Classifier(nn.Module, PyTorchModelHubMixin, library_name="arguide", tags=["diffusion", "classifier-guidance"]):
+class Classifier(nn.Module, Saved, library_name="arguide", tags=["diffusion", "classifier-guidance"]):
     """log p(label | x, σ) of noised data, [n, K]; trained without noise it is the classifier of clean data.
 
     Args:

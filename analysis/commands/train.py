@@ -52,7 +52,9 @@ def train(
     from analysis import display, learners, loading, training
 
     options.check_kind(kind, learners.KINDS, clean=clean, network=network)
-    own, size = learners.RECIPES[kind], learners.UNETS if network == "unet" else learners.SIZES[kind]
+    source = sources.Source(data, text_column if kind == "lm" else image_column, label_column, max_labels, image_size)
+    own = learners.recipe(kind, training.read(kind, source, seed))
+    size = learners.UNETS if network == "unet" else learners.SIZES[kind]
     recipe = replace(
         own,
         steps=steps or own.steps,
@@ -62,8 +64,6 @@ def train(
         dropout_from=dropout_from,
     )
     size = replace(size, width=width or size.width, depth=depth or size.depth)
-    column = text_column if kind == "lm" else image_column
-    source = sources.Source(data, column, label_column, max_labels, image_size)
     loading.silence()
     if init is None:
         torch.set_num_threads(1)  # the fastest for networks this small

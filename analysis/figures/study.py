@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.experiment import Plot, pick
 from analysis.figures import style
@@ -144,12 +145,13 @@ def losses(frame: pd.DataFrame, ax: Axes) -> Axes:
     rows = pick(frame, quantity="loss")
     for i, ((kind, variant), own) in enumerate(rows.groupby(["law", "family"], sort=False)):
         mean = own.groupby("step")["value"].mean()
-        ax.plot(
-            mean.index / mean.index.max(), mean, color=style.CYCLE[i % len(style.CYCLE)], lw=1.2, label=f"{kind}, {variant}"
-        )
+        name = kind if (kind, variant) == ("classifier", "dropout") else f"{kind}, {variant}"
+        ax.plot(mean.index / mean.index.max(), mean, color=style.CYCLE[i % len(style.CYCLE)], lw=1.2, label=name)
     ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     return beside(style.label(ax, title="Training", x="share of the steps", y="loss", legend=None))
 
 

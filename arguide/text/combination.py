@@ -144,7 +144,7 @@ class Combination:
 
     def is_just(self, model: PreTrainedModel) -> bool:
         """Whether nothing is left but the prompt itself, read by `model` as it is."""
-        if len(self.sources) > 1 or self.plausibility or self.temperatures[0] != 1:
+        if len(self.sources) > 1 or self.plausibility or self.smoothing or self.temperatures[0] != 1:
             return False
         return self.branches.models[0] is model and self.sources[0] is the_prompt and self.weights.at(0) == [1]
 

@@ -45,6 +45,7 @@ class GuidedLM(GenerationMixin):
         conditions: Sequence[Condition] = (),
         branch_temperature: float | tuple[float, float] = 1.0,
         plausibility: float = 0.0,
+        smoothing: float = 0.0,
         floor: float | None = None,
         beam_law: str = "sequential",
         **kwargs: Any,
@@ -62,6 +63,7 @@ class GuidedLM(GenerationMixin):
             conditions: further branches, each with a scale of its own.
             branch_temperature: τ of the branches before they are combined, one number or (cond, uncond).
             plausibility: α; tokens with p_c(v) < α max p_c are left out.
+            smoothing: ε; every branch is read as (1 − ε) p_k + ε/V.
             floor: least log-probability a branch of negative weight is read with; without it an improper tilt raises.
             beam_law: whether beams maximise the "sequential" guided law or the "joint" one, Σ_t Σ_k w_k log p_k unnormalised.
 
@@ -89,6 +91,7 @@ class GuidedLM(GenerationMixin):
             branch_temperature=branch_temperature,
             floor=floor,
             plausibility=plausibility,
+            smoothing=smoothing,
         )
         if combination.is_just(self.unguided):
             return super().generate(inputs, generation_config, **kwargs)

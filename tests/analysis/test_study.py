@@ -321,10 +321,11 @@ def test_what_dropout_costs_has_the_sign_of_a_cost():
 
 
 def test_variants_are_trained_as_they_are_called(tmp_path):
-    default, plain, late = (study.recipe_of("pixels", variant, 1.0) for variant in ("", study.PLAIN, study.LATE))
+    whole = study.Plan(data.Source("digits", "image", most=2), True)
+    default, plain, late = (study.recipe_of("pixels", variant, whole) for variant in ("", study.PLAIN, study.LATE))
     shares = [[recipe.dropout_at(round(part * recipe.steps)) for part in (0, 0.79, 0.81)] for recipe in (default, plain, late)]
     assert shares == [[0.15] * 3, [0.0] * 3, [0.0, 0.0, 0.15]]
-    plan = study.Plan(data.Source("digits", "image", most=2), True, effort=1e-3)
+    plan = replace(whole, effort=1e-3)
     for variant, noised in (("", True), (study.BLIND, False)):
         study.train("classifier", variant, 0, plan, tmp_path)
         folder = tmp_path / "models" / study.model_name("classifier", variant, 0)

@@ -139,6 +139,19 @@ def test_implausible_tokens_are_left_out(models):
         assert 0 < allowed.sum() < len(allowed)
 
 
+def test_every_branch_is_smoothed(models):
+    model, share = models("llama"), 0.2
+    prompt = torch.tensor([PROMPTS[0]])
+    scores = {"return_dict_in_generate": True, "output_scores": True, "max_new_tokens": 3}
+    for scale, weights in ((2.0, (2.0, -1.0)), (1.0, (1.0,))):  # at γ = 1 too, where the model would run by itself
+        out = guided(model).generate(prompt, guidance_scale=scale, smoothing=share, **scores)
+        for t, row in enumerate(out.scores):
+            text = out.sequences[0, : len(PROMPTS[0]) + t].tolist()
+            laws = [plain(model, read, []).exp() for read in (text, text[len(PROMPTS[0]) - 1 :])]
+            want = sum(w * ((1 - share) * law + share / len(law)).log() for w, law in zip(weights, laws, strict=False))
+            torch.testing.assert_close(row[0], want, atol=1e-4, rtol=1e-4)
+
+
 def test_branches_have_temperatures_of_their_own(models):
     model = models("llama")
     scores = {"return_dict_in_generate": True, "output_scores": True, "max_new_tokens": 3}
@@ -243,6 +256,7 @@ WRONG = {
     "beam_law": {"guidance_scale": 2.0, "beam_law": "global"},
     "temperature": {"guidance_scale": 2.0, "branch_temperature": 0.0},
     "plausibility": {"guidance_scale": 2.0, "plausibility": 1.5},
+    "smoothing": {"guidance_scale": 2.0, "smoothing": 1.0},
     "exceed its model's context": {"guidance_scale": 2.0, "negative_prompt_ids": torch.ones(1, 60, dtype=torch.long)},
     "cache": {"guidance_scale": 2.0, "cache_implementation": "offloaded"},
     "hidden states": {"guidance_scale": 2.0, "output_hidden_states": True, "return_dict_in_generate": True},
