@@ -52,18 +52,18 @@ f"{len(data.labels)} digits to learn from, {len(data.held_labels)} held out; the
 
 # %%
 def trained(kind, share):
-    recipe = learners.RECIPES[kind]
+    recipe = learners.recipe(kind, data)
     recipe = replace(recipe, steps=round(share * recipe.steps))
     learner = learners.new(kind, data, learners.SIZES[kind], seed=0)
     return learner, learners.train(learner, data, recipe)
 
 
-(pixels, pixel_losses), (denoiser, denoiser_losses) = trained("pixels", 0.4), trained("denoiser", 0.5)
+(pixels, pixel_losses), (denoiser, denoiser_losses) = trained("pixels", 0.5), trained("denoiser", 0.5)
 pixels.model.eval()
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 2.6), layout="constrained")
 for ax, losses, name in zip(axes, (pixel_losses, denoiser_losses), ("nats a pixel", "weighted squared error"), strict=True):
-    smooth = pd.Series(losses).rolling(20, min_periods=1).mean()
+    smooth = pd.Series(losses).rolling(20, center=True, min_periods=1).mean()
     ax.plot(losses, color="#cccccc", lw=0.6)
     ax.plot(smooth, color="#0072b2")
     ax.set(xlabel="step", ylabel=name)
@@ -90,17 +90,17 @@ drawn = {
 
 
 def grid(family):
-    rows = [np.hstack([image[0].numpy() for image in drawn[family, scale].rows[::EACH]]) for scale in SCALES]
-    return -np.vstack(rows)
+    framed = [[np.pad(-image[0].numpy(), 1, constant_values=0.8) for image in drawn[family, s].rows[::EACH]] for s in SCALES]
+    return np.vstack([np.hstack(row) for row in framed])
 
 
 shown = (families.SEQUENTIAL, families.JOINT, families.ODE, families.CORRECTED)
-fig, axes = plt.subplots(2, 2, figsize=(9, 4.2), layout="constrained")
+fig, axes = plt.subplots(2, 2, figsize=(9, 4.4), layout="constrained")
 for ax, family in zip(axes.flat, shown, strict=True):
     ax.imshow(grid(family), cmap="gray", vmin=-1, vmax=1)
     ax.set_title(family, fontsize=10)
-    ax.set_yticks([8 * i + 3.5 for i in range(len(SCALES))], [f"γ = {scale:g}" for scale in SCALES])
-    ax.set_xticks([8 * i + 3.5 for i in range(10)], range(10))
+    ax.set_yticks([10 * i + 4.5 for i in range(len(SCALES))], [f"γ = {scale:g}" for scale in SCALES])
+    ax.set_xticks([10 * i + 4.5 for i in range(10)], range(10))
     ax.tick_params(length=0)
 
 # %% [markdown]
