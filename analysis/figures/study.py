@@ -111,7 +111,7 @@ def texts(family: str) -> Panel:
     """Return a panel of texts of the first labels at every scale, as many as there is room for."""
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
-        rows = pick(frame, quantity="text", family=family)
+        rows = pick(frame, quantity="text", family=family).dropna(subset="scale")
         scales, labels = sorted(rows["scale"].unique()), list(dict.fromkeys(rows["label"]))[:4]
         ax.set_axis_off()
         column, line = 1 / (len(labels) + 0.4), 0.95 / max(1, len(scales))

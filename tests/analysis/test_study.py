@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
@@ -256,6 +257,14 @@ def test_a_study_of_awkward_texts(run, tmp_path):
     code, _, err = run("study", "--data", tmp_path / "odd.jsonl", "--out", tmp_path / "s", *small, "--json")
     assert code == 0, err
     assert "arning" not in err
+
+
+def test_texts_are_shown_by_scale_and_those_of_temperatures_are_not():
+    shown = [{"scale": 2.0}, {"beta": 1.5}]
+    rows = [{"family": JOINT, "quantity": "text", "label": "ab", "text": "abab"} | case for case in shown]
+    ax = figures.texts(JOINT)(pd.DataFrame(rows), plt.figure().subplots())
+    assert [text.get_text() for text in ax.texts] == ["ab", "abab", "γ = 2"]
+    plt.close()
 
 
 def test_a_cell_of_texts_holds_those_that_fit():
