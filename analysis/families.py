@@ -137,7 +137,7 @@ def by_label(runs: Sequence[Any]) -> list[Sequence[Any]]:
 
 def weighed(log_weights: Sequence[Tensor]) -> dict[str, float]:
     """Return what unresampled weights tell, a mean over labels: the share that counts, and mean and spread of Σ log Z."""
-    shares = [float(arguide.particles.effective_sample_size(each)) / len(each) for each in log_weights]
+    shares = [float(arguide.driver.effective_sample_size(each)) / len(each) for each in log_weights]
     return {
         "ess_share": _mean(shares),
         "log_path": _mean([float(each.mean()) for each in log_weights]),

@@ -30,8 +30,8 @@ from torch.nn import functional
 
 import arguide
 from arguide.diagnostics import WIDER
+from arguide.driver import effective_sample_size
 from arguide.endings import ending_tokens, lengths
-from arguide.particles import effective_sample_size
 from arguide.sampling import retrace
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]

@@ -2,6 +2,7 @@ __version__: str
 
 from . import (
     diagnostics as diagnostics,
+    driver as driver,
     endings as endings,
     guidance as guidance,
     metropolis as metropolis,

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from arguide.particles import Move, drive, populate
+from arguide.driver import Move, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.discrete import categorical
 from diffusion.langevin import Target, with_autograd
@@ -104,7 +104,7 @@ def sample_joint(
         models: K models with their labels bound; candidates are drawn from the first, whose tails must cover the others'.
         candidates: M. Whatever it is the weights are proper; many come near sequential guidance before they are weighted.
         like: a tensor whose dtype and device the sequences have; float64 on the CPU by default.
-        resample, threshold: see `arguide.particles.drive`; `threshold=0` only weighs.
+        resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
     """
     choose = categorical(generator)
     zeros = torch.zeros((n, length), dtype=torch.float64) if like is None else like.new_zeros((n, length))

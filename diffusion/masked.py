@@ -24,8 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from arguide.driver import drive, populate
 from arguide.guidance import normalize
-from arguide.particles import drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.discrete import Choose, categorical, combine, one_target
 from diffusion.models import LogLinear
@@ -125,7 +125,7 @@ def sample_joint(
     """Draw n weighted sequences from the joint law Π_k p_k(x)^{w_k} / Z; Ẑ is unbiased.
 
     Args:
-        resample, threshold: see `arguide.particles.drive`; `threshold=0` only weighs.
+        resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
 
     Raises:
         ValueError: weights that differ between samples or times; every particle of weight 0.

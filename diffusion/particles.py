@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from arguide.particles import Move, Population, drive, populate
+from arguide.driver import Move, Population, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.models import LogLinear
 from diffusion.sampling import Draw, Step, heun, init, normal, sde
@@ -82,7 +82,7 @@ def sample_joints(
         sigmas: a grid of `diffusion.noise`; finer grids for less bias.
         noise: λ of the reverse process.
         solver: the ODE step, see `diffusion.sampling`.
-        resample, threshold: see `arguide.particles.drive`; `threshold=0` only weighs.
+        resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
 
     Raises:
         ValueError: as `sample_joint`, of any of them.

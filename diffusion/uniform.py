@@ -26,7 +26,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from arguide.particles import Move, drive, populate
+from arguide.driver import Move, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.discrete import Choose, categorical, combine, one_target
 from diffusion.models import LogLinear
@@ -111,7 +111,7 @@ def sample_joint(
     """Draw n weighted sequences that in the limit of small steps follow Π_k p_k(x)^{w_k} / Z; log Ẑ estimates log Z.
 
     Args:
-        resample, threshold: see `arguide.particles.drive`; `threshold=0` only weighs.
+        resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
 
     Raises:
         ValueError: weights that differ between samples or times; every particle of weight 0.

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from analysis import Table
-from arguide import LogLinear, diagnose, only, over_runs, particles, repeat_joint, sample_joint, sample_metropolis
+from arguide import LogLinear, diagnose, driver, only, over_runs, repeat_joint, sample_joint, sample_metropolis
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_run_alone_says_nothing(runs):
 def test_nan_is_no_agreement(runs):
     told = diagnose([*runs[:3], runs[3]._replace(log_evidence=torch.tensor(float("nan"), dtype=torch.float64))])
     assert not told.trusted
-    assert particles.effective_sample_size(torch.zeros(3)).item() == pytest.approx(3)
+    assert driver.effective_sample_size(torch.zeros(3)).item() == pytest.approx(3)
 
 
 def test_runs_count_by_their_evidence():

@@ -7,7 +7,7 @@ import torch
 
 import arguide
 from analysis import MarkovChain, Table
-from arguide import Ending, LogLinear, particles, sample, sample_joint, sampling
+from arguide import Ending, LogLinear, driver, particles, sample, sample_joint, sampling
 
 INITIAL = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]], dtype=torch.float64)
 TRANSITION = torch.tensor([[[5, 3, 2], [1, 8, 1], [3, 3, 4]], [[2, 2, 6], [4, 4, 2], [1, 3, 6]]], dtype=torch.float64) / 10
@@ -112,7 +112,7 @@ def test_a_twist_changes_neither_the_law_nor_the_evidence(make_joint, brute, bra
 @pytest.mark.parametrize("again", [False, True])
 def test_a_twist_may_be_drawn_at_random_if_what_was_drawn_is_taken_back(make_joint, brute, branches, seam, monkeypatch, again):
     """An estimate by rollouts, say. The control takes another draw back than the one that the ancestors were drawn by."""
-    joint, right, twists = make_joint(7, (2, 2, 2)), particles.resampled, []
+    joint, right, twists = make_joint(7, (2, 2, 2)), driver.resampled, []
     expected = brute(joint, {None: -2.0, 0: 3.0})
 
     def drawn_twist(choose):
@@ -129,7 +129,7 @@ def test_a_twist_may_be_drawn_at_random_if_what_was_drawn_is_taken_back(make_joi
         return moved._replace(log_weights=moved.log_weights + (log_twist - other).gather(-1, ancestors))
 
     if again:
-        monkeypatch.setattr(particles, "resampled", anew)
+        monkeypatch.setattr(driver, "resampled", anew)
     model = guided(Table(joint), 0, 3.0)
     estimate = exact_estimate(branches, seam, model, (2, 2), threshold=0.9999, drawn_twist=drawn_twist)
     error = abs(estimate - expected.z * expected.joint).max()
@@ -205,7 +205,7 @@ def test_one_population_tells_the_error_of_its_evidence():
 
 def test_the_error_of_importance_sampling_is_that_of_a_mean():
     weights = torch.tensor([1.0, 2.0, 3.0, 6.0], dtype=torch.float64)
-    error = particles.populate(None, weights.log()).std_error.item()
+    error = driver.populate(None, weights.log()).std_error.item()
     assert error == pytest.approx(weights.numpy().std(ddof=1) / math.sqrt(4) / weights.mean().item())
 
 
@@ -261,12 +261,12 @@ def test_the_exact_check_fails_when_the_normalizers_are_dropped(make_joint, brut
 def test_the_exact_check_fails_when_resampling_does_not_bank_the_weights(make_joint, brute, branches, seam, monkeypatch):
     joint = make_joint(7, (2, 2, 2, 2))
     expected = brute(joint, {None: -2.0, 0: 3.0})
-    right = particles.resampled
+    right = driver.resampled
 
     def forgetful(population, *rest):
         return right(population, *rest)._replace(log_banked=population.log_banked)
 
-    monkeypatch.setattr(particles, "resampled", forgetful)
+    monkeypatch.setattr(driver, "resampled", forgetful)
     estimate = exact_estimate(branches, seam, guided(Table(joint), 0, 3.0), (2, 2, 2), threshold=0.9999)
     assert abs(estimate - expected.z * expected.joint).max() > 1e-3
 
@@ -394,16 +394,16 @@ def test_the_same_seed_gives_the_same_particles(make_joint):
 
 
 def test_effective_sample_size_and_evidence_of_known_weights():
-    population = particles.populate(None, torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).log() + 900)
+    population = driver.populate(None, torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).log() + 900)
     assert population.ess.item() == pytest.approx(36 / 14)
     assert population.log_evidence.item() == pytest.approx(math.log(2.0) + 900)
     assert population.ancestors == 3
 
 
 def test_resampling_keeps_the_evidence_and_traces_the_first_ancestors():
-    population = particles.populate(torch.arange(4), torch.tensor([0.3, -1.0, 2.0, 0.1], dtype=torch.float64))
-    once = particles.resampled(population, lambda value, index: value[index], torch.tensor([2, 2, 0, 3]))
-    twice = particles.resampled(once, lambda value, index: value[index], torch.tensor([0, 1, 1, 2]))
+    population = driver.populate(torch.arange(4), torch.tensor([0.3, -1.0, 2.0, 0.1], dtype=torch.float64))
+    once = driver.resampled(population, lambda value, index: value[index], torch.tensor([2, 2, 0, 3]))
+    twice = driver.resampled(once, lambda value, index: value[index], torch.tensor([0, 1, 1, 2]))
     assert once.log_evidence.item() == pytest.approx(population.log_evidence.item())
     assert once.log_weights.tolist() == [0.0] * 4
     assert twice.value.tolist() == twice.origin.tolist() == [2, 2, 2, 0]
@@ -420,8 +420,8 @@ def test_the_driver_resamples_when_the_effective_size_falls_below_the_threshold(
         return torch.arange(4)
 
     moves = [lambda value: (value, increment)] * 4
-    start = particles.populate(torch.arange(4), torch.zeros(4, dtype=torch.float64))
-    stages = list(particles.drive(start, moves, lambda value, index: value[index], resample=keep, threshold=threshold))
+    start = driver.populate(torch.arange(4), torch.zeros(4, dtype=torch.float64))
+    stages = list(driver.drive(start, moves, lambda value, index: value[index], resample=keep, threshold=threshold))
     assert len(stages) == 4
     assert len(calls) == resamplings
 
@@ -431,8 +431,8 @@ def test_when_to_resample_goes_by_what_is_expected_too(look, resamplings):
     """A twist that evens the uneven weight puts resampling off, one that makes it worse brings it on."""
     increment = torch.tensor([3.0, 0.0, 0.0, 0.0], dtype=torch.float64)
     twist = lambda value: torch.tensor([-look, 0.0, 0.0, 0.0], dtype=torch.float64)  # noqa: E731
-    start = particles.populate(torch.arange(4), torch.zeros(4, dtype=torch.float64))
-    *_, last = particles.drive(
+    start = driver.populate(torch.arange(4), torch.zeros(4, dtype=torch.float64))
+    *_, last = driver.drive(
         start,
         [lambda value: (value, increment), lambda value: (value, 0 * increment)],
         lambda value, index: value[index],

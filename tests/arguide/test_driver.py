@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from arguide import particles
+from arguide import driver
 
 STEPS, N = 6, 16
 
@@ -51,9 +51,9 @@ def test_each_population_is_what_it_would_be_alone(twist):
     """The second resamples at every move, the first never, the third sometimes."""
     value = first([0.01, 3.0, 1.0])
     options = {"resample": comb, "twist": twist}
-    *_, last = particles.drive(particles.populate(value, zeros(3, N)), moves(), select, **options)
+    *_, last = driver.drive(driver.populate(value, zeros(3, N)), moves(), select, **options)
     for own, run, rows in zip(value.split(N), last.apart(), last.value.split(N), strict=True):
-        *_, alone = particles.drive(particles.populate(own, zeros(N)), moves(), select, **options)
+        *_, alone = driver.drive(driver.populate(own, zeros(N)), moves(), select, **options)
         torch.testing.assert_close(rows, alone.value)
         for name in ("log_weights", "log_evidence", "ess", "origin", "resamplings", "std_error"):
             torch.testing.assert_close(getattr(run, name), getattr(alone, name))
@@ -65,8 +65,8 @@ def test_each_population_is_what_it_would_be_alone(twist):
 def test_one_population_side_by_side_with_none_draws_what_it_draws_alone():
     value = first([2.0])
     one, other = (torch.Generator().manual_seed(5) for _ in range(2))
-    *_, run = particles.drive(particles.populate(value, zeros(1, N)), moves(), select, generator=one)
-    *_, alone = particles.drive(particles.populate(value, zeros(N)), moves(), select, generator=other)
+    *_, run = driver.drive(driver.populate(value, zeros(1, N)), moves(), select, generator=one)
+    *_, alone = driver.drive(driver.populate(value, zeros(N)), moves(), select, generator=other)
     assert torch.equal(run.value, alone.value)
     assert torch.equal(run.log_evidence[0], alone.log_evidence)
 
@@ -78,4 +78,4 @@ def test_a_population_that_found_nothing_is_refused():
         return value, torch.where(torch.arange(len(value)) < N, -math.inf, 0.0)
 
     with pytest.raises(ValueError, match="weight 0"):
-        list(particles.drive(particles.populate(value, zeros(2, N)), [move], select))
+        list(driver.drive(driver.populate(value, zeros(2, N)), [move], select))
