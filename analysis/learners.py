@@ -8,7 +8,7 @@ r"""What is trained: a language model, a model of pixels, a denoiser, classifier
 Each is saved in a folder of its own: safetensors, a configuration, a model card.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,16 +39,17 @@ RECIPES = {
     "denoiser": Recipe(steps=1500, batch=128, rate=2e-3, average=0.998),
     "classifier": Recipe(steps=800, batch=128, rate=2e-3, dropout=0.0),
 }
-LONGER = 700  # steps of texts in word pieces
 SIZES = {"lm": Size(64, 2), "pixels": Size(64, 2), "denoiser": Size(192, 3), "classifier": Size(128, 2)}
 # Of a denoiser: on digits it has a lower loss than an MLP of as much time to train, and takes several times as long to draw.
+SENTENCES = Recipe(steps=700, batch=64, rate=3e-3), Size(128, 2)  # a language model of word pieces
 UNETS = Size(16, 1, UNET)
 
 
-def recipe(kind: str, data: Data) -> Recipe:
-    """Return how a kind is trained if nothing else is said."""
-    longer = kind == "lm" and not causal.short(data.rows)
-    return replace(RECIPES[kind], steps=LONGER) if longer else RECIPES[kind]
+def usual(kind: str, data: Data) -> tuple[Recipe, Size]:
+    """Return how a kind is trained, and its size, if nothing else is said."""
+    if kind == "lm" and not causal.short(data.rows):
+        return SENTENCES
+    return RECIPES[kind], SIZES[kind]
 
 
 def new(kind: str, data: Data, size: Size, *, seed: int, noised: bool = True) -> Any:

@@ -107,13 +107,13 @@ def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.Da
     """Train a model into `folder/models`, or take it from where it is; return its losses on held-out rows, and in training."""
     torch.set_num_threads(1)
     rows = read(plan)
-    recipe = recipe_of(kind, variant, plan)
+    recipe, size = recipe_of(kind, variant, plan), learners.usual(kind, rows)[1]
     place = folder / "models" / model_name(kind, variant, seed)
     place.mkdir(parents=True, exist_ok=True)
     checkpoint = place / "checkpoint.pt"
     given = plan.given(place.name)
     if given is None:
-        learner = learners.new(kind, rows, learners.SIZES[kind], seed=seed, noised=variant != BLIND)
+        learner = learners.new(kind, rows, size, seed=seed, noised=variant != BLIND)
         losses = learners.train(learner, rows, recipe, seed=seed, checkpoint=checkpoint)
     else:
         learner, losses = learners.load(kind, rows, given), []
@@ -130,7 +130,7 @@ def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.Da
 
 def recipe_of(kind: str, variant: str, plan: Plan) -> Recipe:
     """Return how a variant of a kind is trained."""
-    recipe = learners.recipe(kind, read(plan))
+    recipe, _ = learners.usual(kind, read(plan))
     recipe = replace(recipe, steps=max(2, round(recipe.steps * plan.effort)))
     if variant == PLAIN:
         return replace(recipe, dropout=0.0)

@@ -52,9 +52,9 @@ f"{len(data.labels)} digits to learn from, {len(data.held_labels)} held out; the
 
 # %%
 def trained(kind, share):
-    recipe = learners.recipe(kind, data)
+    recipe, size = learners.usual(kind, data)
     recipe = replace(recipe, steps=round(share * recipe.steps))
-    learner = learners.new(kind, data, learners.SIZES[kind], seed=0)
+    learner = learners.new(kind, data, size, seed=0)
     return learner, learners.train(learner, data, recipe)
 
 

@@ -53,8 +53,8 @@ def train(
 
     options.check_kind(kind, learners.KINDS, clean=clean, network=network)
     source = sources.Source(data, text_column if kind == "lm" else image_column, label_column, max_labels, image_size)
-    own = learners.recipe(kind, training.read(kind, source, seed))
-    size = learners.UNETS if network == "unet" else learners.SIZES[kind]
+    own, size = learners.usual(kind, training.read(kind, source, seed))
+    size = learners.UNETS if network == "unet" else size
     recipe = replace(
         own,
         steps=steps or own.steps,
