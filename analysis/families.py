@@ -183,9 +183,5 @@ def image(x: Tensor) -> Tensor:
     return x.nan_to_num(0.0).clamp(-1, 1)
 
 
-def _widened(tokens: Tensor, length: int) -> Tensor:
-    return torch.cat([tokens, tokens[:, -1:].expand(-1, length - tokens.shape[1])], 1)
-
-
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
