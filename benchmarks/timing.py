@@ -1,8 +1,9 @@
 """How a ratio is measured: contestants take turns, and every round gives one ratio.
 
 Times are processor seconds of one thread, which other processes do not add to; what still disturbs one turn (caches, clock)
-disturbs its neighbours, so ratios within a round are steadier than times. The median over rounds is the number; the least
-and the greatest say how far to trust it.
+disturbs its neighbours, so ratios within a round are steadier than times. Several threads wait for each other, so they are
+timed by the clock on the wall, and want an idle machine. The median over rounds is the number; the least and the greatest
+say how far to trust it.
 """
 
 import gc
@@ -10,7 +11,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from time import process_time
+from time import perf_counter, process_time
 from typing import NamedTuple
 
 import torch
@@ -78,7 +79,9 @@ def table(rows: list[Row], rounds: int) -> str:
 
 def where(rounds: int) -> str:
     """Return the line that says how and where a table was measured."""
-    return f"Medians of {rounds} rounds. torch {torch.__version__}, Python {platform.python_version()}, one thread."
+    threads = torch.get_num_threads()
+    how = "processor time of one thread" if threads == 1 else f"wall-clock time of {threads} threads"
+    return f"Medians of {rounds} rounds, {how}. torch {torch.__version__}, Python {platform.python_version()}."
 
 
 def _row(case: str, ratio: Ratio, seconds: dict[str, list[float]]) -> Row:
@@ -100,13 +103,14 @@ def _calls(job: Job) -> int:
 
 
 def _seconds(job: Job, calls: int) -> float:
-    """Return the processor seconds of one call, the mean of `calls`, without garbage collection."""
+    """Return the seconds of one call, the mean of `calls`, without garbage collection."""
+    clock = process_time if torch.get_num_threads() == 1 else perf_counter
     gc.collect()
     gc.disable()
-    start = process_time()
+    start = clock()
     for _ in range(calls):
         job()
-    elapsed = process_time() - start
+    elapsed = clock() - start
     gc.enable()
     return elapsed / calls
 

@@ -30,7 +30,7 @@ from arguide.text.caches import (
     scratch,
     takes_ready_mask,
 )
-from arguide.text.layout import lay_out
+from arguide.text.products import stepping
 from arguide.text.prompts import Prompt
 
 ROOM = 128  # positions that a mask is longer than its prompt at first
@@ -57,10 +57,10 @@ class Branches:
         caches, calls = [], []
         for model, members in self.groups:
             n = rows * len(members)
-            lay_out(model, n * max(config.num_beams or 1, config.num_return_sequences or 1))
+            step = stepping(model, n * max(config.num_beams or 1, config.num_return_sequences or 1))
             cache, call = prepared(model, config, rows=n, length=length, mode=mode, encoded=encoded)
             caches.append(cache)
-            calls.append(call)
+            calls.append(step if call is model else call)
         return Reading(caches, calls)
 
     def read(

@@ -342,18 +342,6 @@ def test_the_view_shares_parameters_and_leaves_the_model_as_it_was(models):
     assert torch.equal(view(torch.tensor([PROMPTS[0]])).logits, model(torch.tensor([PROMPTS[0]])).logits)
 
 
-@pytest.mark.parametrize(("prompts", "contiguous"), [(1, False), (2, True)])
-def test_weights_are_laid_out_for_the_rows_at_hand(prompts, contiguous):
-    """Two rows a step at one prompt, four at two; the same text from either layout."""
-    model = build("gpt2")
-    want = build("gpt2").generate(torch.tensor([PROMPTS[0]] * prompts), guidance_scale=2.0, max_new_tokens=9)
-    for batch in (prompts, 3 - prompts, prompts):
-        out = guided(model).generate(torch.tensor([PROMPTS[0]] * batch), guidance_scale=2.0, max_new_tokens=9)
-        assert out[0].tolist() == want[0].tolist()
-    assert model.transformer.h[0].mlp.c_fc.weight.is_contiguous() is contiguous
-    assert model.transformer.h[0].mlp.c_fc.weight.shape == (32, 128)
-
-
 def test_the_view_is_saved_as_the_model(models, tmp_path):
     guided(models("gpt2")).save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)

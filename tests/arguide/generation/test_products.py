@@ -1,0 +1,148 @@
+"""Products with few rows: the same numbers in either form and layout, in a guided step alone."""
+
+import copy
+
+import pytest
+import torch
+from reference import padded, reference
+from small import CONFIGS, build
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from arguide import guided
+from arguide.text import products
+
+PROMPTS, NEGATIVES = [[5, 6, 7, 8, 9], [12, 13]], [[20, 21], [22, 23, 24]]
+
+
+@pytest.fixture
+def transposing(monkeypatch):
+    """A processor on which (W xᵀ)ᵀ is the better form, and weights that no cache holds; counts the products."""
+    products.transposed_is_better.cache_clear()
+    monkeypatch.setattr(products, "transposed_is_better", lambda threads: True)
+    monkeypatch.setattr(products, "LARGE", 0)
+    monkeypatch.setattr(products, "SMALL", 0)
+    done = []
+    plain = products._transposed
+    monkeypatch.setattr(products, "_transposed", lambda module, x: done.append(module) or plain(module, x))
+    return done
+
+
+def product(kind, bias, high=24, wide=16):
+    torch.manual_seed(0)
+    module = Conv1D(high, wide) if kind is Conv1D else nn.Linear(wide, high, bias=bias)
+    if bias:
+        nn.init.normal_(module.bias)
+    return module
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 2), (3, 1), (2, 3), (8, 1), (9, 1), (2, 5), (4,)])
+@pytest.mark.parametrize(("kind", "bias"), [(nn.Linear, True), (nn.Linear, False), (Conv1D, True)])
+def test_either_form_gives_the_same_numbers(kind, bias, shape):
+    module, x = product(kind, bias), torch.randn(*shape, 16)
+    ours, theirs = products._transposed(module, x), module(x)
+    assert ours.is_contiguous()
+    assert ours.shape == theirs.shape
+    torch.testing.assert_close(ours, theirs)
+    strided = torch.randn(16, *shape).movedim(0, -1)
+    torch.testing.assert_close(products._transposed(module, strided), module(strided))
+
+
+@pytest.mark.parametrize("mode", [{}, {"do_sample": True, "num_return_sequences": 2}, {"num_beams": 2}, {"num_beams": 5}])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_agrees_with_the_reference_where_the_other_form_is_better(transposing, name, mode):
+    """Four, eight and twenty rows a step; the last are too many."""
+    given, negative, model = padded(PROMPTS).given, padded(NEGATIVES), build(name)
+    torch.manual_seed(0)
+    want = reference(model, PROMPTS, NEGATIVES, 1.7).generate(**given, use_cache=False, max_new_tokens=9, **mode)
+    negatives = {"negative_prompt_ids": negative.ids, "negative_prompt_attention_mask": negative.mask}
+    torch.manual_seed(0)
+    ours = guided(model).generate(**given, guidance_scale=1.7, max_new_tokens=9, **negatives, **mode)
+    assert ours.tolist() == want.tolist()
+    assert bool(transposing) is (mode.get("num_beams") != 5)
+    assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_every_module_that_gains_is_multiplied_so_in_every_step(transposing, name):
+    """The heads are 60 × 32, the layers 96, 64, 48, 32 and 16 × 32 and back; what goes back gains nothing."""
+    model = build(name)
+    guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=1.7, max_new_tokens=4, min_new_tokens=4)
+    names = {id(module): kind for kind, module in model.named_modules()}
+    each = {"gpt2": ["c_attn", "attn.c_proj", "c_fc"], "llama": ["q_proj", "o_proj", "gate_proj", "up_proj"]}[name]
+    expected = [kind for kind in names.values() if kind.endswith((*each, "lm_head"))]
+    assert sorted(names[id(module)] for module in transposing) == sorted(3 * expected)  # the first token is of the prompt
+
+
+def test_the_model_is_left_as_it_was_when_a_step_fails(transposing):
+    model = build("llama")
+
+    def fails(*_):
+        raise RuntimeError("no memory")
+
+    model.lm_head.register_forward_hook(lambda *_: fails() if transposing else None)
+    with pytest.raises(RuntimeError, match="no memory"):
+        guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=1.7, max_new_tokens=4)
+    assert transposing
+    assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+def test_modules_that_are_more_than_a_product_are_left_alone(transposing):
+    class Adapted(nn.Linear):
+        pass
+
+    model = build("llama")
+    first, second = model.model.layers[0].mlp, model.model.layers[1].mlp
+    first.gate_proj.__class__ = Adapted
+    second.gate_proj.forward = wrapped = second.gate_proj.forward
+    second.up_proj.to(torch.float64)
+    model.model.layers[0].self_attn.q_proj.weight = nn.Parameter(torch.randn(32, 32).mT, requires_grad=False)
+    found = {id(module) for module in products.stepping(model, 2).args[1]}
+    assert id(first.up_proj) in found
+    left = (first.gate_proj, second.gate_proj, second.up_proj, model.model.layers[0].self_attn.q_proj, first.down_proj)
+    assert not any(id(module) in found for module in left)
+    assert second.gate_proj.__dict__["forward"] is wrapped
+
+
+@pytest.mark.parametrize("rows", [1, 9])
+def test_one_row_and_many_are_read_by_the_model_itself(transposing, rows):
+    model = build("llama")
+    assert products.stepping(model, rows) is model
+
+
+def test_a_small_model_or_another_processor_is_read_by_the_model_itself(monkeypatch):
+    model = build("llama")
+    monkeypatch.setattr(products, "transposed_is_better", lambda threads: pytest.fail("tried for nothing"))
+    assert products.stepping(model, 2) is model
+    monkeypatch.setattr(products, "LARGE", 0)
+    monkeypatch.setattr(products, "SMALL", 0)
+    monkeypatch.setattr(products, "transposed_is_better", lambda threads: False)
+    assert products.stepping(model, 2) is model
+
+
+@pytest.mark.parametrize(("seconds", "better"), [((2.0, 1.0), True), ((1.0, 1.0), False), ((1.0, 2.0), False)])
+def test_the_form_follows_the_times(monkeypatch, seconds, better):
+    times = iter(seconds * 4)
+    monkeypatch.setattr(products, "_seconds", lambda form: form().sum().item() and next(times))
+    assert products.transposed_is_better.__wrapped__(1) is better
+
+
+@pytest.mark.parametrize(("better", "few"), [(True, range(2, 9)), (False, range(2, 4))])
+def test_weights_are_laid_out_for_the_rows_at_hand(transposing, monkeypatch, better, few):
+    """Layouts change back and forth with the rows; shapes, values and texts do not."""
+    monkeypatch.setattr(products, "transposed_is_better", lambda threads: better)
+    model = build("gpt2")
+    plain = copy.deepcopy(model)
+    weight = model.transformer.h[0].mlp.c_fc.weight
+    for rows in (2, 3, 4, 8, 9, 2, 1, 12, 1):
+        before = weight.is_contiguous()
+        products.stepping(model, rows)
+        assert weight.is_contiguous() is (before if rows == 1 else rows not in few)
+        assert weight.shape == (32, 128)
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+    for prompts in (1, 2, 1):
+        out = guided(model).generate(torch.tensor([PROMPTS[0]] * prompts), guidance_scale=2.0, max_new_tokens=9)
+        want = plain.generate(torch.tensor([PROMPTS[0]] * prompts), guidance_scale=2.0, max_new_tokens=9)
+        assert out.tolist() == want.tolist()
+    assert weight.requires_grad
+    assert not weight.is_inference()
