@@ -48,6 +48,14 @@ def test_either_form_gives_the_same_numbers(kind, bias, shape):
     torch.testing.assert_close(products._transposed(module, strided), module(strided))
 
 
+@pytest.mark.parametrize(("rows", "plainly"), [(1, True), (2, False), (8, False), (9, True), (500, True)])
+def test_one_row_and_many_are_multiplied_as_ever(monkeypatch, rows, plainly):
+    done, linear = [], products.functional.linear
+    monkeypatch.setattr(products.functional, "linear", lambda *given: done.append(1) or linear(*given))
+    products._transposed(product(nn.Linear, True), torch.randn(rows, 16))
+    assert bool(done) is plainly
+
+
 @pytest.mark.parametrize("mode", [{}, {"do_sample": True, "num_return_sequences": 2}, {"num_beams": 2}, {"num_beams": 5}])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_agrees_with_the_reference_where_the_other_form_is_better(transposing, name, mode):
@@ -102,6 +110,13 @@ def test_modules_that_are_more_than_a_product_are_left_alone(transposing):
     left = (first.gate_proj, second.gate_proj, second.up_proj, model.model.layers[0].self_attn.q_proj, first.down_proj)
     assert not any(id(module) in found for module in left)
     assert second.gate_proj.__dict__["forward"] is wrapped
+
+
+def test_small_products_are_left_alone(transposing, monkeypatch):
+    """The heads have 60 × 32 weights, the layers at most 48 × 32."""
+    monkeypatch.setattr(products, "SMALL", 60 * 32)
+    model = build("llama")
+    assert products.stepping(model, 2).args[1] == [model.lm_head]
 
 
 @pytest.mark.parametrize("rows", [1, 9])
