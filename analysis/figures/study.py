@@ -115,7 +115,7 @@ def texts(family: str) -> Panel:
         scales, labels = sorted(rows["scale"].unique()), list(dict.fromkeys(rows["label"]))[:4]
         ax.set_axis_off()
         column, line = 1 / (len(labels) + 0.4), 0.95 / max(1, len(scales))
-        width, most = int(86 * column), max(1, 30 // max(1, len(scales)))  # characters and lines that fit a cell
+        width, most = int(86 * column), max(1, 26 // max(1, len(scales)))  # characters and lines that fit a cell
         write = partial(ax.text, va="top", parse_math=False)
         for j, label in enumerate(labels):
             write((j + 0.6) * column, 1.0, filled([str(label)], width, 1), fontweight="bold", fontsize=7)
