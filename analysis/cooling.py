@@ -1,8 +1,8 @@
 r"""What a study finds of temperature: of the factors against the joint's, and of scores times β, at γ = 1.
 
 A lower temperature trades diversity for quality, so it works where some β > 1 clearly gains precision or accuracy over β = 1;
-the energy distance counts both sides. Intervals hold 95 % over the seeds, paired; the β that is shown is the best of all, of
-the joint law the best of those at which runs of particles agree on log Z, if there are any.
+the energy distance counts both sides. Intervals hold 95 % over the seeds, paired, all that one answer looks at together; the β
+that is shown is the best of all, of the joint law the best of those at which it is reached, if there are any.
 """
 
 import math
@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from analysis import findings
 from analysis.experiment import Plot, Story, Verdict, pick
 from analysis.families import JOINT, SEQUENTIAL
 from analysis.figures import study as figures
 from analysis.quality import difference
 from analysis.temperatures import NOISE, ODE, SDE, WEIGHTS
-from arguide.diagnostics import SPREAD
 
 RISES = ("precision", "accuracy")
 DISTANCE = "energy distance"
@@ -42,7 +42,8 @@ def changes(frame: pd.DataFrame, family: str, quantity: str) -> list[Change]:
     wide = by_beta(frame, family, quantity)
     most = (reached(frame, JOINT) if family == JOINT else None) or math.inf
     betas = [beta for beta in map(float, wide.columns) if 1 < beta <= most]
-    return [Change(beta, *difference(wide[beta].tolist(), wide[1.0].tolist())) for beta in betas]
+    looks = len(betas) * len(RISES)
+    return [Change(beta, *difference(wide[beta].tolist(), wide[1.0].tolist(), looks)) for beta in betas]
 
 
 def best(frame: pd.DataFrame, family: str, quantity: str) -> Change:
@@ -85,17 +86,15 @@ def _family(frame: pd.DataFrame, family: str) -> str:
 
 
 def reached(frame: pd.DataFrame, family: str) -> float | None:
-    """Return the largest β at which independent runs agree on log Ẑ, the mean over labels and seeds; None for no β > 1."""
-    apart = pick(frame, family=family, quantity="log_z_apart").groupby("beta")["value"].mean()
-    betas = apart.index[apart <= SPREAD]
-    return float(max(betas)) if len(betas) else None
+    """Return the largest β at which populations find the law, see `findings.reached`; None for no β > 1."""
+    return max(findings.reached(frame, family, "beta"), default=None)
 
 
 def _agreement(frame: pd.DataFrame, family: str) -> str:
     at = reached(frame, family)
     if at is None:
-        return f"Runs of “{family}” disagree on log Z at every β > 1: what is shown is what particles found, not the law."
-    return f"Runs of “{family}” agree on log Z up to β = {at:g}; beyond, what is shown is what particles found."
+        return f"The law of “{family}” is reached at no β > 1: what is shown is where the weights begin to lead."
+    return f"The law of “{family}” is reached up to β = {at:g}; beyond, what is shown is where the weights begin to lead."
 
 
 def _apart(frame: pd.DataFrame) -> str:
@@ -106,7 +105,7 @@ def _apart(frame: pd.DataFrame) -> str:
     told = []
     for quantity in (*RISES, "coverage"):
         first, second = (by_beta(frame, family, quantity)[at].tolist() for family in (JOINT, SEQUENTIAL))
-        mean, half = difference(first, second)
+        mean, half = difference(first, second, len(RISES) + 1)
         told.append(f"{quantity} {mean:+.3f} ± {half:.3f}")
     return f"There, {JOINT} − {SEQUENTIAL}: {', '.join(told)}."
 
@@ -156,10 +155,10 @@ def story(*, images: bool) -> Story:
             Plot(
                 "study_temperature_runs",
                 (
-                    figures.against_scale("log_z_apart", "Runs apart in log Z", by="beta"),
+                    figures.against_scale("log_z_apart", "Halves apart in log Z", by="beta"),
                     figures.against_scale("spread", "Spread within a label", legend=True, by="beta"),
                 ),
-                "Left: by how much independent runs of particles disagree about log Z of p(x)^β; above half a nat that law is "
+                "Left: by how much halves of the populations disagree about log Z of p(x)^β; above half a nat that law is "
                 "not reached. Right: diversity within a label, by family as above.",
             ),
         ),

@@ -4,6 +4,9 @@ AR sequential, AR joint         tokens or pixels, guided one by one, or together
 diffusion ODE, diffusion SDE    the guided score, without and with noise
 Feynman–Kac                     the same score with weights, whose law is the joint one
 classifier guidance, clean …    the unconditional score and a classifier's gradient, of noised or of clean data
+
+Samples of one population descend from one another, so their diversity is that of few; every sample of a joint law comes from a
+population of its own. What then remains of the proposal's law is of the order of the relative variance of Ẑ, which is told.
 """
 
 import math
@@ -24,7 +27,9 @@ from diffusion.networks import Classifier, Denoiser
 SEQUENTIAL, JOINT = "AR sequential", "AR joint"
 ODE, SDE, CORRECTED = "diffusion ODE", "diffusion SDE", "Feynman–Kac"
 AWARE, CLEAN = "classifier guidance", "clean classifier"
-STEPS, RUNS = 40, 2
+STEPS = 40
+PARTICLES, FEW = 8, 2  # of a population; few where no number that a study has time for finds the law
+HOPE = 0.9  # nats: effective particles are some exp(−σ²) of all, σ the spread of Σ log Z
 SMOOTHING = 0.002  # of the laws of texts, the same at every scale
 LEAST = 0.06  # half a grey level of 17: below, a learned score's own errors are all that is left in log Z
 
@@ -56,11 +61,12 @@ def autoregressive(
     if scale in (0.0, 1.0) and beta == 1:
         yield JOINT, drawn._replace(told={})
         return
-    law = continuation(learner, labels.repeat_interleave(RUNS), scale, beta)
+    size = particles(drawn.told["log_path_spread"])
+    law = continuation(learner, labels.repeat_interleave(size), scale, beta)
     options: dict[str, Any] = {"transform": allowed, "twist": arguide.particles.ahead, "generator": generator}
-    runs = by_label(arguide.sample_joints(law, count * RUNS, n, length, **options))
-    tokens = [torch.cat([run.tokens for run in own])[chosen(own, n, generator)] for own in runs]
-    yield JOINT, Drawn(learner.decode(torch.cat(tokens)), labels, resampled(runs))
+    runs = arguide.sample_joints(law, len(labels), size, length, **options)
+    tokens = one_each([run.tokens for run in runs], runs, generator)
+    yield JOINT, Drawn(learner.decode(tokens), labels, resampled(runs, count))
 
 
 def continuation(learner: Causal, labels: Tensor, scale: float, beta: float = 1.0) -> Any:
@@ -98,19 +104,18 @@ def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generat
         if scale in (0.0, 1.0):
             yield CORRECTED, drawn._replace(told={})
             return
-        many = labels.repeat_interleave(RUNS)
-        x, told = corrected(guided(denoiser, many, scale), denoiser, n, generator)
+        size = particles(drawn.told["log_path_spread"])
+        x, told = corrected(guided(denoiser, labels.repeat_interleave(size), scale), denoiser, n, size, generator)
         yield CORRECTED, Drawn(x, labels, told)
 
 
 def corrected(
-    field: diffusion.LogLinear, denoiser: Denoiser, n: int, generator: torch.Generator, noise: float = 1.0
+    field: diffusion.LogLinear, denoiser: Denoiser, n: int, size: int, generator: torch.Generator, noise: float = 1.0
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return n images a label by runs of particles of a field whose rows are runs of labels, and what the runs tell."""
-    count, shape = denoiser.labels * RUNS, (n, *denoiser.shape)
-    runs = by_label(diffusion.sample_joints(field, count, shape, grid(), noise=noise, generator=generator))
-    x = torch.cat([torch.cat([run.x for run in own])[chosen(own, n, generator)] for own in runs])
-    return image(x), resampled(runs)
+    """Return n images a label, each from a population of so many rows of the field, and what the populations tell."""
+    count, shape = denoiser.labels * n, (size, *denoiser.shape)
+    runs = diffusion.sample_joints(field, count, shape, grid(), noise=noise, generator=generator)
+    return image(one_each([run.x for run in runs], runs, generator)), resampled(runs, denoiser.labels)
 
 
 def classifying(
@@ -130,9 +135,9 @@ def classifying(
         yield family, Drawn(image(x), labels, {})
 
 
-def by_label(runs: Sequence[Any]) -> list[Sequence[Any]]:
-    """Return the runs of every label."""
-    return [runs[start : start + RUNS] for start in range(0, len(runs), RUNS)]
+def particles(spread: float) -> int:
+    """Return how many particles a population has, given the standard deviation of Σ log Z."""
+    return PARTICLES if spread < HOPE else FEW
 
 
 def weighed(log_weights: Sequence[Tensor]) -> dict[str, float]:
@@ -145,26 +150,28 @@ def weighed(log_weights: Sequence[Tensor]) -> dict[str, float]:
     }
 
 
-def resampled(runs: Sequence[Sequence[Any]]) -> dict[str, float]:
-    """Return what the runs of particles of every label tell, a mean over labels.
+def resampled(runs: Sequence[Any], count: int) -> dict[str, float]:
+    """Return what populations tell, as many one after another for each of `count` labels; a mean over labels.
 
     ess_share: the least share that counts; ancestors: the share of first particles that are left; log_z: log of the mean Ẑ;
-    log_z_apart: how far log Ẑ of the runs are from one another.
+    log_z_apart: how far that of one half of the populations is from that of the other; left: the relative variance of Ẑ.
     """
-    every = [run for own in runs for run in own]
-    logs = [torch.stack([run.log_evidence for run in own]).double() for own in runs]
+    logs = torch.stack([run.log_evidence for run in runs]).double().reshape(count, -1)
+    halves = torch.stack([half.logsumexp(1) - math.log(half.shape[1]) for half in logs.tensor_split(2, 1)])
+    relative = (logs - logs.logsumexp(1, keepdim=True)).exp() * logs.shape[1]
     return {
-        "ess_share": _mean([float(run.ess.min()) / len(run.log_weights) for run in every]),
-        "ancestors": _mean([run.ancestors / len(run.log_weights) for run in every]),
-        "log_z": _mean([float(each.logsumexp(0)) - math.log(len(each)) for each in logs]),
-        "log_z_apart": _mean([float(each.max() - each.min()) for each in logs]),
+        "ess_share": _mean([float(run.ess.min()) / len(run.log_weights) for run in runs]),
+        "ancestors": _mean([run.ancestors / len(run.log_weights) for run in runs]),
+        "log_z": float((logs.logsumexp(1) - math.log(logs.shape[1])).mean()),
+        "log_z_apart": float((halves[0] - halves[1]).abs().mean()),
+        "left": float(relative.var(1).mean()),
     }
 
 
-def chosen(runs: Sequence[Any], n: int, generator: torch.Generator) -> Tensor:
-    """Return n of all runs' particles, a run by its Ẑ and a particle by its weight, none twice that does not weigh for it."""
-    index = arguide.systematic(torch.cat([run.log_weights + run.log_evidence for run in runs]), generator)
-    return index[torch.randperm(len(index), generator=generator)[:n]]
+def one_each(samples: Sequence[Tensor], runs: Sequence[Any], generator: torch.Generator) -> Tensor:
+    """Return a particle of every population, by its weight, [G, …]."""
+    index = arguide.sampling.categorical(generator)(torch.stack([run.log_weights for run in runs]).log_softmax(1))
+    return torch.stack([sample[i] for sample, i in zip(samples, index.tolist(), strict=True)])
 
 
 def guided(denoiser: Denoiser, label: Any, scale: float) -> diffusion.LogLinear:

@@ -41,7 +41,7 @@ RECIPES = {
 }
 SIZES = {"lm": Size(64, 2), "pixels": Size(64, 2), "denoiser": Size(192, 3), "classifier": Size(128, 2)}
 # Of a denoiser: on digits it has a lower loss than an MLP of as much time to train, and takes several times as long to draw.
-SENTENCES = Recipe(steps=700, batch=64, rate=3e-3), Size(128, 2)  # a language model of word pieces
+SENTENCES = Recipe(steps=1000, batch=64, rate=3e-3), Size(128, 2)  # a language model of word pieces
 UNETS = Size(16, 1, UNET)
 
 

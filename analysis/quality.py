@@ -8,6 +8,9 @@ r"""How good samples are: a judge that knows nothing of the models, and distance
     energy distance     2 E‖x − y‖ − E‖x − x'‖ − E‖y − y'‖ of samples x and data y, 0 for equal laws
     distinct            share of samples that differ from all before
 
+Samples are even over the labels, so the data that they are held against are too: as many held-out rows of every label, at most
+100, and of texts those that are not among the training rows word for word.
+
 Sources: Kynkäänniemi et al., "Improved precision and recall metric" (2019); Naeem et al., "Reliable fidelity and diversity
 metrics" (2020); Székely & Rizzo, "Energy statistics" (2013).
 """
@@ -27,7 +30,7 @@ from torch import Tensor
 
 from analysis.data import Data
 
-NEIGHBOURS, FEATURES = 5, 32
+NEIGHBOURS, FEATURES, REFERENCE = 5, 32, 100
 
 
 class Judge:
@@ -53,8 +56,9 @@ class Judge:
         read = self.reader.fit_transform(self._plain(data.rows))
         self.classifier.fit(read, labels)
         self.reducer = make_pipeline(reducer).fit(read)
-        self.held = self.features(data.held)
-        self.spread = spread(self.held, data.held_labels)
+        rows, labels_held = reference(data)
+        self.held = self.features(rows)
+        self.spread = spread(self.held, labels_held)
         self.accuracy = float((self.labels(data.held) == data.held_labels).double().mean())
 
     def labels(self, rows: Any) -> Tensor:
@@ -84,6 +88,19 @@ class Judge:
         return rows.flatten(1).double().numpy() if isinstance(rows, Tensor) else list(rows)
 
 
+def reference(data: Data, most: int = REFERENCE) -> tuple[Any, Tensor]:
+    """Return held-out rows that are new, as many of every label, and their labels; all of them where a label has hardly any."""
+    known = set() if isinstance(data.rows, Tensor) else set(data.rows)
+    new = torch.tensor([isinstance(row, Tensor) or row not in known for row in data.held])
+    groups = [(new & (data.held_labels == label)).nonzero()[:, 0] for label in range(len(data.names))]
+    each = min(most, *(len(group) for group in groups))
+    generator = torch.Generator().manual_seed(0)  # rows may be sorted
+    some = [group[torch.randperm(len(group), generator=generator)[:each].sort().values] for group in groups]
+    index = torch.cat(some) if each > 1 else torch.arange(len(data.held_labels))
+    rows = data.held[index] if isinstance(data.held, Tensor) else [data.held[i] for i in index.tolist()]
+    return rows, data.held_labels[index]
+
+
 def spread(x: Tensor, labels: Tensor) -> float:
     """Return the mean distance of two different rows of one label, a mean over labels."""
     groups = [x[labels == label] for label in torch.unique(labels)]
@@ -109,13 +126,17 @@ def neighbours(x: Tensor, y: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
     }
 
 
-def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of paired differences first − second over seeds, and half its 95 % interval by Student's t."""
+def difference(first: Sequence[float], second: Sequence[float], comparisons: int = 1) -> tuple[float, float]:
+    """Return the mean of paired differences first − second over seeds, and half its 95 % interval by Student's t.
+
+    So many comparisons hold 95 % together (Bonferroni).
+    """
     from scipy.special import stdtrit
 
     gaps = torch.tensor(first, dtype=torch.float64) - torch.tensor(second, dtype=torch.float64)
-    half = float(stdtrit(len(gaps) - 1, 0.975)) * float(gaps.std()) / len(gaps) ** 0.5 if len(gaps) > 1 else float("nan")
-    return float(gaps.mean()), half
+    if len(gaps) < 2:
+        return float(gaps.mean()), float("nan")
+    return float(gaps.mean()), float(stdtrit(len(gaps) - 1, 1 - 0.025 / comparisons) * gaps.std()) / len(gaps) ** 0.5
 
 
 def _grey(images: Tensor) -> Tensor:

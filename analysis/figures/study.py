@@ -25,11 +25,13 @@ NAMES = {
     "distinct": "distinct samples",
     "energy distance": "energy distance to held-out data",
     "ess_share": "effective share of the particles",
-    "ancestors": "share of the particles",
     "log_path_spread": "nats",
     "log_z_apart": "nats",
+    "left": "relative variance of Ẑ",
 }
 
+LEFT = 0.5  # of the relative variance of Ẑ: samples are nearer to the joint law than to the sequential one
+LIMITS = {"log_z_apart": SPREAD, "left": LEFT}
 GAP = 0.7  # the grey between two samples, white being 1
 AXES = {"scale": "scale γ", "beta": "inverse temperature β"}
 
@@ -43,7 +45,7 @@ def beside(ax: Axes) -> Axes:
 def against_scale(quantity: str, title: str, *, legend: bool = False, chance: bool = False, by: str = "scale") -> Panel:
     """Return a panel of one quantity against γ, or β, a line a family, with its spread over the seeds.
 
-    How far runs are apart is drawn on a logarithmic axis, with the limit below which they agree.
+    What tells whether a law is reached is drawn on a logarithmic axis, with the limit below which it is.
     """
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -52,10 +54,10 @@ def against_scale(quantity: str, title: str, *, legend: bool = False, chance: bo
         if chance:
             labels = pick(frame, quantity="chance")
             ax.axhline(float(labels["value"].iloc[0]), color="#888888", lw=1, ls=":")
-        if quantity == "log_z_apart" and (rows["value"] > 0).any():
+        if quantity in LIMITS and (rows["value"] > 0).any():
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter("{x:g}")
-            ax.axhline(SPREAD, color="#888888", lw=1, ls=":")
+            ax.axhline(LIMITS[quantity], color="#888888", lw=1, ls=":")
         style.label(ax, title=title, x=AXES[by], y=NAMES.get(quantity, quantity), legend=None)
         return beside(ax) if legend else ax
 

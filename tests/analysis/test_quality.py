@@ -64,7 +64,7 @@ def test_the_judge_knows_digits_and_is_not_swayed_by_what_is_asked(judge, digits
     assert found["accuracy"] == judge.accuracy
     assert found["class entropy"] == pytest.approx(math.log(10), abs=0.02)
     assert found["distinct"] == 1.0
-    assert found["spread"] == pytest.approx(1.0)
+    assert found["spread"] == pytest.approx(1.0, abs=0.02)
     shifted = judge.measures(digits.held, (digits.held_labels + 1) % 10)
     assert shifted["accuracy"] < 0.05
     copies = judge.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:1].expand(40))
@@ -87,7 +87,26 @@ def test_texts_are_judged_by_their_pieces(tmp_path):
     assert judge.labels(["bab", "yyy"]).tolist() == [0, 1]
 
 
+def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
+    held = ["aba", "new", "newer", "xyx", "x", "xx", "xxx", "y"]
+    texts = data.Data(["aba", "xyx"] * 5, torch.arange(10) % 2, ("a", "x"), held, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
+    rows, labels = quality.reference(texts)
+    assert (rows[:2], labels.tolist()) == (["new", "newer"], [0, 0, 1, 1])
+    assert len(set(rows[2:]) & {"x", "xx", "xxx", "y"}) == 2
+    rows, labels = quality.reference(texts._replace(held_labels=torch.tensor([0] * 7 + [1])))  # one of a label is too few
+    assert (rows, len(labels)) == (held, 8)
+    rows, labels = quality.reference(digits, 20)
+    assert labels.bincount().tolist() == [20] * 10
+    pick = torch.randperm(len(digits.rows), generator=torch.Generator().manual_seed(0))[:300]
+    assert quality.neighbours(digits.rows[pick].flatten(1), rows.flatten(1))["coverage"] > 0.9
+    ordered = digits._replace(held=torch.arange(270.0).reshape(-1, 1), held_labels=torch.arange(10).repeat_interleave(27))
+    rows, _ = quality.reference(ordered, 9)
+    assert rows.reshape(10, 9).max(1).values.remainder(27).min() > 13  # of all the label's rows, not the first
+
+
 def test_paired_differences_have_student_intervals():
     mean, half = quality.difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0])
     assert mean == pytest.approx(3.5 / 3)
     assert half == pytest.approx(4.302653 * torch.tensor([0.5, 1.0, 2.0]).std().item() / 3**0.5, rel=1e-5)
+    _, wider = quality.difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0], 3)
+    assert wider / half == pytest.approx(7.648920 / 4.302653, rel=1e-4)
