@@ -236,6 +236,9 @@ def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
 
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
     """Run a study, and write `results.parquet`, its figures and its report; return the report's path and its chapters."""
+    if plan.models is not None:
+        given = [plan.given(task.name) for task in training(plan)]
+        results.check_apart(folder, "--models", plan.models, *(place for place in given if place is not None))
     names = read(plan).names  # what cannot be read must fail before anything is written
     if plan.models is not None and not any(plan.given(task.name) for task in training(plan)):
         expected = ", ".join(task.name for task in training(plan))

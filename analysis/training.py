@@ -75,8 +75,11 @@ def run(
         What is told of the model: parameters, labels, training and held-out losses.
 
     Raises:
-        ValueError: data that do not fit, a folder of something else, a checkpoint that cannot be read.
+        ValueError: data that do not fit, a folder of something else, one that holds the model to go on from, a checkpoint that
+            cannot be read.
     """
+    if job.init is not None:
+        results.check_apart(folder, "--init", job.init)
     rows = read(job.kind, job.source, job.seed)
     learner = job.begin(rows)
     if fresh:

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import causal, cooling, data, families, findings, learners, study, temperatures
+from analysis import causal, cooling, data, families, findings, learners, results, study, temperatures
 from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 from analysis.figures import study as figures
@@ -144,6 +144,26 @@ def test_a_study_takes_models_that_are_there(fails, names, tmp_path):
     assert list(given.config()["models"]) == ["lm-0"]
     assert plan.config()["models"] == {}
     assert "none of the models" in fails("study", "--data", names, "--out", tmp_path / "x", "--models", tmp_path)
+
+
+def test_models_to_load_are_never_those_that_would_be_deleted(run, fails, names, tmp_path):
+    plan = study.Plan(data.Source(str(names), "text", most=8), False, effort=0.01)
+    out = tmp_path / "s"
+    results.claim(out, plan.config(), study.PROGRAM, parts=("models",))
+    study.train("lm", "", 0, plan, out)
+    (tmp_path / "link").symlink_to(out / "models")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "lm-0").symlink_to(out / "models" / "lm-0")
+    for models in (out / "models", out / ".." / "s" / "models", tmp_path / "link", tmp_path / "linked"):
+        options = ("study", "--data", names, "--models", models, "--out", out, "--effort", 0.01)
+        for fresh in ((), ("--fresh",)):
+            assert "lies in the folder of --out" in fails(*options, *fresh)
+    assert (out / "models" / "lm-0" / "model.safetensors").exists()
+    train = ("train", "lm", "--data", names, "--out", tmp_path / "m", *SMALL)
+    assert run(*train)[0] == 0
+    for fresh in ((), ("--fresh",)):
+        assert "lies in the folder of --out" in fails(*train, "--init", tmp_path / "m", *fresh)
+    assert (tmp_path / "m" / "model.safetensors").exists()
 
 
 def test_a_killed_training_is_picked_up_and_another_does_not_mix_in(run, fails, names, tmp_path, monkeypatch):
