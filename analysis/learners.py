@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from analysis import causal
 from analysis.data import Data
@@ -77,9 +78,11 @@ def load(kind: str, data: Data, folder: Path) -> Any:
     """
     if kind in ("lm", "pixels"):
         return causal.known(data, folder)
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder}")
     try:
-        found = (Denoiser if kind == "denoiser" else Classifier).from_pretrained(folder)
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        found = (Denoiser if kind == "denoiser" else Classifier).from_pretrained(folder, strict=True)
+    except (OSError, TypeError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         raise ValueError(f"{folder} holds no {kind} that arguide train has saved, or not the whole of it") from error
     if (found.shape, found.labels) != (tuple(data.rows.shape[1:]), len(data.names)):
         raise ValueError(f"{folder} is of {found.labels} labels and images {found.shape}, unlike the data")

@@ -84,11 +84,15 @@ class Plan:
 
 
 def training(plan: Plan) -> list[Task]:
-    """Return the trainings; the variants that only the claims need are of images, and trained with two seeds."""
+    """Return the trainings."""
+    return [Task(model_name(*each), partial(train, *each)) for each in trained(plan)]
+
+
+def trained(plan: Plan) -> list[tuple[str, str, int]]:
+    """Return kind, variant and seed of every model; variants that only the claims need are of images, and of two seeds."""
     kinds = (("pixels", ""), ("denoiser", ""), ("classifier", ""), ("classifier", BLIND)) if plan.images else (("lm", ""),)
     every = [(kind, variant, plan.seed + s) for s in range(plan.seeds) for kind, variant in kinds]
-    every += [("pixels", variant, plan.seed + s) for s in range(2) for variant in (PLAIN, LATE) if plan.images]
-    return [Task(f"{model_name(*each)}", partial(train, *each)) for each in every]
+    return every + [("pixels", variant, plan.seed + s) for s in range(2) for variant in (PLAIN, LATE) if plan.images]
 
 
 def sampling(plan: Plan) -> list[Task]:
@@ -236,18 +240,14 @@ def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
 
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
     """Run a study, and write `results.parquet`, its figures and its report; return the report's path and its chapters."""
+    rows = read(plan)  # what cannot be read must fail before anything is written or deleted
     if plan.models is not None:
-        given = [plan.given(task.name) for task in training(plan)]
-        results.check_apart(folder, "--models", plan.models, *(place for place in given if place is not None))
-    names = read(plan).names  # what cannot be read must fail before anything is written
-    if plan.models is not None and not any(plan.given(task.name) for task in training(plan)):
-        expected = ", ".join(task.name for task in training(plan))
-        raise ValueError(f"{plan.models} has none of the models of this study; their folders are named {expected}")
+        check_models(plan, rows, folder)
     if fresh:
         clear(folder)
     results.claim(folder, plan.config(), PROGRAM, parts=("experiments", "figures", "models"))
     frame = run(plan, folder, track, jobs)
-    chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(names), "std_error": 0.0}])
+    chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(rows.names), "std_error": 0.0}])
     frame = pd.concat([frame, chance], ignore_index=True)
     told = [*stories(images=plan.images), cooling.story(images=plan.images)]
     chapters = [Chapter(story, frame, False) for story in told]
@@ -259,6 +259,21 @@ def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = Fa
     page = report.render(folder, chapters, command(plan), TITLE, INTRODUCTION)
     results.write_text(folder / "report.html", page)
     return folder / "report.html", chapters
+
+
+def check_models(plan: Plan, rows: Data, folder: Path) -> None:
+    """Refuse models to load that are none of the study's, that lie in its folder, or that cannot be read.
+
+    Raises:
+        ValueError: the same.
+    """
+    given = {each: place for each in trained(plan) if (place := plan.given(model_name(*each))) is not None}
+    results.check_apart(folder, "--models", str(plan.models), *given.values())
+    if not given:
+        expected = ", ".join(model_name(*each) for each in trained(plan))
+        raise ValueError(f"{plan.models} has none of the models of this study; their folders are named {expected}")
+    for (kind, _, _), place in given.items():
+        learners.load(kind, rows, place)
 
 
 def command(plan: Plan) -> str:

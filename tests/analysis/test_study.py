@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
@@ -164,6 +165,58 @@ def test_models_to_load_are_never_those_that_would_be_deleted(run, fails, names,
     for fresh in ((), ("--fresh",)):
         assert "lies in the folder of --out" in fails(*train, "--init", tmp_path / "m", *fresh)
     assert (tmp_path / "m" / "model.safetensors").exists()
+
+
+def cut(folder):
+    """Cut a model's weights off."""
+    place = folder / "model.safetensors"
+    place.write_bytes(place.read_bytes()[:-100])
+
+
+def spoil(text):
+    return lambda folder: (folder / "config.json").write_text(text)
+
+
+def rename(folder):
+    """Give a weight another name, so that one is missing and one is too many."""
+    weights = load_file(folder / "model.safetensors")
+    weights["other"] = weights.pop(next(name for name in weights if name.endswith("weight")))
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def add(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"other": torch.zeros(1)}, folder / "model.safetensors", {"format": "pt"})
+
+
+HARMS = {"cut": cut, "no JSON": spoil("{"), "a list": spoil("[]"), "renamed": rename, "added": add}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+@pytest.mark.parametrize("kind", ["lm", "denoiser"])
+def test_a_model_that_is_not_whole_is_refused_by_name(fails, names, tmp_path, kind, harm):
+    source = data.Source(str(names), "text") if kind == "lm" else data.Source("digits", "image")
+    rows = (data.read_texts if kind == "lm" else data.read_images)(source)
+    place = tmp_path / "models" / f"{kind}-0"
+    place.mkdir(parents=True)
+    learners.save(learners.new(kind, rows, learners.Size(16, 1), seed=0), place, "")
+    assert learners.load(kind, rows, place)
+    harm(place)
+    options = ("--data", source.data, "--out", tmp_path / "out")
+    assert str(place) in fails("train", kind, *options, "--init", place, *SMALL)
+    assert str(place) in fails("study", *options, "--models", tmp_path / "models", "--jobs", 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_brings_code_is_refused(names, tmp_path):
+    rows = data.read_texts(data.Source(str(names), "text"))
+    learners.save(learners.new("lm", rows, learners.Size(16, 1), seed=0), tmp_path, "")
+    config = json.loads((tmp_path / "config.json").read_text())
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(config | own))
+    (tmp_path / "own.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(ValueError, match="needs code of its own"):
+        causal.Causal.load(tmp_path)
 
 
 def test_a_killed_training_is_picked_up_and_another_does_not_mix_in(run, fails, names, tmp_path, monkeypatch):
