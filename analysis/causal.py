@@ -51,9 +51,9 @@ class Causal:
 
     @property
     def drawn(self) -> list[int]:
-        """The tokens that a sequence may hold: neither padding nor control tokens."""
+        """The tokens that a sequence may hold: neither control tokens nor padding, unless the end of a text pads as well."""
         pad = None if self.tokenizer is None else self.tokenizer.pad_token_id
-        return [token for token in range(self.words) if token != pad]
+        return [token for token in range(self.words) if token != pad or token == self.end]
 
     def encode(self, rows: Any) -> Tensor:
         """Return tokens, [n, T], `IGNORED` after the end."""

@@ -35,6 +35,15 @@ def test_a_text_holds_neither_padding_nor_more_than_the_length(texts):
     assert not {*learner.controls.tolist()} & {*learner.drawn}
 
 
+def test_a_text_may_end_where_its_end_is_what_pads(texts):
+    """As in GPT-2."""
+    learner = learners.new("lm", texts, SMALL, seed=0)
+    learner.tokenizer.pad_token = learner.tokenizer.eos_token
+    assert learner.end in learner.drawn
+    tokens = learner.encode(["xy", "abab"])
+    assert {*tokens[tokens >= 0].tolist()} <= {*learner.drawn}
+
+
 def test_every_label_has_a_prompt_and_no_label_its_own(texts):
     learner = learners.new("lm", texts, SMALL, seed=0)
     prompts = [learner.prompt(label).item() for label in (0, 1, None)]
