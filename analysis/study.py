@@ -37,6 +37,7 @@ models says how many samples have the label that was asked for.</p>
 """
 SCALES = (0.0, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 SHOWN = 8  # samples of a label that a study keeps to be looked at
+CHECKPOINT = "checkpoint.pt"
 PLAIN, LATE, BLIND = "without dropout", "dropout at the end", "clean"
 
 
@@ -114,15 +115,13 @@ def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.Da
     recipe, size = recipe_of(kind, variant, plan), learners.usual(kind, rows)[1]
     place = folder / "models" / model_name(kind, variant, seed)
     place.mkdir(parents=True, exist_ok=True)
-    checkpoint = place / "checkpoint.pt"
     given = plan.given(place.name)
     if given is None:
         learner = learners.new(kind, rows, size, seed=seed, noised=variant != BLIND)
-        losses = learners.train(learner, rows, recipe, seed=seed, checkpoint=checkpoint)
+        losses = learners.train(learner, rows, recipe, seed=seed, checkpoint=place / CHECKPOINT)
     else:
         learner, losses = learners.load(kind, rows, given), []
     learners.save(learner, place, learners.card(kind, plan.source, rows, recipe, {"seed": seed, "variant": variant or "-"}))
-    checkpoint.unlink(missing_ok=True)
     case = {"law": kind, "family": variant or "dropout", "seed": seed}
     found = [case | {"quantity": "loss", "step": i, "value": value} for i, value in _thinned(losses)]
     for quantity, labelled in (("held-out loss", True), ("held-out loss, no label", False)):
@@ -234,6 +233,8 @@ def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
             left = [task for task in tasks if not task.finished(folder)]
             for _ in track(what, worked(left, plan, folder), len(left)):
                 pass
+            for task in tasks:  # not before its file is there, or a kill between the two would repeat the training
+                (folder / "models" / task.name / CHECKPOINT).unlink(missing_ok=True)
     frame = pd.concat([pd.read_parquet(task.path(folder)) for tasks in parts.values() for task in tasks], ignore_index=True)
     return frame.assign(std_error=frame["std_error"].fillna(0.0))
 

@@ -323,6 +323,33 @@ def test_a_killed_study_is_picked_up_to_the_same_results(run, names, tmp_path):
     pd.testing.assert_frame_equal(*(pd.read_parquet(tmp_path / name / "results.parquet") for name in ("s", "whole")))
 
 
+def test_a_training_killed_before_its_file_is_written_is_not_repeated(run, names, tmp_path, monkeypatch):
+    small = ("--effort", 0.1, "--scales", "0,2", "--seeds", 2, "--samples", 3, "--jobs", 1)
+    options = ("study", "--data", names, "--out", tmp_path / "s", *small)
+    write, fit, steps = results.write_frame, learners.fit, []
+
+    def killed(path, frame):
+        if path.name == "lm-0.parquet":
+            raise KeyboardInterrupt
+        write(path, frame)
+
+    def counted(*given, **more):
+        def track(left):
+            steps.append(len(left))
+            return left
+
+        return fit(*given, **more | {"every": 20, "track": track})
+
+    monkeypatch.setattr(learners, "fit", counted)
+    monkeypatch.setattr(results, "write_frame", killed)
+    assert run(*options)[0] == 130
+    monkeypatch.setattr(results, "write_frame", write)
+    assert run(*options)[0] == 0
+    whole = steps[0]
+    assert steps == [whole, whole - (whole - 1) // 20 * 20, whole]
+    assert not list((tmp_path / "s").rglob("checkpoint.pt"))
+
+
 def test_a_study_of_awkward_texts(run, tmp_path):
     texts = ["good 🙂", 'so "bad", $5 & $6', "שלום עולם", "<end>", "two\nlines", "y" * 300, "日本語", "étude"] * 12
     pd.DataFrame({"text": texts, "label": [0, 1] * 48}).to_json(tmp_path / "odd.jsonl", orient="records", lines=True)
