@@ -1,5 +1,6 @@
 """Training and studies from the command line: what they leave, how they go on after a kill, and what they conclude."""
 
+import importlib
 import itertools
 import json
 import math
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import causal, cooling, data, families, findings, learners, results, study, temperatures
+from analysis import causal, cooling, data, display, families, findings, learners, results, study, temperatures, work
 from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 from analysis.figures import study as figures
@@ -348,6 +349,18 @@ def test_a_training_killed_before_its_file_is_written_is_not_repeated(run, names
     whole = steps[0]
     assert steps == [whole, whole - (whole - 1) // 20 * 20, whole]
     assert not list((tmp_path / "s").rglob("checkpoint.pt"))
+
+
+def test_a_process_that_is_killed_is_one_line(fails, names, tmp_path, monkeypatch):
+    code = "import os, signal\ndef die(plan, folder): os.kill(os.getpid(), signal.SIGKILL)\n"
+    (tmp_path / "dying.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)  # which processes of ours take over
+    die = importlib.import_module("dying").die
+    monkeypatch.setattr(study, "training", lambda plan: [work.Task("lm-0", die)])
+    monkeypatch.setattr(display, "bar", lambda what: lambda items, total: items)
+    said = fails("study", "--data", names, "--out", tmp_path / "s", "--seeds", 2, "--jobs", 2)
+    assert "a process was killed" in said
+    assert "the same command goes on" in said
 
 
 def test_a_study_of_awkward_texts(run, tmp_path):
