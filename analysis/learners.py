@@ -20,8 +20,9 @@ from analysis import causal
 from analysis.data import Data
 from arguide.training import Recipe, causal_losses, fit
 from diffusion.networks import MLP, UNET, Classifier, Denoiser
-from diffusion.training import classifying_loss, denoising_loss
+from diffusion.training import classifying_loss, classifying_losses, denoising_loss, denoising_losses
 
+DRAWS = 16  # of the noise of every held-out row
 KINDS = ("lm", "pixels", "denoiser", "classifier")
 
 
@@ -111,7 +112,10 @@ def train(
 
 
 def held_loss(learner: Any, data: Data, *, labelled: bool = True) -> tuple[float, float]:
-    """Return the mean loss a held-out row, with labels or without, and its standard error: nats a sequence, or as trained."""
+    """Return the mean loss a held-out row, with labels or without, and its standard error over rows.
+
+    Of texts and pixels in nats a sequence; of noised images as trained, each row's a mean over `DRAWS` draws of its noise.
+    """
     text = isinstance(learner, causal.Causal)
     device = next((learner.model if text else learner).parameters()).device
     labels = (data.held_labels if labelled else torch.full_like(data.held_labels, len(data.names))).to(device)
@@ -121,8 +125,9 @@ def held_loss(learner: Any, data: Data, *, labelled: bool = True) -> tuple[float
             rows = torch.cat([causal_losses(learner.model, x, learner.controls.to(device)[y]) for x, y in parts])
         else:
             generator = torch.Generator().manual_seed(0)
-            loss = denoising_loss if isinstance(learner, Denoiser) else classifying_loss
-            rows = torch.stack([loss(learner, data.held.to(device), labels, generator) for _ in range(16)])
+            losses = denoising_losses if isinstance(learner, Denoiser) else classifying_losses
+            drawn = [losses(learner, data.held.to(device), labels, generator) for _ in range(DRAWS)]
+            rows = torch.stack(drawn).mean(0)
     return float(rows.mean()), float(rows.std() / len(rows) ** 0.5)
 
 

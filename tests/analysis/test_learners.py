@@ -83,6 +83,19 @@ def test_the_held_out_loss_is_a_mean_over_rows_with_its_error(images):
             assert error == pytest.approx(float(rows.std()) / 8**0.5)
 
 
+@pytest.mark.parametrize("kind", ["denoiser", "classifier", "clean"])
+def test_the_error_of_a_held_out_loss_is_over_rows_of_images_too(images, kind):
+    """Each row's own loss is told by many copies of it, each with noise of its own."""
+    learner = learners.new(kind.replace("clean", "classifier"), images, SMALL, seed=0, noised=kind != "clean")
+    torch.nn.init.normal_(learner.trunk.last.weight, std=0.3, generator=torch.Generator().manual_seed(0))
+    images = images._replace(held=images.held * torch.arange(8).reshape(8, 1, 1, 1))  # rows that differ much
+    copies = [images._replace(held=x.repeat(200, 1, 1, 1), held_labels=y.repeat(200)) for x, y in zip(*images[3:], strict=True)]
+    rows = torch.tensor([learners.held_loss(learner, copy)[0] for copy in copies])
+    value, error = learners.held_loss(learner, images)
+    assert value == pytest.approx(float(rows.mean()), rel=0.1)
+    assert error == pytest.approx(float(rows.std()) / 8**0.5, rel=0.1)
+
+
 JOB = training.Job(
     "classifier", data.Source("digits", "image", most=2), Recipe(40, batch=4, dropout=0.0), Size(8, 1), seed=5, noised=False
 )
