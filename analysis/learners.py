@@ -137,9 +137,15 @@ def save(learner: Any, folder: Path, card: str) -> None:
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def card(kind: str, source: Any, data: Data, recipe: Recipe, told: dict[str, Any]) -> str:
-    """Return a model card."""
-    lines = [f"- {name}: {value}" for name, value in (source._asdict() | asdict(recipe) | told).items()]
+def card(kind: str, source: Any, data: Data, recipe: Recipe | None, told: dict[str, Any], *, noised: bool = True) -> str:
+    """Return a model card.
+
+    Args:
+        recipe: how it was trained, None if that is not known.
+        noised: whether a classifier has seen noise.
+    """
+    how = {} if recipe is None else asdict(recipe)
+    lines = [f"- {name}: {value}" for name, value in (source._asdict() | how | told).items()]
     prompts = f'--prompt "{causal.control(data.names[0])}" --negative "{causal.ANY}"'
     use = {
         "lm": f"arguide generate FOLDER --no-chat {prompts} --scale 2",
@@ -150,9 +156,18 @@ def card(kind: str, source: Any, data: Data, recipe: Recipe, told: dict[str, Any
     return "\n".join(
         [
             "---\nlibrary_name: arguide\n---",
-            f"# {kind}, trained with conditioning dropout",
+            f"# {_title(kind, recipe, noised=noised)}",
             f"Labels: {', '.join(data.names)}. Use: `{use}`",
             *lines,
             "",
         ]
     )
+
+
+def _title(kind: str, recipe: Recipe | None, *, noised: bool) -> str:
+    """Return what is true of a kind: a classifier is given no labels, and others may have been trained without dropout."""
+    if kind == "classifier":
+        return f"classifier of {'noised' if noised else 'clean'} images"
+    if recipe is None:
+        return f"{kind}, loaded and not trained here"
+    return f"{kind}, trained {'with' if recipe.dropout else 'without'} conditioning dropout"

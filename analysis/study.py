@@ -121,7 +121,8 @@ def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.Da
         losses = learners.train(learner, rows, recipe, seed=seed, checkpoint=place / CHECKPOINT)
     else:
         learner, losses = learners.load(kind, rows, given), []
-    learners.save(learner, place, learners.card(kind, plan.source, rows, recipe, {"seed": seed, "variant": variant or "-"}))
+    told, how = {"seed": seed, "variant": variant or "-"}, recipe if given is None else None
+    learners.save(learner, place, learners.card(kind, plan.source, rows, how, told, noised=variant != BLIND))
     case = {"law": kind, "family": variant or "dropout", "seed": seed}
     found = [case | {"quantity": "loss", "step": i, "value": value} for i, value in _thinned(losses)]
     for quantity, labelled in (("held-out loss", True), ("held-out loss, no label", False)):

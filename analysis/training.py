@@ -91,7 +91,7 @@ def run(
     checkpoint = folder / "checkpoint.pt"
     losses = learners.train(learner, rows, job.recipe, seed=job.seed, device=device, checkpoint=checkpoint, track=track)
     told = _told(job, learner, losses, rows)
-    learners.save(learner, folder, learners.card(job.kind, job.source, rows, job.recipe, told))
+    learners.save(learner, folder, learners.card(job.kind, job.source, rows, job.recipe, told, noised=job.noised))
     frame = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses})
     results.write_frame(folder / "losses.parquet", frame)
     results.write(folder / "loss.png", partial(figures.save_losses, frame))

@@ -96,6 +96,23 @@ def test_the_error_of_a_held_out_loss_is_over_rows_of_images_too(images, kind):
     assert error == pytest.approx(float(rows.std()) / 8**0.5, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "recipe", "noised", "title"),
+    [
+        ("lm", Recipe(3), True, "# lm, trained with conditioning dropout"),
+        ("pixels", Recipe(3, dropout=0.0), True, "# pixels, trained without conditioning dropout"),
+        ("denoiser", None, True, "# denoiser, loaded and not trained here"),
+        ("classifier", Recipe(3, dropout=0.0), True, "# classifier of noised images"),
+        ("classifier", Recipe(3, dropout=0.0), False, "# classifier of clean images"),
+    ],
+)
+def test_a_card_says_what_is_true_of_its_kind(images, kind, recipe, noised, title):
+    lines = learners.card(kind, data.Source("digits", "image"), images, recipe, {"seed": 5}, noised=noised).splitlines()
+    assert title in lines
+    assert "- seed: 5" in lines
+    assert ("- steps: 3" in lines) is (recipe is not None)
+
+
 JOB = training.Job(
     "classifier", data.Source("digits", "image", most=2), Recipe(40, batch=4, dropout=0.0), Size(8, 1), seed=5, noised=False
 )
@@ -115,6 +132,7 @@ def test_a_job_is_trained_as_it_says(tmp_path, monkeypatch):
     new = learners.new("classifier", data.read_images(JOB.source, seed=5), JOB.size, seed=5, noised=False)
     assert all(map(torch.equal, seen["first"], new.parameters()))
     assert not Classifier.from_pretrained(tmp_path).noised
+    assert "# classifier of clean images" in (tmp_path / "README.md").read_text()
     assert told["training loss"] == 1.5  # of the last twentieth
 
 

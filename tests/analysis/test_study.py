@@ -143,6 +143,7 @@ def test_a_study_takes_models_that_are_there(fails, names, tmp_path):
     held = [frame[frame["quantity"] != "loss"].dropna(axis=1).reset_index(drop=True) for frame in (trained, taken)]
     pd.testing.assert_frame_equal(*held)
     assert set(study.train("lm", "", 1, given, tmp_path / "two")["quantity"]) == set(trained["quantity"])  # which is not there
+    assert "not trained here" in (tmp_path / "two" / "models" / "lm-0" / "README.md").read_text()
     assert list(given.config()["models"]) == ["lm-0"]
     assert plan.config()["models"] == {}
     assert "none of the models" in fails("study", "--data", names, "--out", tmp_path / "x", "--models", tmp_path)
@@ -452,6 +453,7 @@ def test_variants_are_trained_as_they_are_called(tmp_path):
         study.train("classifier", variant, 0, plan, tmp_path)
         folder = tmp_path / "models" / study.model_name("classifier", variant, 0)
         assert study.Classifier.from_pretrained(folder).noised is noised
+        assert f"# classifier of {'noised' if noised else 'clean'} images" in (folder / "README.md").read_text()
 
 
 def test_no_two_samplings_share_their_noise(monkeypatch, tmp_path):
