@@ -13,8 +13,6 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -23,7 +21,7 @@ from transformers import (
 )
 
 from analysis.data import Data
-from analysis.loading import Choice
+from analysis.loading import Choice, read_model, read_tokenizer
 from arguide.training import IGNORED, causal_loss
 
 LEVELS = 17
@@ -53,9 +51,9 @@ class Causal:
 
     @property
     def drawn(self) -> list[int]:
-        """The tokens that a sequence may hold: neither padding nor control tokens."""
+        """The tokens that a sequence may hold: neither control tokens nor padding, unless the end of a text pads as well."""
         pad = None if self.tokenizer is None else self.tokenizer.pad_token_id
-        return [token for token in range(self.words) if token != pad]
+        return [token for token in range(self.words) if token != pad or token == self.end]
 
     def encode(self, rows: Any) -> Tensor:
         """Return tokens, [n, T], `IGNORED` after the end."""
@@ -95,11 +93,18 @@ class Causal:
 
     @classmethod
     def load(cls, folder: Path) -> "Causal":
-        """Read what `save` has written."""
-        told = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder) if (folder / "tokenizer.json").exists() else None
-        return cls(model.eval(), tuple(told["labels"]), told["words"], told["length"], told["end"], tokenizer)
+        """Read what `save` has written.
+
+        Raises:
+            ValueError: a folder that holds no such model, or not the whole of it, or one that needs code of its own.
+        """
+        try:
+            told = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+            labels, words, length, end = tuple(told["labels"]), told["words"], told["length"], told["end"]
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder} holds no model that arguide train has saved: labels.json cannot be read") from error
+        tokenizer = None if end is None else read_tokenizer(str(folder))
+        return cls(read_model(str(folder)).eval(), labels, words, length, end, tokenizer)
 
 
 def quantised(images: Tensor) -> Tensor:
@@ -152,12 +157,9 @@ def known(data: Data, folder: Path) -> Causal:
     """Return a model that was saved, if it is one of these labels.
 
     Raises:
-        ValueError: no such model, or one of other labels.
+        ValueError: no such model, not the whole of it, or one of other labels.
     """
-    try:
-        found = Causal.load(folder)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{folder} holds no model that arguide train has saved, or not the whole of it") from error
+    found = Causal.load(folder)
     if found.labels != data.names:
         raise ValueError(
             f"{folder} knows the labels {', '.join(found.labels[:20])}; the data have {', '.join(data.names[:20])}"

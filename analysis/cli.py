@@ -1,6 +1,7 @@
 """The console command `arguide`: a table for people, `--json` for machines, errors in one line and exit code 2."""
 
 import sys
+from concurrent.futures import BrokenExecutor
 from typing import NoReturn
 
 import typer
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = "interrupted; what is finished is kept, and the same command picks it up"
+KILLED = "a process was killed, perhaps out of memory; the same command goes on from what is finished, fewer --jobs need less"
 
 
 def main() -> NoReturn:
@@ -29,6 +31,8 @@ def main() -> NoReturn:
         _fail(INTERRUPTED, 130)
     except (ValueError, OSError) as error:
         _fail(_one_line(error), 2)
+    except BrokenExecutor:
+        _fail(KILLED, 2)
     except Exception as error:
         if not hasattr(error, "format_message"):  # the command line's own errors, which typer does not export
             raise

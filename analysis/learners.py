@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from analysis import causal
 from analysis.data import Data
 from arguide.training import Recipe, causal_losses, fit
 from diffusion.networks import MLP, UNET, Classifier, Denoiser
-from diffusion.training import classifying_loss, denoising_loss
+from diffusion.training import classifying_loss, classifying_losses, denoising_loss, denoising_losses
 
+DRAWS = 16  # of the noise of every held-out row
 KINDS = ("lm", "pixels", "denoiser", "classifier")
 
 
@@ -77,9 +79,11 @@ def load(kind: str, data: Data, folder: Path) -> Any:
     """
     if kind in ("lm", "pixels"):
         return causal.known(data, folder)
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder}")
     try:
-        found = (Denoiser if kind == "denoiser" else Classifier).from_pretrained(folder)
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        found = (Denoiser if kind == "denoiser" else Classifier).from_pretrained(folder, strict=True)
+    except (OSError, TypeError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         raise ValueError(f"{folder} holds no {kind} that arguide train has saved, or not the whole of it") from error
     if (found.shape, found.labels) != (tuple(data.rows.shape[1:]), len(data.names)):
         raise ValueError(f"{folder} is of {found.labels} labels and images {found.shape}, unlike the data")
@@ -108,7 +112,10 @@ def train(
 
 
 def held_loss(learner: Any, data: Data, *, labelled: bool = True) -> tuple[float, float]:
-    """Return the mean loss a held-out row, with labels or without, and its standard error: nats a sequence, or as trained."""
+    """Return the mean loss a held-out row, with labels or without, and its standard error over rows.
+
+    Of texts and pixels in nats a sequence; of noised images as trained, each row's a mean over `DRAWS` draws of its noise.
+    """
     text = isinstance(learner, causal.Causal)
     device = next((learner.model if text else learner).parameters()).device
     labels = (data.held_labels if labelled else torch.full_like(data.held_labels, len(data.names))).to(device)
@@ -118,8 +125,9 @@ def held_loss(learner: Any, data: Data, *, labelled: bool = True) -> tuple[float
             rows = torch.cat([causal_losses(learner.model, x, learner.controls.to(device)[y]) for x, y in parts])
         else:
             generator = torch.Generator().manual_seed(0)
-            loss = denoising_loss if isinstance(learner, Denoiser) else classifying_loss
-            rows = torch.stack([loss(learner, data.held.to(device), labels, generator) for _ in range(16)])
+            losses = denoising_losses if isinstance(learner, Denoiser) else classifying_losses
+            drawn = [losses(learner, data.held.to(device), labels, generator) for _ in range(DRAWS)]
+            rows = torch.stack(drawn).mean(0)
     return float(rows.mean()), float(rows.std() / len(rows) ** 0.5)
 
 
@@ -129,9 +137,15 @@ def save(learner: Any, folder: Path, card: str) -> None:
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def card(kind: str, source: Any, data: Data, recipe: Recipe, told: dict[str, Any]) -> str:
-    """Return a model card."""
-    lines = [f"- {name}: {value}" for name, value in (source._asdict() | asdict(recipe) | told).items()]
+def card(kind: str, source: Any, data: Data, recipe: Recipe | None, told: dict[str, Any], *, noised: bool = True) -> str:
+    """Return a model card.
+
+    Args:
+        recipe: how it was trained, None if that is not known.
+        noised: whether a classifier has seen noise.
+    """
+    how = {} if recipe is None else asdict(recipe)
+    lines = [f"- {name}: {value}" for name, value in (source._asdict() | how | told).items()]
     prompts = f'--prompt "{causal.control(data.names[0])}" --negative "{causal.ANY}"'
     use = {
         "lm": f"arguide generate FOLDER --no-chat {prompts} --scale 2",
@@ -142,9 +156,18 @@ def card(kind: str, source: Any, data: Data, recipe: Recipe, told: dict[str, Any
     return "\n".join(
         [
             "---\nlibrary_name: arguide\n---",
-            f"# {kind}, trained with conditioning dropout",
+            f"# {_title(kind, recipe, noised=noised)}",
             f"Labels: {', '.join(data.names)}. Use: `{use}`",
             *lines,
             "",
         ]
     )
+
+
+def _title(kind: str, recipe: Recipe | None, *, noised: bool) -> str:
+    """Return what is true of a kind: a classifier is given no labels, and others may have been trained without dropout."""
+    if kind == "classifier":
+        return f"classifier of {'noised' if noised else 'clean'} images"
+    if recipe is None:
+        return f"{kind}, loaded and not trained here"
+    return f"{kind}, trained {'with' if recipe.dropout else 'without'} conditioning dropout"

@@ -58,7 +58,7 @@ class Choice:
         """
         names = [self.name] if self.negative is None else [self.name, self.negative]
         configs = [_config(name) for name in names]
-        tokenizers = [_tokenizer(name) for name in names]
+        tokenizers = [read_tokenizer(name) for name in names]
         if tokenizers[0].get_vocab() != tokenizers[-1].get_vocab():
             raise ValueError(
                 f"{self.name} and {self.negative} number their tokens differently; --negative-model needs the same tokenizer"
@@ -104,9 +104,9 @@ def _config(name: str) -> Any:
         raise ValueError(f"{name} holds no model: a folder with config.json is needed, as save_pretrained writes it")
     try:
         given, _ = PreTrainedConfig.get_config_dict(name)
-    except (OSError, ValueError) as error:
+        kind = given.get("model_type")
+    except (OSError, ValueError, TypeError, AttributeError) as error:  # JSON that is no object raises the last two
         raise ValueError(_unreachable(name, error)) from error
-    kind = given.get("model_type")
     if kind not in CONFIG_MAPPING and "auto_map" in given:
         raise ValueError(_own_code(name))
     if kind not in CONFIG_MAPPING:
@@ -114,11 +114,15 @@ def _config(name: str) -> Any:
     return AutoConfig.from_pretrained(name, trust_remote_code=False)
 
 
-def _tokenizer(name: str) -> Any:
-    """Return the tokenizer; what transformers raises for a missing or malformed one is of many types."""
+def read_tokenizer(name: str) -> Any:
+    """Return the tokenizer of a folder, or of a name on the hub.
+
+    Raises:
+        ValueError: no tokenizer that can be read, or one that needs code of its own.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except Exception as error:
+    except Exception as error:  # a missing or malformed one raises errors of many types
         if "trust_remote_code" in str(error):
             raise ValueError(_own_code(name)) from error
         raise ValueError(_no_tokenizer(name)) from error
@@ -127,7 +131,16 @@ def _tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def _model(name: str, config: Any, dtype: str) -> Any:
+def read_model(name: str) -> Any:
+    """Return a model that `save_pretrained` has written to a folder: its weights, all of them, and none besides.
+
+    Raises:
+        ValueError: files that cannot be read, weights that are missing, misshapen, or of no such model.
+    """
+    return _model(name, _config(name), "auto", exact=True)
+
+
+def _model(name: str, config: Any, dtype: str, *, exact: bool = False) -> Any:
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     if type(config) not in kind._model_mapping:
         raise ValueError(f"{name} is of type {config.model_type}, which does not generate text from text")
@@ -148,6 +161,8 @@ def _model(name: str, config: Any, dtype: str) -> Any:
         raise ValueError(
             f"{name}: {len(lacking)} weights of a {type(model).__name__} are missing or misshapen ({lacking[0]}, …)"
         )
+    if exact and info["unexpected_keys"]:
+        raise ValueError(f"{name}: weights that are none of a {type(model).__name__} ({sorted(info['unexpected_keys'])[0]}, …)")
     return model
 
 

@@ -84,6 +84,17 @@ def claim(
         raise ValueError(f"cannot write to {folder}: {error.strerror}") from error
 
 
+def check_apart(folder: Path, option: str, *given: str | Path) -> None:
+    """Refuse what is given to be read if it is, or lies within, the folder to be written, where --fresh would delete it.
+
+    Raises:
+        ValueError: such a place, which is there; a name on the hub is none.
+    """
+    for place in map(Path, given):
+        if place.exists() and place.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{option} {place} lies in the folder of --out, {folder}; choose another --out")
+
+
 def read_record(folder: Path, program: str = PROGRAM) -> dict[str, Any] | None:
     """Return the record of the run that a folder holds, None if it holds none of this program."""
     try:

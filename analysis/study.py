@@ -37,6 +37,7 @@ models says how many samples have the label that was asked for.</p>
 """
 SCALES = (0.0, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 SHOWN = 8  # samples of a label that a study keeps to be looked at
+CHECKPOINT = "checkpoint.pt"
 PLAIN, LATE, BLIND = "without dropout", "dropout at the end", "clean"
 
 
@@ -84,11 +85,15 @@ class Plan:
 
 
 def training(plan: Plan) -> list[Task]:
-    """Return the trainings; the variants that only the claims need are of images, and trained with two seeds."""
+    """Return the trainings."""
+    return [Task(model_name(*each), partial(train, *each)) for each in trained(plan)]
+
+
+def trained(plan: Plan) -> list[tuple[str, str, int]]:
+    """Return kind, variant and seed of every model; variants that only the claims need are of images, and of two seeds."""
     kinds = (("pixels", ""), ("denoiser", ""), ("classifier", ""), ("classifier", BLIND)) if plan.images else (("lm", ""),)
     every = [(kind, variant, plan.seed + s) for s in range(plan.seeds) for kind, variant in kinds]
-    every += [("pixels", variant, plan.seed + s) for s in range(2) for variant in (PLAIN, LATE) if plan.images]
-    return [Task(f"{model_name(*each)}", partial(train, *each)) for each in every]
+    return every + [("pixels", variant, plan.seed + s) for s in range(2) for variant in (PLAIN, LATE) if plan.images]
 
 
 def sampling(plan: Plan) -> list[Task]:
@@ -110,15 +115,14 @@ def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.Da
     recipe, size = recipe_of(kind, variant, plan), learners.usual(kind, rows)[1]
     place = folder / "models" / model_name(kind, variant, seed)
     place.mkdir(parents=True, exist_ok=True)
-    checkpoint = place / "checkpoint.pt"
     given = plan.given(place.name)
     if given is None:
         learner = learners.new(kind, rows, size, seed=seed, noised=variant != BLIND)
-        losses = learners.train(learner, rows, recipe, seed=seed, checkpoint=checkpoint)
+        losses = learners.train(learner, rows, recipe, seed=seed, checkpoint=place / CHECKPOINT)
     else:
         learner, losses = learners.load(kind, rows, given), []
-    learners.save(learner, place, learners.card(kind, plan.source, rows, recipe, {"seed": seed, "variant": variant or "-"}))
-    checkpoint.unlink(missing_ok=True)
+    told, how = {"seed": seed, "variant": variant or "-"}, recipe if given is None else None
+    learners.save(learner, place, learners.card(kind, plan.source, rows, how, told, noised=variant != BLIND))
     case = {"law": kind, "family": variant or "dropout", "seed": seed}
     found = [case | {"quantity": "loss", "step": i, "value": value} for i, value in _thinned(losses)]
     for quantity, labelled in (("held-out loss", True), ("held-out loss, no label", False)):
@@ -230,21 +234,22 @@ def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
             left = [task for task in tasks if not task.finished(folder)]
             for _ in track(what, worked(left, plan, folder), len(left)):
                 pass
+            for task in tasks:  # not before its file is there, or a kill between the two would repeat the training
+                (folder / "models" / task.name / CHECKPOINT).unlink(missing_ok=True)
     frame = pd.concat([pd.read_parquet(task.path(folder)) for tasks in parts.values() for task in tasks], ignore_index=True)
     return frame.assign(std_error=frame["std_error"].fillna(0.0))
 
 
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
     """Run a study, and write `results.parquet`, its figures and its report; return the report's path and its chapters."""
-    names = read(plan).names  # what cannot be read must fail before anything is written
-    if plan.models is not None and not any(plan.given(task.name) for task in training(plan)):
-        expected = ", ".join(task.name for task in training(plan))
-        raise ValueError(f"{plan.models} has none of the models of this study; their folders are named {expected}")
+    rows = read(plan)  # what cannot be read must fail before anything is written or deleted
+    if plan.models is not None:
+        check_models(plan, rows, folder)
     if fresh:
         clear(folder)
     results.claim(folder, plan.config(), PROGRAM, parts=("experiments", "figures", "models"))
     frame = run(plan, folder, track, jobs)
-    chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(names), "std_error": 0.0}])
+    chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(rows.names), "std_error": 0.0}])
     frame = pd.concat([frame, chance], ignore_index=True)
     told = [*stories(images=plan.images), cooling.story(images=plan.images)]
     chapters = [Chapter(story, frame, False) for story in told]
@@ -256,6 +261,21 @@ def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = Fa
     page = report.render(folder, chapters, command(plan), TITLE, INTRODUCTION)
     results.write_text(folder / "report.html", page)
     return folder / "report.html", chapters
+
+
+def check_models(plan: Plan, rows: Data, folder: Path) -> None:
+    """Refuse models to load that are none of the study's, that lie in its folder, or that cannot be read.
+
+    Raises:
+        ValueError: the same.
+    """
+    given = {each: place for each in trained(plan) if (place := plan.given(model_name(*each))) is not None}
+    results.check_apart(folder, "--models", str(plan.models), *given.values())
+    if not given:
+        expected = ", ".join(model_name(*each) for each in trained(plan))
+        raise ValueError(f"{plan.models} has none of the models of this study; their folders are named {expected}")
+    for (kind, _, _), place in given.items():
+        learners.load(kind, rows, place)
 
 
 def command(plan: Plan) -> str:

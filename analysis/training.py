@@ -75,8 +75,11 @@ def run(
         What is told of the model: parameters, labels, training and held-out losses.
 
     Raises:
-        ValueError: data that do not fit, a folder of something else, a checkpoint that cannot be read.
+        ValueError: data that do not fit, a folder of something else, one that holds the model to go on from, a checkpoint that
+            cannot be read.
     """
+    if job.init is not None:
+        results.check_apart(folder, "--init", job.init)
     rows = read(job.kind, job.source, job.seed)
     learner = job.begin(rows)
     if fresh:
@@ -88,7 +91,7 @@ def run(
     checkpoint = folder / "checkpoint.pt"
     losses = learners.train(learner, rows, job.recipe, seed=job.seed, device=device, checkpoint=checkpoint, track=track)
     told = _told(job, learner, losses, rows)
-    learners.save(learner, folder, learners.card(job.kind, job.source, rows, job.recipe, told))
+    learners.save(learner, folder, learners.card(job.kind, job.source, rows, job.recipe, told, noised=job.noised))
     frame = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses})
     results.write_frame(folder / "losses.parquet", frame)
     results.write(folder / "loss.png", partial(figures.save_losses, frame))

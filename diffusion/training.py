@@ -26,17 +26,27 @@ def noised(x: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
     return x + sigma.reshape(-1, *(1,) * (x.ndim - 1)) * noise
 
 
-def denoising_loss(model: Denoiser, x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the weighted error of the denoised x, a mean over samples and coordinates, []."""
+def denoising_losses(model: Denoiser, x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the weighted error of every denoised x, a mean over coordinates, [n]."""
     sigma = levels(len(x), generator).to(x)
     found = model(noised(x, sigma, generator), sigma, labels)
     weight = (sigma**2 + model.sigma_data**2) / (sigma * model.sigma_data) ** 2
-    return (weight * (found - x).square().flatten(1).mean(1)).mean()
+    return weight * (found - x).square().flatten(1).mean(1)
+
+
+def denoising_loss(model: Denoiser, x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the mean of `denoising_losses`, []."""
+    return denoising_losses(model, x, labels, generator).mean()
+
+
+def classifying_losses(model: Classifier, x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return −log p(label | x_σ, σ) of every x, [n]; of clean data for a classifier that is told no noise level."""
+    if not model.noised:
+        return functional.nll_loss(model(x, x.new_zeros(len(x))), labels, reduction="none")
+    sigma = levels(len(x), generator, mean=0.0, spread=1.6).to(x)
+    return functional.nll_loss(model(noised(x, sigma, generator), sigma), labels, reduction="none")
 
 
 def classifying_loss(model: Classifier, x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Return −log p(label | x_σ, σ), a mean over samples, []; of clean data for a classifier that is told no noise level."""
-    if not model.noised:
-        return functional.nll_loss(model(x, x.new_zeros(len(x))), labels)
-    sigma = levels(len(x), generator, mean=0.0, spread=1.6).to(x)
-    return functional.nll_loss(model(noised(x, sigma, generator), sigma), labels)
+    """Return the mean of `classifying_losses`, []."""
+    return classifying_losses(model, x, labels, generator).mean()

@@ -35,6 +35,15 @@ def test_a_text_holds_neither_padding_nor_more_than_the_length(texts):
     assert not {*learner.controls.tolist()} & {*learner.drawn}
 
 
+def test_a_text_may_end_where_its_end_is_what_pads(texts):
+    """As in GPT-2."""
+    learner = learners.new("lm", texts, SMALL, seed=0)
+    learner.tokenizer.pad_token = learner.tokenizer.eos_token
+    assert learner.end in learner.drawn
+    tokens = learner.encode(["xy", "abab"])
+    assert {*tokens[tokens >= 0].tolist()} <= {*learner.drawn}
+
+
 def test_every_label_has_a_prompt_and_no_label_its_own(texts):
     learner = learners.new("lm", texts, SMALL, seed=0)
     prompts = [learner.prompt(label).item() for label in (0, 1, None)]
@@ -74,6 +83,36 @@ def test_the_held_out_loss_is_a_mean_over_rows_with_its_error(images):
             assert error == pytest.approx(float(rows.std()) / 8**0.5)
 
 
+@pytest.mark.parametrize("kind", ["denoiser", "classifier", "clean"])
+def test_the_error_of_a_held_out_loss_is_over_rows_of_images_too(images, kind):
+    """Each row's own loss is told by many copies of it, each with noise of its own."""
+    learner = learners.new(kind.replace("clean", "classifier"), images, SMALL, seed=0, noised=kind != "clean")
+    torch.nn.init.normal_(learner.trunk.last.weight, std=0.3, generator=torch.Generator().manual_seed(0))
+    images = images._replace(held=images.held * torch.arange(8).reshape(8, 1, 1, 1))  # rows that differ much
+    copies = [images._replace(held=x.repeat(200, 1, 1, 1), held_labels=y.repeat(200)) for x, y in zip(*images[3:], strict=True)]
+    rows = torch.tensor([learners.held_loss(learner, copy)[0] for copy in copies])
+    value, error = learners.held_loss(learner, images)
+    assert value == pytest.approx(float(rows.mean()), rel=0.1)
+    assert error == pytest.approx(float(rows.std()) / 8**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe", "noised", "title"),
+    [
+        ("lm", Recipe(3), True, "# lm, trained with conditioning dropout"),
+        ("pixels", Recipe(3, dropout=0.0), True, "# pixels, trained without conditioning dropout"),
+        ("denoiser", None, True, "# denoiser, loaded and not trained here"),
+        ("classifier", Recipe(3, dropout=0.0), True, "# classifier of noised images"),
+        ("classifier", Recipe(3, dropout=0.0), False, "# classifier of clean images"),
+    ],
+)
+def test_a_card_says_what_is_true_of_its_kind(images, kind, recipe, noised, title):
+    lines = learners.card(kind, data.Source("digits", "image"), images, recipe, {"seed": 5}, noised=noised).splitlines()
+    assert title in lines
+    assert "- seed: 5" in lines
+    assert ("- steps: 3" in lines) is (recipe is not None)
+
+
 JOB = training.Job(
     "classifier", data.Source("digits", "image", most=2), Recipe(40, batch=4, dropout=0.0), Size(8, 1), seed=5, noised=False
 )
@@ -93,6 +132,7 @@ def test_a_job_is_trained_as_it_says(tmp_path, monkeypatch):
     new = learners.new("classifier", data.read_images(JOB.source, seed=5), JOB.size, seed=5, noised=False)
     assert all(map(torch.equal, seen["first"], new.parameters()))
     assert not Classifier.from_pretrained(tmp_path).noised
+    assert "# classifier of clean images" in (tmp_path / "README.md").read_text()
     assert told["training loss"] == 1.5  # of the last twentieth
 
 

@@ -1,5 +1,6 @@
 """Training and studies from the command line: what they leave, how they go on after a kill, and what they conclude."""
 
+import importlib
 import itertools
 import json
 import math
@@ -14,10 +15,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import causal, cooling, data, families, findings, learners, study, temperatures
+from analysis import causal, cooling, data, display, families, findings, learners, results, study, temperatures, work
 from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 from analysis.figures import study as figures
@@ -141,9 +143,82 @@ def test_a_study_takes_models_that_are_there(fails, names, tmp_path):
     held = [frame[frame["quantity"] != "loss"].dropna(axis=1).reset_index(drop=True) for frame in (trained, taken)]
     pd.testing.assert_frame_equal(*held)
     assert set(study.train("lm", "", 1, given, tmp_path / "two")["quantity"]) == set(trained["quantity"])  # which is not there
+    assert "not trained here" in (tmp_path / "two" / "models" / "lm-0" / "README.md").read_text()
     assert list(given.config()["models"]) == ["lm-0"]
     assert plan.config()["models"] == {}
     assert "none of the models" in fails("study", "--data", names, "--out", tmp_path / "x", "--models", tmp_path)
+
+
+def test_models_to_load_are_never_those_that_would_be_deleted(run, fails, names, tmp_path):
+    plan = study.Plan(data.Source(str(names), "text", most=8), False, effort=0.01)
+    out = tmp_path / "s"
+    results.claim(out, plan.config(), study.PROGRAM, parts=("models",))
+    study.train("lm", "", 0, plan, out)
+    (tmp_path / "link").symlink_to(out / "models")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "lm-0").symlink_to(out / "models" / "lm-0")
+    for models in (out / "models", out / ".." / "s" / "models", tmp_path / "link", tmp_path / "linked"):
+        options = ("study", "--data", names, "--models", models, "--out", out, "--effort", 0.01)
+        for fresh in ((), ("--fresh",)):
+            assert "lies in the folder of --out" in fails(*options, *fresh)
+    assert (out / "models" / "lm-0" / "model.safetensors").exists()
+    train = ("train", "lm", "--data", names, "--out", tmp_path / "m", *SMALL)
+    assert run(*train)[0] == 0
+    for fresh in ((), ("--fresh",)):
+        assert "lies in the folder of --out" in fails(*train, "--init", tmp_path / "m", *fresh)
+    assert (tmp_path / "m" / "model.safetensors").exists()
+
+
+def cut(folder):
+    """Cut a model's weights off."""
+    place = folder / "model.safetensors"
+    place.write_bytes(place.read_bytes()[:-100])
+
+
+def spoil(text):
+    return lambda folder: (folder / "config.json").write_text(text)
+
+
+def rename(folder):
+    """Give a weight another name, so that one is missing and one is too many."""
+    weights = load_file(folder / "model.safetensors")
+    weights["other"] = weights.pop(next(name for name in weights if name.endswith("weight")))
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def add(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"other": torch.zeros(1)}, folder / "model.safetensors", {"format": "pt"})
+
+
+HARMS = {"cut": cut, "no JSON": spoil("{"), "a list": spoil("[]"), "renamed": rename, "added": add}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+@pytest.mark.parametrize("kind", ["lm", "denoiser"])
+def test_a_model_that_is_not_whole_is_refused_by_name(fails, names, tmp_path, kind, harm):
+    source = data.Source(str(names), "text") if kind == "lm" else data.Source("digits", "image")
+    rows = (data.read_texts if kind == "lm" else data.read_images)(source)
+    place = tmp_path / "models" / f"{kind}-0"
+    place.mkdir(parents=True)
+    learners.save(learners.new(kind, rows, learners.Size(16, 1), seed=0), place, "")
+    assert learners.load(kind, rows, place)
+    harm(place)
+    options = ("--data", source.data, "--out", tmp_path / "out")
+    assert str(place) in fails("train", kind, *options, "--init", place, *SMALL)
+    assert str(place) in fails("study", *options, "--models", tmp_path / "models", "--jobs", 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_brings_code_is_refused(names, tmp_path):
+    rows = data.read_texts(data.Source(str(names), "text"))
+    learners.save(learners.new("lm", rows, learners.Size(16, 1), seed=0), tmp_path, "")
+    config = json.loads((tmp_path / "config.json").read_text())
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(config | own))
+    (tmp_path / "own.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(ValueError, match="needs code of its own"):
+        causal.Causal.load(tmp_path)
 
 
 def test_a_killed_training_is_picked_up_and_another_does_not_mix_in(run, fails, names, tmp_path, monkeypatch):
@@ -248,6 +323,45 @@ def test_a_killed_study_is_picked_up_to_the_same_results(run, names, tmp_path):
         assert code == 0, err
     assert finished.stat().st_mtime_ns == begun
     pd.testing.assert_frame_equal(*(pd.read_parquet(tmp_path / name / "results.parquet") for name in ("s", "whole")))
+
+
+def test_a_training_killed_before_its_file_is_written_is_not_repeated(run, names, tmp_path, monkeypatch):
+    small = ("--effort", 0.1, "--scales", "0,2", "--seeds", 2, "--samples", 3, "--jobs", 1)
+    options = ("study", "--data", names, "--out", tmp_path / "s", *small)
+    write, fit, steps = results.write_frame, learners.fit, []
+
+    def killed(path, frame):
+        if path.name == "lm-0.parquet":
+            raise KeyboardInterrupt
+        write(path, frame)
+
+    def counted(*given, **more):
+        def track(left):
+            steps.append(len(left))
+            return left
+
+        return fit(*given, **more | {"every": 20, "track": track})
+
+    monkeypatch.setattr(learners, "fit", counted)
+    monkeypatch.setattr(results, "write_frame", killed)
+    assert run(*options)[0] == 130
+    monkeypatch.setattr(results, "write_frame", write)
+    assert run(*options)[0] == 0
+    whole = steps[0]
+    assert steps == [whole, whole - (whole - 1) // 20 * 20, whole]
+    assert not list((tmp_path / "s").rglob("checkpoint.pt"))
+
+
+def test_a_process_that_is_killed_is_one_line(fails, names, tmp_path, monkeypatch):
+    code = "import os, signal\ndef die(plan, folder): os.kill(os.getpid(), signal.SIGKILL)\n"
+    (tmp_path / "dying.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)  # which processes of ours take over
+    die = importlib.import_module("dying").die
+    monkeypatch.setattr(study, "training", lambda plan: [work.Task("lm-0", die)])
+    monkeypatch.setattr(display, "bar", lambda what: lambda items, total: items)
+    said = fails("study", "--data", names, "--out", tmp_path / "s", "--seeds", 2, "--jobs", 2)
+    assert "a process was killed" in said
+    assert "the same command goes on" in said
 
 
 def test_a_study_of_awkward_texts(run, tmp_path):
@@ -365,6 +479,7 @@ def test_variants_are_trained_as_they_are_called(tmp_path):
         study.train("classifier", variant, 0, plan, tmp_path)
         folder = tmp_path / "models" / study.model_name("classifier", variant, 0)
         assert study.Classifier.from_pretrained(folder).noised is noised
+        assert f"# classifier of {'noised' if noised else 'clean'} images" in (folder / "README.md").read_text()
 
 
 def test_no_two_samplings_share_their_noise(monkeypatch, tmp_path):
