@@ -290,8 +290,9 @@ class GuidedLM(GenerationMixin):
 def guided(model: PreTrainedModel) -> Any:
     """Return a guided view of a `transformers` model that generates text.
 
-    The view shares the model's parameters, and the model is not changed. It is one of its class too, so it stands wherever
-    the model did; without a guidance scale it does what the model does.
+    The view shares the model's parameters. It is one of its class too, so it stands wherever the model did; without a guidance
+    scale it does what the model does. Guided steps may lay the weights of `Conv1D` (GPT-2) out with other strides; their shapes
+    and values, and so what `save_pretrained` writes, stay as they are.
 
     Raises:
         ValueError: something that does not generate text, or wraps a model that does.

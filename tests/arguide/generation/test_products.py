@@ -185,3 +185,14 @@ def test_weights_are_laid_out_for_the_rows_at_hand(transposing, monkeypatch, bet
         assert out.tolist() == want.tolist()
     assert weight.requires_grad
     assert not weight.is_inference()
+
+
+def test_a_model_laid_out_anew_is_saved_as_ever(tmp_path):
+    """`guided` promises it."""
+    model = build("gpt2")
+    model.save_pretrained(tmp_path / "before")
+    guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, max_new_tokens=3)
+    assert not model.transformer.h[0].mlp.c_fc.weight.is_contiguous()
+    guided(model).save_pretrained(tmp_path / "after")
+    before, after = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("before", "after"))
+    assert before == after
