@@ -305,7 +305,8 @@ def guided(model: PreTrainedModel) -> Any:
     view.__class__ = _guided_class(model.__class__)
     view.__dict__.pop("forward", None)  # one wrapped on the instance, by a hook say, is the unguided model's
     view.generation_config = copy.deepcopy(model.generation_config)
-    view.__dict__["unguided"] = copy.copy(model)  # not a submodule: the parameters are the view's already
+    view.__dict__["unguided"] = plain = copy.copy(model)  # not a submodule: the parameters are the view's already
+    plain._compiled_call_impl = model._compiled_call_impl  # of `model.compile()`, which a copy drops
     return view
 
 
