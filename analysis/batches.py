@@ -86,13 +86,15 @@ class Run:
         """
         self.check(fresh=fresh)
         try:
+            recorded = _read_record(self.folder) is not None
+            if self.folder.exists() and (fresh or not recorded):  # parts without a record may be of any settings
+                shutil.rmtree(self.folder)
             if fresh:
-                shutil.rmtree(self.folder, ignore_errors=True)
                 self.out.unlink(missing_ok=True)
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise ValueError(f"cannot write {self.out}: {error.strerror}") from error
-        if _read_record(self.folder) is None:
+        if fresh or not recorded:
             results.write_text(self.folder / "run.json", json.dumps(self._record(), indent=2, ensure_ascii=False) + "\n")
 
     def share(self, team: Team) -> range:
@@ -160,7 +162,7 @@ class Task:
     def run(self, choice: Choice, sampling: Sampling, device: str) -> Run:
         """Return the run of these prompts with these settings."""
         own = {"negative": self.negative, "scale": self.scale, "device": device}
-        frame = read_prompts(self.source)
+        frame = read_prompts(self.source, joint=sampling.joint is not None)
         config = choice.identity() | own | asdict(sampling) | {"content of the prompts": results.digest(self.source)}
         return Run(self.out, frame, self.size, config)
 

@@ -92,6 +92,9 @@ class Encoded(NamedTuple):
     scale: float
 
 
+TOLD = ("log_evidence", "std_error", "trusted", "verdict")  # of a joint law, in a table
+
+
 class Completion(NamedTuple):
     """The text after a prompt, of how many tokens it is, stop tokens not counted, and what is told of the joint law."""
 
@@ -104,8 +107,7 @@ class Completion(NamedTuple):
         record = {"completion": self.text, "tokens": self.tokens}
         if self.diagnosis is None:
             return record
-        told = ("log_evidence", "std_error", "trusted", "verdict")
-        return record | {name: getattr(self.diagnosis, name) for name in told}
+        return record | {name: getattr(self.diagnosis, name) for name in TOLD}
 
 
 def encode(loaded: Loaded, requests: Sequence[Request], sampling: Sampling) -> list[Encoded]:
@@ -198,6 +200,10 @@ def records(
 
 def _tokens(loaded: Loaded, text: str, name: str, *, chat: bool) -> list[int]:
     tokenizer = loaded.tokenizer
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes of an argument or file that are no text become lone surrogates
+        raise ValueError(f"the {name} is not text in UTF-8") from error
     if text and chat and tokenizer.chat_template:
         ids = tokenizer(_rendered(tokenizer, text), add_special_tokens=False).input_ids
     elif text or loaded.model.config.is_encoder_decoder:  # an encoder's end token is a text too

@@ -40,14 +40,14 @@ def check_modes(
 
 
 def scales_of(text: str) -> list[float]:
-    """Return the numbers of a list with commas."""
+    """Return the numbers of a list with commas, each once."""
     try:
         scales = [float(part) for part in text.split(",")]
     except ValueError:
         scales = [math.nan]
     if not all(map(math.isfinite, scales)):
         raise ValueError(f"scales must be finite numbers, with commas between several, not {text!r}")
-    return scales
+    return list(dict.fromkeys(scales))
 
 
 def index_of(label: str, labels: tuple[str, ...], *, numbered: bool) -> int:

@@ -60,7 +60,8 @@ def generate(
         law = Joint(particles, repeats, power, cap) if joint or power != 1 else None
         numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, not no_chat, seed)
         sampling = completions.Sampling(*numbers, law)
-        return loading.Choice(model, negative_model, dtype), sampling, options.scales_of(compare or str(scale))
+        scales = options.scales_of(str(scale) if compare is None else compare)
+        return loading.Choice(model, negative_model, dtype), sampling, scales
 
     loading.silence()
     with processes.team(device) as team:

@@ -64,12 +64,20 @@ class Branches:
         return Reading(caches, calls)
 
     def read(
-        self, prompts: Sequence[Prompt], tokens: Tensor, reading: Reading | None, *, keep: int = 1, chunk: int | None = None
+        self,
+        prompts: Sequence[Prompt],
+        tokens: Tensor,
+        reading: Reading | None,
+        *,
+        mask: Tensor | None = None,
+        keep: int = 1,
+        chunk: int | None = None,
     ) -> list[Tensor]:
         """Read K prompts of n rows and the tokens after them, [n, t]; return the logits of the last `keep` positions.
 
         Args:
             reading: empty, filled here; None reads without a cache.
+            mask: of the tokens, [n, t], where they are padded on the right; only without a cache, and not for an encoder's.
             chunk: how many positions to read at once; all by default.
 
         Returns:
@@ -79,7 +87,7 @@ class Branches:
         for i, (model, members) in enumerate(self.groups):
             cache = None if reading is None else reading.caches[i]
             read = _read_encoded if model.config.is_encoder_decoder else _read_prompts
-            out, start = read(model, [prompts[k] for k in members], tokens, cache, keep, chunk)
+            out, start = read(model, [prompts[k] for k in members], tokens, mask, cache, keep, chunk)
             logits.update(zip(members, out, strict=True))
             if reading is not None:
                 reading.masks.append(None if start.mask is None else functional.pad(start.mask.bool(), (0, ROOM), value=True))
@@ -152,11 +160,17 @@ def forward(
 
 
 def _read_prompts(
-    model: PreTrainedModel, prompts: list[Prompt], tokens: Tensor, cache: Cache | None, keep: int, chunk: int | None
+    model: PreTrainedModel,
+    prompts: list[Prompt],
+    tokens: Tensor,
+    token_mask: Tensor | None,
+    cache: Cache | None,
+    keep: int,
+    chunk: int | None,
 ) -> tuple[list[Tensor], Start]:
     """Read prompts with a decoder, each at its own length."""
     n = len(tokens)
-    parts = _parts(model, [prompt.followed_by(tokens, model) for prompt in prompts])
+    parts = _parts(model, [prompt.followed_by(tokens, model, token_mask) for prompt in prompts])
     logits: list[Tensor] = []
     caches: list[Any] = []
     for part in parts:
@@ -193,10 +207,16 @@ def _read_part(model: PreTrainedModel, prompt: Prompt, cache: Cache | None, keep
 
 
 def _read_encoded(
-    model: PreTrainedModel, prompts: list[Prompt], tokens: Tensor, cache: Cache | None, keep: int, chunk: int | None
+    model: PreTrainedModel,
+    prompts: list[Prompt],
+    tokens: Tensor,
+    token_mask: Tensor | None,
+    cache: Cache | None,
+    keep: int,
+    chunk: int | None,
 ) -> tuple[list[Tensor], Start]:
     """Encode prompts, padded on the right, and read the tokens with the decoder; embeddings stand for encoded prompts."""
-    del chunk
+    del token_mask, chunk  # what stands before a token does not see padding after it
     width = max(prompt.width for prompt in prompts)
     hidden = torch.cat([functional.pad(_encoded(model, prompt), (0, 0, 0, width - prompt.width)) for prompt in prompts])
     mask = torch.cat([functional.pad(prompt.mask, (0, width - prompt.width)) for prompt in prompts])

@@ -166,17 +166,26 @@ class Combination:
             width: of the prompts themselves.
             model: reads the prompts themselves under rules of its own; what they are is left to it.
         """
-        for k, reader in enumerate(self.branches.models):
-            limit: int = getattr(reader.config.get_text_config(decoder=True), "max_position_embeddings", None) or 0
-            reach = self.reach(k, width, model)
-            if reach and 0 < limit < reach + tokens - 1:
-                raise ValueError(
-                    f"{reach} tokens of branch {k + 1} and {tokens} new ones exceed its model's context of {limit}"
-                )
+        for k in range(len(self.sources)):
+            if reach := self.reach(k, width, model):
+                self._check_context(k, reach, tokens)
+
+    def check_rows(self, prompts: Sequence[Prompt], tokens: Tensor) -> None:
+        """Raise ValueError unless every branch can read each of its prompts, K times n, and the row's `tokens` [n] less one."""
+        for k, prompt in enumerate(prompts):
+            lengths = prompt.mask.sum(1)
+            row = (lengths + tokens).argmax()
+            self._check_context(k, int(lengths[row]), int(tokens[row]))
 
     def prompts(self, prompt: Prompt, rows: Tensor) -> list[Prompt]:
         """Return what every branch reads, given the prompts themselves [n, L] and which prompt each row has, [n]."""
         return [source(prompt, rows).to(prompt.inputs.device) for source in self.sources]
+
+    def _check_context(self, k: int, before: int, tokens: int) -> None:
+        config = self.branches.models[k].config.get_text_config(decoder=True)
+        limit: int = getattr(config, "max_position_embeddings", None) or 0
+        if 0 < limit < before + tokens - 1:
+            raise ValueError(f"{before} tokens of branch {k + 1} and {tokens} new ones exceed its model's context of {limit}")
 
     def guide(self, logits: Sequence[Tensor], position: int, rows: Tensor) -> Guided:
         """Combine the branches' logits, K tensors [n, t, V], of the tokens from `position` on."""

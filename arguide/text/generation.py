@@ -11,6 +11,7 @@ unconditional branch alone.
 """
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -69,7 +70,8 @@ class GuidedLM(GenerationMixin):
 
         Returns:
             What `transformers` returns. With `output_scores` and `return_dict_in_generate` it also has, a tensor for every
-            entry of `scores`, `log_normalizers` (log Z_t, [n]) and `branch_scores` (log p_k, [K, n, V]).
+            entry of `scores`, `log_normalizers` (log Z_t, [n]) and `branch_scores` (log p_k, [K, n, V]), where a scale is
+            given; K counts the branches that have a weight, which is one at γ = 1, where log Z_t = 0.
 
         Raises:
             ValueError: an argument that does not fit, a mode that cannot be guided, or an improper tilt.
@@ -94,7 +96,8 @@ class GuidedLM(GenerationMixin):
             smoothing=smoothing,
         )
         if combination.is_just(self.unguided):
-            return super().generate(inputs, generation_config, **kwargs)
+            given = configured is not None or guidance_scale is not None
+            return self._generate_alone(inputs, generation_config, kwargs, scored=given)
         check_arguments(kwargs, lent=combination.lends(self.unguided))
         kwargs.pop("logits_to_keep", None)
         guidance = Guidance(combination, beam_law)
@@ -103,6 +106,23 @@ class GuidedLM(GenerationMixin):
         if guidance.scored and isinstance(out, ModelOutput):
             out["log_normalizers"] = tuple(guidance.log_normalizers[: len(out.scores)])
             out["branch_scores"] = tuple(guidance.branch_scores[: len(out.scores)])
+        return out
+
+    def _generate_alone(
+        self, inputs: Tensor | None, config: GenerationConfig | None, kwargs: dict[str, Any], *, scored: bool
+    ) -> Any:
+        """Let the model generate as it is; tell of its one branch if that is asked for."""
+        asked = {
+            name: next(iter(_settings(name, kwargs, config, self.generation_config)), False)
+            for name in ("return_dict_in_generate", "output_scores", "output_logits")
+        }
+        if not (scored and asked["return_dict_in_generate"] and asked["output_scores"]):
+            return super().generate(inputs, config, **kwargs)
+        out = super().generate(inputs, config, **kwargs | {"output_logits": True})
+        laws = [logits.log_softmax(-1) for logits in out.logits]
+        out = out if asked["output_logits"] else dataclasses.replace(out, logits=None)
+        out["log_normalizers"] = tuple(law.new_zeros(len(law)) for law in laws)
+        out["branch_scores"] = tuple(law[None] for law in laws)
         return out
 
     def prepare_inputs_for_generation(
@@ -270,8 +290,9 @@ class GuidedLM(GenerationMixin):
 def guided(model: PreTrainedModel) -> Any:
     """Return a guided view of a `transformers` model that generates text.
 
-    The view shares the model's parameters, and the model is not changed. It is one of its class too, so it stands wherever
-    the model did; without a guidance scale it does what the model does.
+    The view shares the model's parameters. It is one of its class too, so it stands wherever the model did; without a guidance
+    scale it does what the model does. Guided steps may lay the weights of `Conv1D` (GPT-2) out with other strides; their shapes
+    and values, and so what `save_pretrained` writes, stay as they are.
 
     Raises:
         ValueError: something that does not generate text, or wraps a model that does.
@@ -284,7 +305,8 @@ def guided(model: PreTrainedModel) -> Any:
     view.__class__ = _guided_class(model.__class__)
     view.__dict__.pop("forward", None)  # one wrapped on the instance, by a hook say, is the unguided model's
     view.generation_config = copy.deepcopy(model.generation_config)
-    view.__dict__["unguided"] = copy.copy(model)  # not a submodule: the parameters are the view's already
+    view.__dict__["unguided"] = plain = copy.copy(model)  # not a submodule: the parameters are the view's already
+    plain._compiled_call_impl = model._compiled_call_impl  # of `model.compile()`, which a copy drops
     return view
 
 
@@ -301,6 +323,12 @@ def _guided_class(base: Any) -> Any:
 
     kind: Any = type(f"Guided{base.__name__}", (GuidedLM, base), {"forward": forward, "__doc__": GuidedLM.__doc__})
     return kind
+
+
+def _settings(name: str, kwargs: dict[str, Any], *configs: GenerationConfig | None) -> list[Any]:
+    """Return the values of a setting that are given, what counts first."""
+    values = [kwargs.get(name), *(getattr(config, name, None) for config in configs)]
+    return [value for value in values if value is not None]
 
 
 def _rows(inputs: Tensor | None, kwargs: dict[str, Any]) -> tuple[int, torch.device | None]:

@@ -54,13 +54,15 @@ def transposed_is_better(threads: int) -> bool:
 
 
 def _step(model: PreTrainedModel, modules: Sequence[nn.Module], **inputs: Any) -> Any:
-    for module in modules:
-        module.__dict__["forward"] = MethodType(_transposed, module)
+    ours = [(module, MethodType(_transposed, module)) for module in modules if "forward" not in module.__dict__]
+    for module, forward in ours:
+        module.__dict__["forward"] = forward
     try:
         return model(**inputs)
     finally:
-        for module in modules:
-            module.__dict__.pop("forward", None)
+        for module, forward in ours:
+            if module.__dict__.get("forward") is forward:  # and not what has come in its place meanwhile
+                del module.__dict__["forward"]
 
 
 def _seconds(job: Callable[[], Tensor]) -> float:
@@ -73,7 +75,7 @@ def _transposed(module: Any, x: Tensor) -> Tensor:
     """Return x Wᵀ + b, [..., out], as (W xᵀ + b)ᵀ if x has few rows."""
     weight = _weight(module)
     rows = x.numel() // weight.shape[1]
-    if rows not in FEW:
+    if rows < FEW.start or rows >= FEW.stop:  # not `in`: a compiler's rows may be a symbol
         return functional.linear(x, weight, module.bias)
     columns = x.reshape(rows, -1).t()
     out = weight @ columns if module.bias is None else torch.addmm(module.bias[:, None], weight, columns)
@@ -81,7 +83,7 @@ def _transposed(module: Any, x: Tensor) -> Tensor:
 
 
 def _plain(module: Any) -> bool:
-    """Whether a module is just a product with float32 weights on a CPU, not wrapped, hooked or quantised."""
+    """Whether a module is just a product with float32 weights on a CPU, not wrapped or quantised; hooks run around it."""
     if type(module) not in (nn.Linear, Conv1D) or "forward" in module.__dict__:
         return False
     weight = module.weight

@@ -52,12 +52,13 @@ class Prompt(NamedTuple):
         """Return the prompts of these rows, [m] indices."""
         return Prompt(self.inputs[rows], self.mask[rows])
 
-    def followed_by(self, tokens: Tensor, model: PreTrainedModel) -> "Prompt":
-        """Return the prompts with tokens [n, t] after them."""
+    def followed_by(self, tokens: Tensor, model: PreTrainedModel, mask: Tensor | None = None) -> "Prompt":
+        """Return the prompts with tokens [n, t] after them, padded on the right where a mask [n, t] says so."""
         if not tokens.shape[1]:
             return self
         more = tokens if self.inputs.ndim == 2 else model.get_input_embeddings()(tokens)
-        return Prompt(torch.cat([self.inputs, more], 1), torch.cat([self.mask, torch.ones_like(tokens)], 1))
+        after = torch.ones_like(tokens) if mask is None else mask.to(self.mask)
+        return Prompt(torch.cat([self.inputs, more], 1), torch.cat([self.mask, after], 1))
 
     def widened(self, width: int) -> "Prompt":
         """Return the prompts with more padding on the left."""

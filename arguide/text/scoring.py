@@ -83,18 +83,14 @@ def score(
         branch_temperature=branch_temperature,
         floor=floor,
     )
-    right = plain.config.is_encoder_decoder
-    prompt = Prompt.of(input_ids, attention_mask, right=right)
-    if not right:
-        combination.check_room(prompt.width, text_ids.shape[1])
+    encodes = plain.config.is_encoder_decoder
+    rows = torch.arange(len(text_ids), device=text_ids.device)
+    prompts = combination.prompts(Prompt.of(input_ids, attention_mask, right=encodes), rows)
+    if not encodes:
+        combination.check_rows(prompts, mask.sum(1).to(input_ids.device))
+    first = first_tokens(plain, len(text_ids)).to(text_ids)
     with torch.inference_mode():
-        scores = _score(
-            combination,
-            prompt,
-            torch.cat([first_tokens(plain, len(text_ids)).to(text_ids), text_ids], 1),
-            text_ids,
-            mask.bool(),
-        )
+        scores = _score(combination, prompts, first, text_ids, mask)
     return Scores(*(tensor.clone() for tensor in scores))
 
 
@@ -108,16 +104,13 @@ def among(scores: Tensor, sets: Tensor) -> Tensor:
     return out
 
 
-def _score(combination: Combination, prompt: Prompt, read: Tensor, text: Tensor, mask: Tensor) -> Scores:
-    rows = torch.arange(len(text), device=text.device)
-    length = text.shape[1]
-    prompts = combination.prompts(prompt, rows)
-    unused = ~mask[..., None]
-    logits = [
-        branch[:, :length].masked_fill(unused, 0.0)
-        for branch in combination.branches.read(prompts, read, None, keep=length + 1)
-    ]
-    guided_logits, laws = combination.guide(logits, 0, rows)
+def _score(combination: Combination, prompts: Sequence[Prompt], first: Tensor, text: Tensor, text_mask: Tensor) -> Scores:
+    read = torch.cat([first, text[:, :-1]], 1)
+    followed = torch.cat([torch.ones_like(first), text_mask[:, 1:]], 1)  # what nothing follows takes no position
+    logits = combination.branches.read(prompts, read, None, mask=followed, keep=text.shape[1])
+    mask = text_mask.bool()
+    logits = [branch.masked_fill(~mask[..., None], 0.0) for branch in logits]
+    guided_logits, laws = combination.guide(logits, 0, torch.arange(len(text), device=text.device))
     log_normalizers = guided_logits.logsumexp(-1)
     chosen = _of_tokens(guided_logits, text)
     return Scores(

@@ -66,13 +66,15 @@ class Weights:
 def _over(weights: Sequence[Weight], rows: Tensor) -> Weight:
     if len(weights) == 1 and isinstance(weights[0], float):
         return weights[0]
-    values = [torch.as_tensor(weight, dtype=torch.float64, device=rows.device) for weight in weights]
-    return torch.stack([each[rows] if each.ndim else each.expand(len(rows)) for each in values], 1)
+    values = [torch.as_tensor(weight, dtype=torch.float64, device="cpu") for weight in weights]
+    index = rows.cpu()
+    columns = torch.stack([each[index] if each.ndim else each.expand(len(index)) for each in values], 1)
+    return (columns.float() if rows.device.type == "mps" else columns).to(rows.device)  # mps lacks float64
 
 
 def _number_or_rows(scale: float | Tensor, n: int) -> Weight:
     """Return a scale in double precision: a number if it is one for all rows, else [n]."""
-    values = torch.as_tensor(scale, dtype=torch.float64)
+    values = torch.as_tensor(scale.cpu() if isinstance(scale, Tensor) else scale, dtype=torch.float64)
     if values.ndim > 1 or values.numel() not in (1, n):
         raise ValueError(f"a scale must be a number, or one for each of the {n} prompts, not of shape {tuple(values.shape)}")
     if not values.isfinite().all():

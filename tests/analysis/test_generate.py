@@ -120,6 +120,11 @@ def test_scales_are_compared_side_by_side_where_there_is_room(run, model, monkey
     assert not table or len(lines[0].split("│")) == 6
 
 
+def test_scales_that_are_given_twice_are_compared_once(run, model):
+    _, out, _ = run(model, "--prompt", "a", "--compare", "2,1,2.0", *FEW, "--json")
+    assert [record["scale"] for record in json.loads(out)] == [2, 1]
+
+
 def test_compared_scales_draw_from_the_same_seed(run, model):
     _, out, _ = run(model, "--prompt", "a", "--prompt", "b", "--compare", "0.5,2", *FEW, "--json")
     records = json.loads(out)
@@ -217,6 +222,9 @@ def test_encoder_decoders_generate_too(run, tmp_path, fails):
         (("--prompt", "a", "--max-new-tokens", 0), "max"),
         (("--prompt", "a", "--scale", "nan"), "finite"),
         (("--prompt", "a", "--compare", "1,x"), "finite numbers"),
+        (("--prompt", "a", "--compare", ""), "finite numbers"),
+        (("--prompt", "\udcff"), "the prompt is not text in UTF-8"),
+        (("--prompt", "a", "--negative", "\udcff"), "the negative is not text in UTF-8"),
         (("--prompt", "a", "--dtype", "int8"), "--dtype"),
         (("--prompt", "a", "--device", "nowhere"), "no device"),
         (("--prompt", "a", "--device", "cuda:99"), "no device"),
@@ -405,6 +413,29 @@ def test_an_interrupted_run_is_not_gone_on_with_differently(run, fails, model, t
     assert pd.read_parquet(tmp_path / "out.parquet")["prompt"][0] == "1ne"
 
 
+@pytest.mark.parametrize("record", [None, "{"])
+def test_parts_without_a_record_are_done_again(run, model, tmp_path, interrupted, record):
+    """They may be of any settings."""
+    parts = tmp_path / ".out.parquet.parts"
+    (parts / "run.json").unlink()
+    if record is not None:
+        (parts / "run.json").write_text(record)
+    other = (*arguments(model, tmp_path), "--greedy")
+    assert run(*other)[0] == 0
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    assert run(*other, "--fresh")[0] == 0
+    pd.testing.assert_frame_equal(found, pd.read_parquet(tmp_path / "out.parquet"))
+
+
+def test_parts_that_cannot_be_deleted_are_told(fails, model, tmp_path, interrupted, monkeypatch):
+    def refuse(path, ignore_errors=False, **_):
+        if not ignore_errors:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    assert "Permission denied" in fails(*arguments(model, tmp_path), "--temperature", 0.5, "--fresh")
+
+
 def test_a_model_retrained_in_its_place_is_another(run, fails, tmp_path, monkeypatch):
     folder = save(tmp_path / "mine")
     write_prompts(tmp_path, "csv")
@@ -554,6 +585,14 @@ def test_verdicts_say_of_what_they_are(run, model):
     _, out, err = run(model, "--prompt", "ab", "--compare", "1,2", *JOINT)
     assert "γ = 2" in out
     assert [line.split(": ")[1] for line in err.splitlines()] == ["γ = 1", "γ = 2"]
+
+
+@pytest.mark.parametrize("column", ["log_evidence", "std_error", "trusted", "verdict"])
+def test_a_column_that_tells_of_the_joint_law_is_its_own(run, fails, model, tmp_path, column):
+    (tmp_path / "in.csv").write_text(f"prompt,{column}\nab,1\n")
+    given = (model, "--prompts", tmp_path / "in.csv", "--out", tmp_path / "out.parquet", *FEW)
+    assert f"the output has a column '{column}' of its own" in fails(*given, "--joint")
+    assert run(*given)[0] == 0
 
 
 def test_a_power_is_a_joint_law_of_its_own(run, model):

@@ -1,6 +1,7 @@
 """Schedules, further conditions, second models, temperatures, cut-offs: against the plain formula."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from small import REFUSED, build
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from arguide import Condition, guided, schedules
+from arguide.text.weights import Weights
 
 PROMPTS, NEGATIVES = [[5, 6, 7, 8, 9], [12, 13]], [[20, 21], [22, 23, 24]]
 
@@ -310,6 +312,13 @@ def test_a_second_model_needs_room_for_the_prompt_too(models):
     small = build("gpt2", n_positions=8)
     with pytest.raises(ValueError, match="5 tokens of branch 2 and 5 new ones exceed its model's context of 8"):
         guided(models("llama")).generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, negative_model=small, max_new_tokens=5)
+
+
+def test_weights_reach_a_device_that_lacks_double_precision(monkeypatch):
+    moved, rows = [], SimpleNamespace(device=torch.device("mps"), cpu=lambda: torch.tensor([1, 0, 1]))
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: moved.append((self.tolist(), self.dtype, device)) or self)
+    Weights.of([torch.tensor([1.0, 2.0])], 2).over(0, 1, rows)
+    assert moved == [([[2.0], [1.0], [2.0]], torch.float32, rows.device), ([[-1.0], [0.0], [-1.0]], torch.float32, rows.device)]
 
 
 def test_a_scale_of_one_element_is_a_number(models):

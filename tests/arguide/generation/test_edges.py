@@ -68,6 +68,16 @@ def test_a_forward_wrapped_on_the_instance_is_still_guided(mode):
     assert calls == [1]
 
 
+def test_a_model_that_was_compiled_in_place_is_read_compiled():
+    """As `model.compile()` does it."""
+    model, calls = build("llama"), []
+    want = guided(build("llama")).generate(torch.tensor([PROMPT]), guidance_scale=1.7, max_new_tokens=4)
+    model._compiled_call_impl = lambda *args, **kwargs: calls.append(1) or model._call_impl(*args, **kwargs)
+    ours = guided(model).generate(torch.tensor([PROMPT]), guidance_scale=1.7, max_new_tokens=4)
+    assert ours.tolist() == want.tolist()
+    assert len(calls) >= 4
+
+
 @pytest.mark.parametrize(
     ("message", "wrong"),
     [

@@ -65,6 +65,20 @@ def test_long_contexts_lose_their_beginning(evaluate):
     assert value == pytest.approx(same, abs=1e-4)
 
 
+def test_a_context_may_be_full():
+    """Of a model with absolute positions, beside a row whose text is longer and whose context is shorter."""
+    from arguide.text.evaluation import GuidedHFLM
+
+    model, torch_model = build("gpt2"), build("gpt2")
+    evaluated = GuidedHFLM(model, tokenizer=letters(), device="cpu", batch_size=2, guidance_scale=2.0)
+    assert evaluated.max_length == 64
+    long, short = [3 + i % 50 for i in range(70)], [7, 8, 9]
+    answers = evaluated._loglikelihood_tokens([(None, long, [31, 32]), (None, short, long[:40])], disable_tqdm=True)
+    for (context, text), (value, _) in zip([(long[-63:], [31, 32]), (short, long[:40])], answers, strict=True):
+        want = arguide.score(torch_model, torch.tensor([context]), torch.tensor([text]), guidance_scale=2.0).joint
+        assert value == pytest.approx(float(want), abs=1e-3)
+
+
 def test_an_unknown_law_is_refused(evaluate):
     with pytest.raises(ValueError, match="law must be one of"):
         evaluate(law="global")

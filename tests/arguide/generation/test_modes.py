@@ -178,6 +178,35 @@ def test_a_scale_of_one_is_the_model_and_reads_nothing_else(models):
     assert set(rows) == {3}
 
 
+@pytest.mark.parametrize("configured", [False, True])
+@pytest.mark.parametrize("mode", [{}, {"do_sample": True}, {"num_beams": 2}, {"prompt_lookup_num_tokens": 2}])
+def test_a_scale_of_one_tells_of_its_branch_too(models, mode, configured):
+    """What is told has one shape at all scales, but for the number of branches; the text and its scores are the model's."""
+    model, prompt = models("llama"), torch.tensor([PROMPTS[0]])
+    view, asked = guided(model), {"output_scores": True, "return_dict_in_generate": True}
+    mode = mode | {"max_new_tokens": 5, "min_new_tokens": 5}
+    torch.manual_seed(0)
+    want = model.generate(prompt, repetition_penalty=1.3, **mode, **asked, output_logits=True)
+    torch.manual_seed(0)
+    if configured:
+        config = type(model.generation_config)(**asked, guidance_scale=1.0, repetition_penalty=1.3)
+        ours = view.generate(prompt, config, **mode)
+    else:
+        ours = view.generate(prompt, guidance_scale=1.0, repetition_penalty=1.3, **mode, **asked)
+    assert ours.sequences.tolist() == want.sequences.tolist()
+    torch.testing.assert_close(ours.scores, want.scores)
+    assert ours.logits is None
+    assert "logits" not in ours
+    assert all((log_normalizer == 0).all() for log_normalizer in ours.log_normalizers)
+    torch.testing.assert_close(torch.stack(ours.branch_scores)[:, 0], torch.stack(want.logits).log_softmax(-1))
+    other = view.generate(prompt, guidance_scale=1.5, **mode, **asked)
+    assert {row.shape for row in ours.log_normalizers} == {row.shape for row in other.log_normalizers}
+    assert {row.shape[1:] for row in ours.branch_scores} == {row.shape[1:] for row in other.branch_scores}
+    assert len(ours.scores) == len(ours.log_normalizers) == len(ours.branch_scores)
+    assert view.generate(prompt, guidance_scale=1.0, **mode, **asked, output_logits=True).logits is not None
+    assert "branch_scores" not in view.generate(prompt, **mode, **asked)
+
+
 def test_a_scale_of_zero_reads_the_unconditional_branch_alone(models):
     model = models("llama")
     view, rows = guided(model), []

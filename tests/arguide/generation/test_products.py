@@ -95,6 +95,30 @@ def test_the_model_is_left_as_it_was_when_a_step_fails(transposing):
     assert not any("forward" in module.__dict__ for module in model.modules())
 
 
+def test_a_forward_that_is_not_ours_stays(transposing):
+    """Wrapped after the rows were known, or while a step was under way."""
+    model = build("llama")
+    step = products.stepping(model, 2)
+    first, second = model.model.layers[0].mlp.gate_proj, model.model.layers[1].mlp.gate_proj
+    first.forward = wrapped = first.forward
+    inner = second.register_forward_hook(lambda module, *_: setattr(module, "forward", wrapped))
+    step(input_ids=torch.tensor([[5], [6]]), use_cache=False)
+    inner.remove()
+    assert transposing
+    assert first.__dict__["forward"] is wrapped
+    assert second.__dict__["forward"] is wrapped
+    assert sum("forward" in module.__dict__ for module in model.modules()) == 2
+
+
+def test_a_product_can_be_compiled():
+    """Its rows are a symbol where their number changes, as in a `forward` that the user has compiled."""
+    module = product(nn.Linear, True)
+    compiled = torch.compile(lambda x: products._transposed(module, x), backend="eager", dynamic=True)
+    for rows in (3, 4, 9):
+        x = torch.randn(rows, 1, 16)
+        torch.testing.assert_close(compiled(x), module(x))
+
+
 def test_modules_that_are_more_than_a_product_are_left_alone(transposing):
     class Adapted(nn.Linear):
         pass
@@ -161,3 +185,14 @@ def test_weights_are_laid_out_for_the_rows_at_hand(transposing, monkeypatch, bet
         assert out.tolist() == want.tolist()
     assert weight.requires_grad
     assert not weight.is_inference()
+
+
+def test_a_model_laid_out_anew_is_saved_as_ever(tmp_path):
+    """`guided` promises it."""
+    model = build("gpt2")
+    model.save_pretrained(tmp_path / "before")
+    guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, max_new_tokens=3)
+    assert not model.transformer.h[0].mlp.c_fc.weight.is_contiguous()
+    guided(model).save_pretrained(tmp_path / "after")
+    before, after = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("before", "after"))
+    assert before == after

@@ -57,6 +57,51 @@ def test_both_laws_of_given_texts(models, name):
     assert (scores.log_normalizers[1, 1:] == 0).all()
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(("prompt", "text"), [(60, 5), (64, 1), (2, 63)])
+def test_the_last_token_of_a_text_takes_no_room(models, name, prompt, text):
+    """A context of 64 tokens gives the law of the 65th."""
+    torch.manual_seed(0)
+    before, after = torch.randint(3, 60, (prompt,)).tolist(), torch.randint(3, 60, (text,)).tolist()
+    scores = arguide.score(models(name), torch.tensor([before]), torch.tensor([after]), guidance_scale=2.0)
+    branches = [(before, 2.0, models(name)), (before[-1:], -1.0, models(name))]
+    assert scores.joint[0] == pytest.approx(by_hand(branches, after)[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_row_has_the_room_of_its_own(models, name):
+    """The longest prompt and the longest text together would not fit, nor would either with the longest negative."""
+    torch.manual_seed(0)
+    sizes = [(60, 58, 5), (50, 2, 13), (3, 1, 62)]
+    before, away, after = ([torch.randint(3, 60, (size,)).tolist() for size in each] for each in zip(*sizes, strict=True))
+    prompts, negatives, width = padded(before), padded(away), max(map(len, after))
+    scores = arguide.score(
+        models(name),
+        prompts.ids,
+        torch.tensor([text + [0] * (width - len(text)) for text in after]),
+        attention_mask=prompts.mask,
+        text_mask=torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in after]),
+        negative_prompt_ids=negatives.ids,
+        negative_prompt_attention_mask=negatives.mask,
+        guidance_scale=2.0,
+    )
+    for i, text in enumerate(after):
+        joint, normalizers = by_hand([(before[i], 2.0, models(name)), (away[i], -1.0, models(name))], text)
+        assert scores.joint[i] == pytest.approx(joint, abs=2e-3)
+        assert scores.sequential[i] == pytest.approx(joint - normalizers, abs=2e-3)
+
+
+@pytest.mark.parametrize(("prompt", "negative", "message"), [(62, 5, "branch 1"), (5, 62, "branch 2")])
+def test_a_row_without_room_is_refused(models, prompt, negative, message):
+    ones = torch.ones(2, 64, dtype=torch.long)
+    mask = torch.ones(2, 4, dtype=torch.long)
+    given = {"text_mask": mask, "guidance_scale": 2.0, "negative_prompt_ids": ones[:, :negative]}
+    with pytest.raises(ValueError, match=f"62 tokens of {message} and 4 new ones exceed its model's context of 64"):
+        arguide.score(models("gpt2"), ones[:, :prompt], ones[:, :4], **given)
+    mask[:, 3] = 0
+    arguide.score(models("gpt2"), ones[:, :prompt], ones[:, :4], **given)
+
+
 def test_an_encoder_decoder_is_scored_from_its_start_token(t5):
     width = max(map(len, PROMPTS))
     ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in PROMPTS])
