@@ -232,6 +232,15 @@ def test_a_study_of_texts_from_end_to_end_and_again(run, names, tmp_path, monkey
     assert "other settings" in err
 
 
+def test_a_scale_that_is_given_twice_is_sampled_once(run, names, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(study, "publish", lambda plan, *_, **__: seen.append(plan.scales) or (tmp_path, []))
+    for scales in ("1.5,1.5", "2,1.5,1.50000001,0,-0,2"):
+        code, _, err = run("study", "--data", names, "--scales", scales, "--json")
+        assert code == 0, err
+    assert seen == [(1.5,), (2.0, 1.5, 0.0)]
+
+
 def test_a_killed_study_is_picked_up_to_the_same_results(run, names, tmp_path):
     small = ("--effort", "0.02", "--scales", "0,1.5", "--seeds", "2", "--samples", "3", "--jobs", "1")
     options = ["study", "--data", str(names), *small]
