@@ -1,5 +1,6 @@
 """Labelled data to learn from: images or texts of any source that `datasets` reads, with rows held out."""
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -71,9 +72,12 @@ def kind_of(name: str, text_column: str | None = None, image_column: str | None 
 
 
 def identity(source: Source) -> dict[str, Any]:
-    """Return what tells a source from others, ready for JSON."""
+    """Return what tells a source from others, ready for JSON: a digest of a file, or of names, sizes and times in a folder."""
     path = Path(source.data)
-    return source._asdict() | ({"data": f"{path.name} (sha256 {results.digest(path)})"} if path.is_file() else {})
+    if source.data == DIGITS or not path.exists():
+        return source._asdict()
+    digest = results.digest(path) if path.is_file() else _digest(path)
+    return source._asdict() | {"data": f"{path.absolute().name} (sha256 {digest})"}
 
 
 def read_images(source: Source, *, seed: int = 0) -> Data:
@@ -140,6 +144,13 @@ def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
     if isinstance(feature, datasets.ClassLabel):
         labels = [feature.int2str(label) for label in labels]
     return cells, list(map(str, labels))
+
+
+def _digest(folder: Path) -> str:
+    """Return what tells a folder from others and from other versions of itself."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    states = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
 
 
 def _load(name: str) -> Any:
@@ -232,6 +243,8 @@ def _image(picture: Any, size: int) -> Tensor:
 
 def _split(source: Source, rows: Any, labels: Sequence[str], seed: int) -> Data:
     """Keep the commonest labels, and hold out a share of every label's rows."""
+    if source.most is not None and source.most < 2:
+        raise ValueError(f"guidance needs two labels: --max-labels must be two at least, not {source.most}")
     counts = Counter(labels)
     common = sorted(counts, key=lambda name: (-counts[name], name))[: source.most]
     names = tuple(sorted((name for name in common if counts[name] >= LEAST), key=lambda name: (len(name), name)))

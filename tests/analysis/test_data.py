@@ -1,6 +1,7 @@
 """Data to learn from: what is read, what is held out, and what is refused in one line."""
 
 import json
+import os
 from io import BytesIO
 
 import numpy as np
@@ -63,6 +64,9 @@ def test_digits_are_images_between_minus_one_and_one():
     assert found.rows.shape == (1528, 1, 8, 8)
     assert (float(found.rows.min()), float(found.rows.max())) == (-1.0, 1.0)
     assert len(found.names) == 10
+    small = data.read_images(Source("digits", "image", size=4))
+    torch.testing.assert_close(small.rows, torch.nn.functional.avg_pool2d(found.rows, 2))
+    assert data.read_images(Source("digits", "image", size=12)).held.shape == (269, 1, 12, 12)
 
 
 def test_a_folder_of_images_has_a_label_a_folder(tmp_path):
@@ -190,6 +194,22 @@ def test_a_path_is_relative_to_the_file_of_data(tmp_path, pictures):
     assert torch.equal(found.rows, data.read_images(whole).rows)
 
 
+def test_a_folder_with_other_images_is_another_source(tmp_path):
+    (tmp_path / "dark").mkdir()
+    (tmp_path / "dark" / "1.png").write_bytes(encoded(np.zeros((4, 4), dtype=np.uint8)))
+    source = Source(str(tmp_path), "image")
+    seen = [data.identity(source)]
+    assert seen[0]["data"].startswith(f"{tmp_path.name} (sha256 ")
+    assert data.identity(source) == seen[0]
+    (tmp_path / "dark" / "2.png").write_bytes(encoded(np.zeros((4, 4), dtype=np.uint8)))
+    seen.append(data.identity(source))
+    (tmp_path / "dark").rename(tmp_path / "light")
+    seen.append(data.identity(source))
+    os.utime(tmp_path / "light" / "1.png", ns=(1, 1))
+    seen.append(data.identity(source))
+    assert len({told["data"] for told in seen}) == 4
+
+
 def test_what_to_learn_from_is_found(names, tmp_path):
     assert data.kind_of("digits") == ("image", True)
     assert data.kind_of(names) == ("text", False)
@@ -243,6 +263,8 @@ def test_what_does_not_fit_is_refused(names, tmp_path):
             data.read_texts(Source(str(path), "text"))
     with pytest.raises(ValueError, match="no --label-column 'kind'; it has text, label"):
         data.read_texts(Source(names, "text", "kind"))
+    with pytest.raises(ValueError, match="--max-labels must be two at least, not 1"):
+        data.read_texts(Source(names, "text", most=1))
     with pytest.raises(ValueError, match="no column 'body'"):
         data.read_texts(Source(names, "body"))
     with pytest.raises(ValueError, match="holds no images"):
