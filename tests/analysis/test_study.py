@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shlex
 import signal
 import subprocess
 import sys
@@ -266,6 +267,21 @@ def test_a_study_of_awkward_texts(run, tmp_path):
     code, _, err = run("study", "--data", tmp_path / "odd.jsonl", "--out", tmp_path / "s", *small, "--json")
     assert code == 0, err
     assert "arning" not in err
+
+
+def test_a_command_makes_a_study_again(tmp_path):
+    """As a shell reads it: names with spaces or $, the whole name on the hub, and of a file no more than its name."""
+    source = data.Source("org/some-name", "the image", "kind of $", 10, 16)
+    told = study.command(study.Plan(source, True, (0.0, 1.5), models="a/my models"))
+    assert shlex.split(told) == [
+        *("arguide", "study", "--data", "org/some-name", "--image-column", "the image", "--label-column", "kind of $"),
+        *("--max-labels", "10", "--image-size", "16", "--scales", "0,1.5", "--models", "my models"),
+        *("--seeds", "4", "--samples", "32", "--seed", "0"),
+    ]
+    (tmp_path / "my texts.csv").write_text("")
+    told = study.command(study.Plan(data.Source(str(tmp_path / "my texts.csv"), "text", most=8), False))
+    assert told.startswith("arguide study --data 'my texts.csv' --text-column text --max-labels 8 --scales 0,1,")
+    assert "--image-size" not in told
 
 
 def test_texts_are_shown_by_scale_and_those_of_temperatures_are_not():
