@@ -126,6 +126,18 @@ def read_texts(source: Source, *, seed: int = 0) -> Data:
     return _split(source, [cells[i].strip() for i in kept], [labels[i] for i in kept], seed)
 
 
+def check_varied(source: Source, data: Data) -> None:
+    """Refuse data whose held-out rows are all alike within every label, to which no spread can be compared.
+
+    Raises:
+        ValueError: such data.
+    """
+    rows = map(tuple, data.held.flatten(1).tolist()) if isinstance(data.held, Tensor) else data.held
+    labels = data.held_labels.tolist()
+    if len(set(zip(rows, labels, strict=True))) == len(set(labels)):
+        raise ValueError(f"{source.data}: the rows held out, {len(labels)} in all, are all alike within their labels")
+
+
 def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
     """Return the cells of the column, and their labels' names."""
     import datasets

@@ -141,7 +141,9 @@ def recipe_of(kind: str, variant: str, plan: Plan) -> Recipe:
 @cache
 def read(plan: Plan) -> Data:
     """Return the data, which no seed or scale changes; once a process."""
-    return (data.read_images if plan.images else data.read_texts)(plan.source, seed=plan.seed)
+    found = (data.read_images if plan.images else data.read_texts)(plan.source, seed=plan.seed)
+    data.check_varied(plan.source, found)
+    return found
 
 
 @cache

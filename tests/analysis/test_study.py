@@ -233,6 +233,15 @@ def test_a_study_of_texts_from_end_to_end_and_again(run, names, tmp_path, monkey
     assert "other settings" in err
 
 
+def test_a_study_of_rows_that_are_all_alike_is_refused_before_it_trains(fails, tmp_path):
+    cells = {"text": ["one", "two"] * 12, "image": [[[i % 2] * 3] * 3 for i in range(24)], "label": ["a", "b"] * 12}
+    pd.DataFrame(cells).to_parquet(tmp_path / "alike.parquet")
+    for column in ("text", "image"):
+        options = ("study", "--data", tmp_path / "alike.parquet", f"--{column}-column", column, "--jobs", 1)
+        assert "4 in all, are all alike within their labels" in fails(*options, "--effort", 1e-9, "--out", tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_scale_that_is_given_twice_is_sampled_once(run, names, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(study, "publish", lambda plan, *_, **__: seen.append(plan.scales) or (tmp_path, []))
