@@ -169,6 +169,8 @@ def known(data: Data, folder: Path) -> Causal:
 
 def _gpt2(labels: int, length: int, width: int, depth: int) -> GPT2LMHeadModel:
     """Return a model that learns a vector for every place of an image: digits are centred, so that a place tells much."""
+    if width % 4:
+        raise ValueError(f"the width of a model of pixels must be a multiple of 4, its heads, not {width}")
     config = GPT2Config(
         vocab_size=LEVELS + labels + 1,
         n_positions=length + 1,
@@ -187,6 +189,8 @@ def _gpt2(labels: int, length: int, width: int, depth: int) -> GPT2LMHeadModel:
 
 
 def _llama(words: int, labels: int, length: int, width: int, depth: int, **ends: Any) -> LlamaForCausalLM:
+    if width % 8:  # four heads, each of pairs that turn together
+        raise ValueError(f"the width of a language model must be a multiple of 8, not {width}")
     config = LlamaConfig(
         vocab_size=words + labels + 1,
         hidden_size=width,

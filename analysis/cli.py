@@ -48,7 +48,7 @@ def _root() -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _fail(message: str, code: int) -> NoReturn:

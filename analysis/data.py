@@ -1,5 +1,7 @@
 """Labelled data to learn from: images or texts of any source that `datasets` reads, with rows held out."""
 
+import hashlib
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,13 +72,19 @@ def kind_of(name: str, text_column: str | None = None, image_column: str | None 
 
 
 def identity(source: Source) -> dict[str, Any]:
-    """Return what tells a source from others, ready for JSON."""
+    """Return what tells a source from others, ready for JSON: a digest of a file, or of names, sizes and times in a folder."""
     path = Path(source.data)
-    return source._asdict() | ({"data": f"{path.name} (sha256 {results.digest(path)})"} if path.is_file() else {})
+    if source.data == DIGITS or not path.exists():
+        return source._asdict()
+    digest = results.digest(path) if path.is_file() else _digest(path)
+    return source._asdict() | {"data": f"{path.absolute().name} (sha256 {digest})"}
 
 
 def read_images(source: Source, *, seed: int = 0) -> Data:
     """Return images, grey, scaled to one size.
+
+    A cell is an image, the bytes of a file of one, `{bytes, path}`, or numbers: [H][W], [H][W][1 or 3], [1 or 3][H][W], or a
+    square in one row. Numbers are mapped to [−1, 1] by the least and the largest of the column.
 
     Raises:
         ValueError: no such source or column, cells that are no images, one label only, or too few rows.
@@ -85,14 +93,21 @@ def read_images(source: Source, *, seed: int = 0) -> Data:
         from sklearn.datasets import load_digits
 
         found = load_digits()
-        values = torch.from_numpy(found.images / 8.0 - 1).float()[:, None]
+        values = torch.stack([_scaled(image / 8.0 - 1, source.size) for image in found.images])
         return _split(source, values, [str(label) for label in found.target], seed)
     cells, labels = _cells(source)
-    try:
-        values = torch.stack([_image(cell, source.size) for cell in cells])
-    except (TypeError, ValueError, AttributeError, OSError) as error:
-        raise ValueError(f"{source.data}: the column {source.column!r} holds no images ({error})") from error
-    return _split(source, values, labels, seed)
+    read = []
+    for i, cell in enumerate(cells):
+        if cell is None or (isinstance(cell, dict) and not any(cell.values())):
+            raise ValueError(f"{source.data}: row {i + 1} has no image in the column {source.column!r}")
+        try:
+            read.append(_read_image(cell, Path(source.data).parent))
+        except Exception as error:  # what PIL raises for files that are broken is of many types
+            path = cell.get("path") if isinstance(cell, dict) else None
+            row = f"row {i + 1}" + (f", {Path(path).name}" if path else "")
+            why = f"{error}" if isinstance(error, ValueError) else "not a file of an image, or not the whole of one"
+            raise ValueError(f"{source.data}: the column {source.column!r} holds no images ({row}: {why})") from error
+    return _split(source, torch.stack(_on_one_scale(source, read)), labels, seed)
 
 
 def read_texts(source: Source, *, seed: int = 0) -> Data:
@@ -111,6 +126,18 @@ def read_texts(source: Source, *, seed: int = 0) -> Data:
     return _split(source, [cells[i].strip() for i in kept], [labels[i] for i in kept], seed)
 
 
+def check_varied(source: Source, data: Data) -> None:
+    """Refuse data whose held-out rows are all alike within every label, to which no spread can be compared.
+
+    Raises:
+        ValueError: such data.
+    """
+    rows = map(tuple, data.held.flatten(1).tolist()) if isinstance(data.held, Tensor) else data.held
+    labels = data.held_labels.tolist()
+    if len(set(zip(rows, labels, strict=True))) == len(set(labels)):
+        raise ValueError(f"{source.data}: the rows held out, {len(labels)} in all, are all alike within their labels")
+
+
 def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
     """Return the cells of the column, and their labels' names."""
     import datasets
@@ -120,6 +147,8 @@ def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
         if name not in table.column_names:
             raise ValueError(f"{source.data}: no {option} {name!r}; it has {', '.join(table.column_names[:20])}")
     feature = table.features[source.label]
+    if isinstance(table.features[source.column], datasets.Image):  # decoded here, to tell which row cannot be
+        table = table.cast_column(source.column, datasets.Image(decode=False))
     cells, labels = list(table[source.column]), list(table[source.label])
     for i, label in enumerate(labels):
         if label in (None, "") or label != label:
@@ -127,6 +156,13 @@ def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
     if isinstance(feature, datasets.ClassLabel):
         labels = [feature.int2str(label) for label in labels]
     return cells, list(map(str, labels))
+
+
+def _digest(folder: Path) -> str:
+    """Return what tells a folder from others and from other versions of itself."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    states = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
 
 
 def _load(name: str) -> Any:
@@ -156,16 +192,71 @@ def _load(name: str) -> Any:
         raise ValueError(f"cannot read the data {name}: {reason}") from error
 
 
-def _image(cell: Any, size: int) -> Tensor:
+def _read_image(cell: Any, folder: Path) -> Any:
+    """Return a picture of PIL, or numbers [H, W] or [H, W, 3]; paths are relative to a folder."""
+    from datasets import Image
+
+    if isinstance(cell, bytes):
+        cell = {"bytes": cell, "path": None}
+    if isinstance(cell, dict):
+        path = cell.get("path")
+        if path and (folder / path).is_file():
+            path = str(folder / path)
+        return Image().decode_example({"bytes": cell.get("bytes"), "path": path})
+    try:
+        array = np.asarray(cell, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise ValueError("neither an image nor numbers in rows of one length") from None
+    if not np.isfinite(array).all():
+        raise ValueError("numbers that are missing or not finite")
+    shape, side = array.shape, math.isqrt(array.size)
+    if array.size and array.ndim == 1 and side**2 == array.size:
+        return array.reshape(side, side)
+    if array.ndim == 3 and shape[2] not in (1, 3) and shape[0] in (1, 3):
+        array = np.moveaxis(array, 0, 2)
+    if not array.size or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,)):
+        raise ValueError(f"numbers of the shape {list(shape)}, which is none of an image")
+    return array[..., 0] if array.shape[2:] == (1,) else array
+
+
+def _on_one_scale(source: Source, read: Sequence[Any]) -> list[Tensor]:
+    """Return images [1, size, size] in [−1, 1]; numbers by the range of all of them."""
+    arrays = [each for each in read if isinstance(each, np.ndarray)]
+    low, high = (float(of([of(each) for each in arrays])) if arrays else 0.0 for of in (np.min, np.max))
+    if arrays and not low < high:
+        raise ValueError(f"{source.data}: every number in the column {source.column!r} is {low:g}")
+    return [
+        _scaled(_grey(2 * ((each - low) / (high - low)) - 1), source.size)
+        if isinstance(each, np.ndarray)
+        else _image(each, source.size)
+        for each in read
+    ]
+
+
+def _grey(array: Any) -> Any:
+    """Return [H, W] of colours [H, W, 3], weighted as PIL does, or what is grey as it is."""
+    return array @ np.array([0.299, 0.587, 0.114], dtype=np.float32) if array.ndim == 3 else array
+
+
+def _scaled(array: Any, size: int) -> Tensor:
+    """Return [1, size, size] of [H, W], every number the mean of what it covers."""
     from PIL import Image
 
-    picture = cell if isinstance(cell, Image.Image) else Image.fromarray(np.asarray(cell, dtype=np.uint8))
+    scaled = Image.fromarray(np.asarray(array, dtype=np.float32)).resize((size, size), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(scaled))[None]
+
+
+def _image(picture: Any, size: int) -> Tensor:
+    from PIL import Image
+
     grey = picture.convert("L").resize((size, size), Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(grey, dtype=np.float32) / 127.5 - 1)[None]
 
 
 def _split(source: Source, rows: Any, labels: Sequence[str], seed: int) -> Data:
     """Keep the commonest labels, and hold out a share of every label's rows."""
+    if source.most is not None and source.most < 2:
+        raise ValueError(f"guidance needs two labels: --max-labels must be two at least, not {source.most}")
     counts = Counter(labels)
     common = sorted(counts, key=lambda name: (-counts[name], name))[: source.most]
     names = tuple(sorted((name for name in common if counts[name] >= LEAST), key=lambda name: (len(name), name)))

@@ -78,7 +78,12 @@ def load(kind: str, data: Data, folder: Path) -> Any:
         ValueError: no such model, or one of other labels or of images of another size.
     """
     if kind in ("lm", "pixels"):
-        return causal.known(data, folder)
+        model = causal.known(data, folder)
+        if (model.tokenizer is None) != (kind == "pixels"):
+            raise ValueError(f"{folder} holds no {kind}")
+        if kind == "pixels" and model.length != data.rows[0].numel():
+            raise ValueError(f"{folder} is of images of {model.length} pixels; the data have {data.rows[0].numel()}")
+        return model
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
     try:

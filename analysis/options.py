@@ -1,6 +1,7 @@
 """Options of the command line, checked before anything is computed."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,11 @@ def scales_of(text: str) -> list[float]:
     if not all(map(math.isfinite, scales)):
         raise ValueError(f"scales must be finite numbers, with commas between several, not {text!r}")
     return list(dict.fromkeys(scales))
+
+
+def apart(scales: Iterable[float]) -> list[float]:
+    """Return scales as they are shown, in six digits, each once."""
+    return list(dict.fromkeys(float(f"{scale:g}") for scale in scales))
 
 
 def index_of(label: str, labels: tuple[str, ...], *, numbered: bool) -> int:

@@ -15,6 +15,7 @@ Sources: Kynkäänniemi et al., "Improved precision and recall metric" (2019); N
 metrics" (2020); Székely & Rizzo, "Energy statistics" (2013).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,15 +47,16 @@ class Judge:
         if images:
             self.reader: Any = StandardScaler(with_std=False)
             self.classifier: Any = SVC(gamma="scale", C=5.0, class_weight="balanced")
-            reducer: Any = PCA(min(FEATURES, data.rows[0].numel()), random_state=0)
+            reducer: Any = PCA(random_state=0)
         else:
             self.reader = TfidfVectorizer(
                 analyzer="char_wb", ngram_range=(1, 4), min_df=2, sublinear_tf=True, max_features=50_000
             )
             self.classifier = LogisticRegression(C=10.0, max_iter=300, class_weight="balanced")
-            reducer = TruncatedSVD(FEATURES, random_state=0)
+            reducer = TruncatedSVD(random_state=0)
         read = self.reader.fit_transform(self._plain(data.rows))
         self.classifier.fit(read, labels)
+        reducer.set_params(n_components=max(1, min(FEATURES, read.shape[0] - 1, read.shape[1])))
         self.reducer = make_pipeline(reducer).fit(read)
         rows, labels_held = reference(data)
         self.held = self.features(rows)
@@ -78,7 +80,7 @@ class Judge:
             "accuracy": float((found == wanted).double().mean()),
             "class entropy": float(-torch.special.xlogy(shares, shares).sum()),
             "distinct": len(set(keys)) / len(keys),
-            "spread": spread(x, wanted) / self.spread,
+            "spread": spread(x, wanted) / (self.spread or math.nan),  # where data are all alike there is no unit
             "energy distance": energy(x, y),
             **neighbours(x, y),
         }

@@ -4,6 +4,7 @@ A study is a list of tasks, each of which writes one file when it is finished: f
 samples, one a seed and scale. Tasks run in processes of their own; a study that was killed goes on with those that are left.
 """
 
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -144,7 +145,9 @@ def recipe_of(kind: str, variant: str, plan: Plan) -> Recipe:
 @cache
 def read(plan: Plan) -> Data:
     """Return the data, which no seed or scale changes; once a process."""
-    return (data.read_images if plan.images else data.read_texts)(plan.source, seed=plan.seed)
+    found = (data.read_images if plan.images else data.read_texts)(plan.source, seed=plan.seed)
+    data.check_varied(plan.source, found)
+    return found
 
 
 @cache
@@ -280,14 +283,18 @@ def check_models(plan: Plan, rows: Data, folder: Path) -> None:
 
 def command(plan: Plan) -> str:
     """Return the command that makes a study again."""
-    source = plan.source
-    options = [f"--{'image' if plan.images else 'text'}-column {source.column}"] if source.data != data.DIGITS else []
-    options += [f"--label-column {source.label}"] if source.label != "label" else []
-    options += [f"--max-labels {source.most}", f"--scales {','.join(f'{scale:g}' for scale in plan.scales)}"]
-    options += [f"--effort {plan.effort:g}"] if plan.effort != 1 else []
-    options += [f"--models {Path(plan.models).name}"] if plan.models else []
-    options += [f"--seeds {plan.seeds}", f"--samples {plan.samples}", f"--seed {plan.seed}"]
-    return " ".join([PROGRAM, f"--data {Path(source.data).name}", *options])
+    source, place = plan.source, Path(plan.source.data)
+    options = {"--data": place.absolute().name if place.exists() else source.data}  # a name on the hub is whole
+    if source.data != data.DIGITS:
+        options[f"--{'image' if plan.images else 'text'}-column"] = source.column
+    options |= {"--label-column": source.label} if source.label != "label" else {}
+    options |= {"--max-labels": f"{source.most}"} if source.most is not None else {}
+    options |= {"--image-size": f"{source.size}"} if plan.images else {}
+    options |= {"--scales": ",".join(f"{scale:g}" for scale in plan.scales)}
+    options |= {"--effort": f"{plan.effort:g}"} if plan.effort != 1 else {}
+    options |= {"--models": Path(plan.models).name} if plan.models else {}
+    options |= {"--seeds": f"{plan.seeds}", "--samples": f"{plan.samples}", "--seed": f"{plan.seed}"}
+    return f"{PROGRAM} {shlex.join(part for option in options.items() for part in option)}"
 
 
 def clear(folder: Path) -> None:

@@ -46,7 +46,7 @@ def study(
     column, images = sources.kind_of(data, text_column, image_column)
     source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)
     effort, seeds = (0.1, 2) if quick else (effort, seeds)
-    plan = work.Plan(source, images, tuple(options.scales_of(scales)), seeds, samples, effort, seed, models)
+    plan = work.Plan(source, images, tuple(options.apart(options.scales_of(scales))), seeds, samples, effort, seed, models)
     loading.silence()
 
     def track(what: str, items: Any, total: int) -> Any:

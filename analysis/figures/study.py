@@ -98,7 +98,7 @@ def samples(family: str, by: str = "scale") -> Panel:
                 top, left = i * (size + 1), j * (size + 1)
                 canvas[own["y"].astype(int) + top, own["x"].astype(int) + left] = -own["value"]
         ax.imshow(canvas, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-        ax.set_xticks([j * (size + 1) + size / 2 - 0.5 for j in range(len(labels))], labels)
+        ax.set_xticks([j * (size + 1) + size / 2 - 0.5 for j in range(len(labels))], labels, parse_math=False)
         ax.set_yticks([i * (size + 1) + size / 2 - 0.5 for i in range(len(scales))], [f"{scale:g}" for scale in scales])
         ax.tick_params(length=0)
         for side in ax.spines.values():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import reproduce
+from analysis import cli, reproduce
 from analysis.experiments import EXPERIMENTS
 
 
@@ -234,3 +234,12 @@ def test_help_imports_neither_torch_nor_transformers_nor_pandas():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("text", "line"), [("\n \nwhat it is\nmore", "what it is"), ("\n", "ValueError"), ("", "ValueError")])
+def test_an_error_is_its_first_line_that_says_something(fails, monkeypatch, text, line):
+    def app(**_):
+        raise ValueError(text)
+
+    monkeypatch.setattr(cli, "app", app)
+    assert fails() == f"arguide: {line}\n"

@@ -1,6 +1,8 @@
 """Data to learn from: what is read, what is held out, and what is refused in one line."""
 
 import json
+import os
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -62,6 +64,9 @@ def test_digits_are_images_between_minus_one_and_one():
     assert found.rows.shape == (1528, 1, 8, 8)
     assert (float(found.rows.min()), float(found.rows.max())) == (-1.0, 1.0)
     assert len(found.names) == 10
+    small = data.read_images(Source("digits", "image", size=4))
+    torch.testing.assert_close(small.rows, torch.nn.functional.avg_pool2d(found.rows, 2))
+    assert data.read_images(Source("digits", "image", size=12)).held.shape == (269, 1, 12, 12)
 
 
 def test_a_folder_of_images_has_a_label_a_folder(tmp_path):
@@ -73,6 +78,136 @@ def test_a_folder_of_images_has_a_label_a_folder(tmp_path):
     assert found.names == ("dark", "light")
     assert found.rows.shape == (20, 1, 4, 4)
     assert torch.equal(found.rows.flatten(1).mean(1) > 0, found.labels == 1)
+
+
+@pytest.fixture
+def pictures():
+    """Return 24 grey pictures [8, 8] of all levels, and their labels, by turns."""
+    generator = np.random.default_rng(0)
+    grey = generator.integers(0, 256, (24, 8, 8), dtype=np.uint8)
+    grey[:, 0, :2] = 0, 255
+    return grey, ["ab"[i % 2] for i in range(24)]
+
+
+def stored(path, cells, labels):
+    pd.DataFrame({"pixels": cells, "label": labels}).to_parquet(path)
+    return Source(str(path), "pixels")
+
+
+def encoded(grey, suffix="png"):
+    stream = BytesIO()
+    Image.fromarray(grey).save(stream, suffix)
+    return stream.getvalue()
+
+
+CELLS = {
+    "bytes": encoded,
+    "structs": lambda grey: {"bytes": encoded(grey), "path": None},
+    "integers": lambda grey: grey.tolist(),
+    "floats": lambda grey: (grey / 255).tolist(),
+    "signed": lambda grey: (grey / 127.5 - 1).tolist(),
+    "channel last": lambda grey: grey[:, :, None].tolist(),
+    "channel first": lambda grey: grey[None].tolist(),
+    "colours last": lambda grey: np.stack([grey] * 3, 2).tolist(),
+    "colours first": lambda grey: np.stack([grey] * 3).tolist(),
+    "flat": lambda grey: grey.flatten().tolist(),
+}
+
+
+FILES = CELLS["bytes"], CELLS["structs"]
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("size", [8, 4])
+def test_images_of_every_kind_are_the_same_images(tmp_path, pictures, kind, size):
+    grey, labels = pictures
+    found = data.read_images(stored(tmp_path / "x.parquet", list(map(CELLS[kind], grey)), labels)._replace(size=size))
+    width = 8 // size
+    means = torch.from_numpy(grey / 127.5 - 1).reshape(24, 1, size, width, size, width).mean((3, 5)).float()
+    assert found.rows.dtype == torch.float32
+    for rows, codes in ((found.rows, found.labels), (found.held, found.held_labels)):
+        apart = (rows[:, None] - means).abs().flatten(2).amax(2)
+        assert float(apart.amin(1).max()) < (0.009 if CELLS[kind] in FILES and size == 4 else 1e-4)  # of 256 levels
+        assert (apart.argmin(1) % 2).tolist() == codes.tolist()
+
+
+def test_numbers_use_the_whole_range_whatever_it_is(tmp_path, pictures):
+    """The range is the column's and not the image's, and a colour weighs as PIL weighs it."""
+    levels = [np.full((2, 2), i % 17).tolist() for i in range(40)]
+    found = data.read_images(stored(tmp_path / "x.parquet", levels, ["a", "b"] * 20)._replace(size=2))
+    assert sorted(torch.cat([found.rows, found.held]).unique().tolist()) == pytest.approx([i / 8 - 1 for i in range(17)])
+    colours = np.random.default_rng(1).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
+    colours[0, 0, :2] = [[0] * 3, [255] * 3]
+    kinds = {"numbers": colours.tolist(), "files": list(map(encoded, colours))}
+    rows = [data.read_images(stored(tmp_path / f"{name}.parquet", cells, pictures[1])).rows for name, cells in kinds.items()]
+    torch.testing.assert_close(*rows, rtol=0, atol=0.009)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "says"),
+    [
+        ("bytes", b"\x00\xff\x89 no picture", r"holds no images \(row 4: not a file of an image, or not the whole of one\)"),
+        ("bytes", encoded(np.eye(8, dtype=np.uint8))[:45], r"row 4: not a file of an image, or not the whole"),
+        ("bytes", None, "row 4 has no image in the column 'pixels'"),
+        ("structs", None, "row 4 has no image"),
+        ("structs", {"bytes": None, "path": None}, "row 4 has no image"),
+        ("structs", {"bytes": None, "path": "none.png"}, "row 4, none.png: not a file of an image"),
+        ("floats", None, "row 4 has no image"),
+        ("floats", [[0.0, float("nan")]] * 2, "row 4: numbers that are missing or not finite"),
+        ("floats", [[0.0, float("inf")]] * 2, "row 4: numbers that are missing or not finite"),
+        ("floats", [[0.0], [0.5, 1.0]], "row 4: neither an image nor numbers in rows of one length"),
+        ("flat", [1] * 12, r"row 4: numbers of the shape \[12\], which is none of an image"),
+        ("flat", [], r"row 4: numbers of the shape \[0\]"),
+        ("colours last", np.zeros((2, 5, 2)).tolist(), r"row 4: numbers of the shape \[2, 5, 2\]"),
+    ],
+    ids=range(13),
+)
+def test_what_is_no_image_is_named_by_its_row(tmp_path, pictures, kind, cell, says):
+    cells = list(map(CELLS[kind], pictures[0]))
+    cells[3] = cell
+    with pytest.raises(ValueError, match=says) as error:
+        data.read_images(stored(tmp_path / "x.parquet", cells, pictures[1]))
+    assert str(error.value).isprintable()
+
+
+def test_a_broken_file_in_a_folder_is_named(tmp_path):
+    for label in ("dark", "light"):
+        (tmp_path / label).mkdir()
+        for i in range(12):
+            Image.fromarray(np.full((6, 9), 7 * i, dtype=np.uint8)).save(tmp_path / label / f"{i}.png")
+    (tmp_path / "light" / "3.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"holds no images \(row \d+, 3\.png: not a file of an image"):
+        data.read_images(Source(str(tmp_path), "image"))
+
+
+def test_images_that_tell_nothing_apart_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="every number in the column 'pixels' is 3"):
+        data.read_images(stored(tmp_path / "x.parquet", [[3] * 4] * 24, ["a", "b"] * 12))
+
+
+def test_a_path_is_relative_to_the_file_of_data(tmp_path, pictures):
+    cells = [{"bytes": None, "path": f"{i}.png"} for i in range(24)]
+    for i, grey in enumerate(pictures[0]):
+        (tmp_path / f"{i}.png").write_bytes(encoded(grey))
+    whole = stored(tmp_path / "whole.parquet", list(map(encoded, pictures[0])), pictures[1])
+    found = data.read_images(stored(tmp_path / "paths.parquet", cells, pictures[1]))
+    assert torch.equal(found.rows, data.read_images(whole).rows)
+
+
+def test_a_folder_with_other_images_is_another_source(tmp_path):
+    (tmp_path / "dark").mkdir()
+    (tmp_path / "dark" / "1.png").write_bytes(encoded(np.zeros((4, 4), dtype=np.uint8)))
+    source = Source(str(tmp_path), "image")
+    seen = [data.identity(source)]
+    assert seen[0]["data"].startswith(f"{tmp_path.name} (sha256 ")
+    assert data.identity(source) == seen[0]
+    (tmp_path / "dark" / "2.png").write_bytes(encoded(np.zeros((4, 4), dtype=np.uint8)))
+    seen.append(data.identity(source))
+    (tmp_path / "dark").rename(tmp_path / "light")
+    seen.append(data.identity(source))
+    os.utime(tmp_path / "light" / "1.png", ns=(1, 1))
+    seen.append(data.identity(source))
+    assert len({told["data"] for told in seen}) == 4
 
 
 def test_what_to_learn_from_is_found(names, tmp_path):
@@ -128,6 +263,8 @@ def test_what_does_not_fit_is_refused(names, tmp_path):
             data.read_texts(Source(str(path), "text"))
     with pytest.raises(ValueError, match="no --label-column 'kind'; it has text, label"):
         data.read_texts(Source(names, "text", "kind"))
+    with pytest.raises(ValueError, match="--max-labels must be two at least, not 1"):
+        data.read_texts(Source(names, "text", most=1))
     with pytest.raises(ValueError, match="no column 'body'"):
         data.read_texts(Source(names, "body"))
     with pytest.raises(ValueError, match="holds no images"):

@@ -104,6 +104,27 @@ def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
     assert rows.reshape(10, 9).max(1).values.remainder(27).min() > 13  # of all the label's rows, not the first
 
 
+@pytest.mark.parametrize("rows", [4, 20])
+def test_few_rows_are_compared_in_fewer_features(rows):
+    images = torch.rand(rows + 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(rows + 4) % 2
+    judge = quality.Judge(data.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    assert judge.held.shape == (4, rows - 1)
+    assert judge.measures(images[:4], labels[:4])["spread"] == pytest.approx(1.0)
+    words = [f"{'ab'[i % 2]}{'ab'[i // 2 % 2]}" for i in range(rows)]
+    judge = quality.Judge(data.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
+    assert len(judge.held) == 4
+
+
+def test_data_that_are_all_alike_are_no_unit_of_a_spread():
+    images = torch.tensor([-1.0, 1.0]).repeat(12).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    labels = torch.arange(24) % 2
+    judge = quality.Judge(data.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    found = judge.measures(images[:4] + torch.linspace(0, 0.1, 4)[:, None, None, None], labels[:4])
+    assert math.isnan(found["spread"])
+    assert found["accuracy"] == 1.0
+
+
 def test_paired_differences_have_student_intervals():
     mean, half = quality.difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0])
     assert mean == pytest.approx(3.5 / 3)

@@ -4,6 +4,7 @@ import importlib
 import itertools
 import json
 import math
+import shlex
 import signal
 import subprocess
 import sys
@@ -307,6 +308,24 @@ def test_a_study_of_texts_from_end_to_end_and_again(run, names, tmp_path, monkey
     assert "other settings" in err
 
 
+def test_a_study_of_rows_that_are_all_alike_is_refused_before_it_trains(fails, tmp_path):
+    cells = {"text": ["one", "two"] * 12, "image": [[[i % 2] * 3] * 3 for i in range(24)], "label": ["a", "b"] * 12}
+    pd.DataFrame(cells).to_parquet(tmp_path / "alike.parquet")
+    for column in ("text", "image"):
+        options = ("study", "--data", tmp_path / "alike.parquet", f"--{column}-column", column, "--jobs", 1)
+        assert "4 in all, are all alike within their labels" in fails(*options, "--effort", 1e-9, "--out", tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_scale_that_is_given_twice_is_sampled_once(run, names, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(study, "publish", lambda plan, *_, **__: seen.append(plan.scales) or (tmp_path, []))
+    for scales in ("1.5,1.5", "2,1.5,1.50000001,0,-0,2"):
+        code, _, err = run("study", "--data", names, "--scales", scales, "--json")
+        assert code == 0, err
+    assert seen == [(1.5,), (2.0, 1.5, 0.0)]
+
+
 def test_a_killed_study_is_picked_up_to_the_same_results(run, names, tmp_path):
     small = ("--effort", "0.02", "--scales", "0,1.5", "--seeds", "2", "--samples", "3", "--jobs", "1")
     options = ["study", "--data", str(names), *small]
@@ -373,11 +392,42 @@ def test_a_study_of_awkward_texts(run, tmp_path):
     assert "arning" not in err
 
 
+def test_a_command_makes_a_study_again(tmp_path):
+    """As a shell reads it: names with spaces or $, the whole name on the hub, and of a file no more than its name."""
+    source = data.Source("org/some-name", "the image", "kind of $", 10, 16)
+    told = study.command(study.Plan(source, True, (0.0, 1.5), models="a/my models"))
+    assert shlex.split(told) == [
+        *("arguide", "study", "--data", "org/some-name", "--image-column", "the image", "--label-column", "kind of $"),
+        *("--max-labels", "10", "--image-size", "16", "--scales", "0,1.5", "--models", "my models"),
+        *("--seeds", "4", "--samples", "32", "--seed", "0"),
+    ]
+    (tmp_path / "my texts.csv").write_text("")
+    told = study.command(study.Plan(data.Source(str(tmp_path / "my texts.csv"), "text", most=8), False))
+    assert told.startswith("arguide study --data 'my texts.csv' --text-column text --max-labels 8 --scales 0,1,")
+    assert "--image-size" not in told
+
+
 def test_texts_are_shown_by_scale_and_those_of_temperatures_are_not():
     shown = [{"scale": 2.0}, {"beta": 1.5}]
     rows = [{"family": JOINT, "quantity": "text", "label": "ab", "text": "abab"} | case for case in shown]
     ax = figures.texts(JOINT)(pd.DataFrame(rows), plt.figure().subplots())
     assert [text.get_text() for text in ax.texts] == ["ab", "abab", "γ = 2"]
+    plt.close()
+
+
+def test_labels_of_images_are_no_formulas():
+    """As the labels of texts, which are drawn by the same figure's cells."""
+    case = {"family": JOINT, "scale": 1.0, "value": 0.5, "x": 0, "y": 0}
+    labels = ["$^$", "$x$"]
+    images = [case | {"quantity": "pixel", "label": label} for label in labels]
+    texts = [case | {"quantity": "text", "label": label, "text": label} for label in labels]
+    figure = plt.figure()
+    left, right = figure.subplots(1, 2)
+    figures.samples(JOINT)(pd.DataFrame(images), left)
+    figures.texts(JOINT)(pd.DataFrame(texts), right)
+    figure.canvas.draw()
+    assert [label.get_text() for label in left.get_xticklabels()] == labels
+    assert not any(label.get_parse_math() for label in left.get_xticklabels())
     plt.close()
 
 
