@@ -19,7 +19,7 @@ from diffusion.models import Field
 from diffusion.networks import Denoiser
 from diffusion.sampling import Step, heun
 
-BETAS = (1.0, 1.25, 1.5, 2.0, 3.0)
+BETAS = (1.0, 1.25, 1.5, 2.0)
 ODE, SDE, NOISE, WEIGHTS = "score × β, ODE", "score × β, SDE", "noise scale", "score × β, weights"
 LAMBDA = 2.0
 REACH = 1.25  # the largest β that many particles may find the law of images at
