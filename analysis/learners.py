@@ -36,7 +36,7 @@ class Size:
 
 
 RECIPES = {
-    "lm": Recipe(steps=400, batch=128, rate=4e-3),
+    "lm": Recipe(steps=450, batch=128, rate=4e-3),
     "pixels": Recipe(steps=700, batch=32, rate=5e-3, average=0.993),
     "denoiser": Recipe(steps=1500, batch=128, rate=2e-3, average=0.998),
     "classifier": Recipe(steps=800, batch=128, rate=2e-3, dropout=0.0),

@@ -60,6 +60,7 @@ class Judge:
         self.reducer = make_pipeline(reducer).fit(read)
         rows, labels_held = reference(data)
         self.held = self.features(rows)
+        self.within = torch.cdist(self.held, self.held)
         self.spread = spread(self.held, labels_held)
         self.accuracy = float((self.labels(data.held) == data.held_labels).double().mean())
 
@@ -81,8 +82,8 @@ class Judge:
             "class entropy": float(-torch.special.xlogy(shares, shares).sum()),
             "distinct": len(set(keys)) / len(keys),
             "spread": spread(x, wanted) / (self.spread or math.nan),  # where data are all alike there is no unit
-            "energy distance": energy(x, y),
-            **neighbours(x, y),
+            "energy distance": energy(x, y, self.within),
+            **neighbours(x, y, self.within),
         }
 
     @staticmethod
@@ -109,16 +110,16 @@ def spread(x: Tensor, labels: Tensor) -> float:
     return float(torch.stack([torch.pdist(group).mean() for group in groups if len(group) > 1]).mean())
 
 
-def energy(x: Tensor, y: Tensor) -> float:
-    """Return 2 E‖x − y‖ − E‖x − x'‖ − E‖y − y'‖ without bias, for x [n, d] and y [m, d]."""
-    within = sum(torch.cdist(z, z).sum() / (len(z) * (len(z) - 1)) for z in (x, y))
-    return float(2 * torch.cdist(x, y).mean() - within)
+def energy(x: Tensor, y: Tensor, within: Tensor | None = None) -> float:
+    """Return 2 E‖x − y‖ − E‖x − x'‖ − E‖y − y'‖ without bias, for x [n, d] and y [m, d], whose distances may be known."""
+    own = (torch.cdist(x, x), torch.cdist(y, y) if within is None else within)
+    return float(2 * torch.cdist(x, y).mean() - sum(each.sum() / (len(each) * (len(each) - 1)) for each in own))
 
 
-def neighbours(x: Tensor, y: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
+def neighbours(x: Tensor, y: Tensor, within: Tensor | None = None, k: int = NEIGHBOURS) -> dict[str, float]:
     """Return precision, recall, density and coverage of samples x [n, d] against data y [m, d], by k-th neighbours."""
-    apart = torch.cdist(x, y)
-    reach_x, reach_y = (torch.cdist(z, z).kthvalue(min(k, len(z) - 1) + 1, dim=1).values for z in (x, y))
+    apart, own = torch.cdist(x, y), (torch.cdist(x, x), torch.cdist(y, y) if within is None else within)
+    reach_x, reach_y = (each.topk(min(k, len(each) - 1) + 1, dim=1, largest=False).values[:, -1] for each in own)
     inside = apart <= reach_y
     return {
         "precision": float(inside.any(1).double().mean()),
