@@ -66,6 +66,9 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         (False, True): "Lowering the temperature of the joint law works here, and lowering that of the factors does not.",
         (False, False): "Lowering the temperature gains nothing that can be seen here, of the factors or of the joint law.",
     }[works(frame, SEQUENTIAL), works(frame, JOINT)]
+    if reached(frame, JOINT) is None:
+        gains = "works" if works(frame, SEQUENTIAL) else "gains nothing that can be seen"
+        answer = f"Lowering the temperature of the factors {gains} here; of the joint law it cannot be told."
     told = [answer, *(_family(frame, family) for family in (SEQUENTIAL, JOINT)), _agreement(frame, JOINT), _apart(frame)]
     scores = [family for family in (ODE, SDE, NOISE, WEIGHTS) if family in set(frame["family"])]
     if scores:
