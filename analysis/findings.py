@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.experiment import Plot, Story, Verdict, pick
-from analysis.families import AWARE, CLEAN, CORRECTED, JOINT, ODE, SDE, SEQUENTIAL
+from analysis.families import AWARE, CLEAN, CORRECTED, JOINT, LIMITS, ODE, SDE, SEQUENTIAL
 from analysis.figures import study as figures
 from analysis.quality import difference
 
@@ -59,7 +59,7 @@ def reached(frame: pd.DataFrame, family: str, by: str = "scale") -> list[float]:
     order is what remains of the proposal's law, is at most ½; means over labels and seeds.
     """
     apart, left = (pick(frame, family=family, quantity=name).groupby(by)["value"].mean() for name in ("log_z_apart", "left"))
-    return [float(scale) for scale in apart.index[(apart <= figures.LIMITS["log_z_apart"]) & (left <= figures.LIMITS["left"])]]
+    return [float(scale) for scale in apart.index[(apart <= LIMITS["log_z_apart"]) & (left <= LIMITS["left"])]]
 
 
 def question(frame: pd.DataFrame) -> Verdict:

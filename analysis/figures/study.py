@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.experiment import Plot, pick
+from analysis.families import LIMITS
 from analysis.figures import style
-from arguide.diagnostics import SPREAD
 
 Panel = Callable[[pd.DataFrame, Axes], Axes]
 NAMES = {
@@ -30,8 +30,6 @@ NAMES = {
     "left": "relative variance of Ẑ",
 }
 
-LEFT = 0.5  # of the relative variance of Ẑ: samples are nearer to the joint law than to the sequential one
-LIMITS = {"log_z_apart": SPREAD, "left": LEFT}
 GAP = 0.7  # the grey between two samples, white being 1
 AXES = {"scale": "scale γ", "beta": "inverse temperature β"}
 

@@ -66,10 +66,9 @@ class Weights:
 def _over(weights: Sequence[Weight], rows: Tensor) -> Weight:
     if len(weights) == 1 and isinstance(weights[0], float):
         return weights[0]
-    values = [torch.as_tensor(weight, dtype=torch.float64, device="cpu") for weight in weights]
-    index = rows.cpu()
-    columns = torch.stack([each[index] if each.ndim else each.expand(len(index)) for each in values], 1)
-    return (columns.float() if rows.device.type == "mps" else columns).to(rows.device)  # mps lacks float64
+    wide = torch.float32 if rows.device.type == "mps" else torch.float64  # which that device lacks
+    values = [torch.as_tensor(weight, dtype=torch.float64).to(wide).to(rows.device) for weight in weights]
+    return torch.stack([each[rows] if each.ndim else each.expand(len(rows)) for each in values], 1)
 
 
 def _number_or_rows(scale: float | Tensor, n: int) -> Weight:

@@ -1,7 +1,6 @@
 """Schedules, further conditions, second models, temperatures, cut-offs: against the plain formula."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -315,10 +314,21 @@ def test_a_second_model_needs_room_for_the_prompt_too(models):
 
 
 def test_weights_reach_a_device_that_lacks_double_precision(monkeypatch):
-    moved, rows = [], SimpleNamespace(device=torch.device("mps"), cpu=lambda: torch.tensor([1, 0, 1]))
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: moved.append((self.tolist(), self.dtype, device)) or self)
-    Weights.of([torch.tensor([1.0, 2.0])], 2).over(0, 1, rows)
-    assert moved == [([[2.0], [1.0], [2.0]], torch.float32, rows.device), ([[-1.0], [0.0], [-1.0]], torch.float32, rows.device)]
+    """A tensor that says it is there, and moves that are only recorded."""
+
+    class Elsewhere(torch.Tensor):
+        device = torch.device("mps")
+
+    moved, to = [], torch.Tensor.to
+
+    def move(tensor, where):
+        return to(tensor, where) if isinstance(where, torch.dtype) else moved.append((tensor.dtype, where)) or tensor
+
+    monkeypatch.setattr(torch.Tensor, "to", move)
+    rows = torch.tensor([1, 0, 1]).as_subclass(Elsewhere)
+    weights = Weights.of([torch.tensor([1.0, 2.0])], 2).over(0, 1, rows)
+    assert [each.as_subclass(torch.Tensor).tolist() for each in weights] == [[[2.0], [1.0], [2.0]], [[-1.0], [0.0], [-1.0]]]
+    assert moved == [(torch.float32, rows.device)] * 2
 
 
 def test_a_scale_of_one_element_is_a_number(models):
