@@ -6,12 +6,13 @@ A matrix-vector product reads the weights once, and so could a product with two 
 - the form. x Wᵀ and (W xᵀ)ᵀ are the same numbers by different routines of the library below;
 - the processor. On some x Wᵀ with two rows costs what it costs with one; on others twice as much, and (W xᵀ)ᵀ once.
 
-So the form is tried once a process, with a weight that no cache holds, and the layout follows the rows at hand. Values and
-shapes of the weights stay as they are; outside of a guided step the model multiplies as it always does.
+So the form is tried, with a weight that no cache holds, and the layout follows the rows at hand. A yes stands for the process;
+a no is what a busy machine says as well, so the next calls ask again. Values and shapes of the weights stay as they are;
+outside of a guided step the model multiplies as it always does.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from time import perf_counter
 from types import MethodType
 from typing import Any
@@ -27,7 +28,10 @@ FEW_PLAIN = range(2, 4)  # rows for which [out, in] is the better layout of x W�
 LARGE = 2**22  # weights of a model, 16 MiB, that leave the caches between two steps
 SMALL = 2**16  # weights of one product that calls cost more than numbers
 PROBE = (2**14, 2**8)
+TRIALS = 5  # calls of `generate` that try, some 35 ms each, until one says yes
 BETTER = 0.75  # of the time of x Wᵀ; what a processor does either takes less than this, or about as long
+
+_TRIED: dict[int, list[bool]] = {}  # what the trials of this process have said, by the number of threads
 
 
 def stepping(model: PreTrainedModel, rows: int) -> Callable[..., Any]:
@@ -42,10 +46,16 @@ def stepping(model: PreTrainedModel, rows: int) -> Callable[..., Any]:
     return partial(_step, model, gaining) if gaining else model
 
 
-@cache
 def transposed_is_better(threads: int) -> bool:
-    """Whether (W xᵀ)ᵀ with two rows beats x Wᵀ on this processor with so many threads; tried once a process."""
-    del threads  # a key of the cache: as many as there are now
+    """Whether (W xᵀ)ᵀ with two rows beats x Wᵀ on this processor with so many threads, as many as there are now."""
+    tried = _TRIED.setdefault(threads, [])
+    if not any(tried) and len(tried) < TRIALS:
+        tried.append(_try_forms())
+    return any(tried)
+
+
+def _try_forms() -> bool:
+    """Time both forms; the other one's product waits for every thread, so that beside other work it may seem the worse."""
     with torch.inference_mode():
         x, weight = torch.ones(2, PROBE[1]), torch.ones(PROBE)
         forms = (lambda: x @ weight.t(), lambda: (weight @ x.t()).t())

@@ -18,7 +18,6 @@ PROMPTS, NEGATIVES = [[5, 6, 7, 8, 9], [12, 13]], [[20, 21], [22, 23, 24]]
 @pytest.fixture
 def transposing(monkeypatch):
     """A processor on which (W xᵀ)ᵀ is the better form, and weights that no cache holds; counts the products."""
-    products.transposed_is_better.cache_clear()
     monkeypatch.setattr(products, "transposed_is_better", lambda threads: True)
     monkeypatch.setattr(products, "LARGE", 0)
     monkeypatch.setattr(products, "SMALL", 0)
@@ -163,7 +162,20 @@ def test_a_small_model_or_another_processor_is_read_by_the_model_itself(monkeypa
 def test_the_form_follows_the_times(monkeypatch, seconds, better):
     times = iter(seconds * 4)
     monkeypatch.setattr(products, "_seconds", lambda form: form().sum().item() and next(times))
-    assert products.transposed_is_better.__wrapped__(1) is better
+    assert products._try_forms() is better
+
+
+@pytest.mark.parametrize(
+    ("trials", "verdicts"),
+    [("1", "1111111"), ("0001", "0001111"), ("00000", "0000000"), ("000001", "0000000")],
+)
+def test_a_yes_stands_and_a_no_is_tried_again(monkeypatch, trials, verdicts):
+    """A busy machine says no to what is better; threads count apart."""
+    said = iter(int(trial) for trial in trials)
+    monkeypatch.setattr(products, "_TRIED", {1: [True]})
+    monkeypatch.setattr(products, "_try_forms", lambda: bool(next(said)))
+    assert "".join(str(int(products.transposed_is_better(2))) for _ in verdicts) == verdicts
+    assert products.transposed_is_better(1)
 
 
 @pytest.mark.parametrize(("better", "few"), [(True, range(2, 9)), (False, range(2, 4))])
