@@ -17,6 +17,7 @@ from transformers import (
 )
 
 import arguide
+from arguide.text.seam import CACHE
 
 STORIES = Path(__file__).parents[2] / "shared/data/stories260K"
 LLAMAS = {
@@ -66,7 +67,7 @@ def loop(model: Any, ids: Tensor, tokens: int) -> Tensor:
     cache = DynamicCache(config=model.config)
     read, texts = ids, ids
     for _ in range(tokens):
-        logits = model(read, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        logits = model(read, **{CACHE: cache}, use_cache=True, logits_to_keep=1).logits
         read = logits[:, -1].argmax(-1, keepdim=True)
         texts = torch.cat([texts, read], 1)
     return texts

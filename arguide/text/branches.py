@@ -9,29 +9,19 @@ Positions count the tokens of a row, so padding changes nothing but the shape.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import DynamicCache, GenerationConfig, GenerationMixin, PreTrainedModel
-from transformers.cache_utils import Cache
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from arguide.text.caches import (
-    Reading,
-    arguments,
-    cache_name,
-    check_filled,
-    merge,
-    mergeable,
-    prepared,
-    scratch,
-    takes_ready_mask,
-)
+from arguide.text.caches import Reading, check_filled, merge, mergeable, prepared, takes_ready_mask
 from arguide.text.products import stepping
 from arguide.text.prompts import Prompt
+from arguide.text.seam import Cache, arguments, cache_name, full_cache, prepares_plainly, recurs
 
 ROOM = 128  # positions that a mask is longer than its prompt at first
 
@@ -152,7 +142,7 @@ def forward(
         given["inputs_embeds"] = inputs
         inputs = torch.empty(inputs.shape[:2], dtype=torch.long, device=inputs.device)
     with torch.inference_mode():
-        if not _plain(model.__class__) or model.config.is_encoder_decoder or (cache is not None and cache.is_compileable):
+        if not prepares_plainly(model.__class__) or model.config.is_encoder_decoder or (cache is not None and cache.is_compileable):
             given = model.prepare_inputs_for_generation(inputs, is_first_iteration=first, **given)
         elif "inputs_embeds" not in given:
             given["input_ids"] = inputs
@@ -176,7 +166,7 @@ def _read_prompts(
     for part in parts:
         once, index = part.distinct()
         alone = len(parts) == 1 and (index is None or isinstance(cache, DynamicCache))
-        filled = cache if alone or cache is None else scratch(model)
+        filled = cache if alone or cache is None else full_cache(model)
         out = _read_part(model, once, filled, keep, chunk)
         if filled is not None:
             check_filled(model, filled)
@@ -197,7 +187,7 @@ def _read_part(model: PreTrainedModel, prompt: Prompt, cache: Cache | None, keep
     """Read prompts of one width, `chunk` positions at a time if asked; [m, keep, V]."""
     mask = None if prompt.mask.all() else prompt.mask
     positions = (prompt.mask.cumsum(1) - 1).clamp(min=0)
-    whole = chunk is None or cache is None or cache_name(model) == "cache_params"  # which takes padding in one piece only
+    whole = chunk is None or cache is None or recurs(cache)  # a recurrent state takes padding in one piece only
     step = prompt.width if whole or chunk is None else chunk
     for start in range(0, prompt.width, step):
         here = slice(start, start + step)
@@ -242,12 +232,6 @@ def _parts(model: PreTrainedModel, prompts: list[Prompt]) -> list[Prompt]:
         return prompts
     same = [prompt.widened(max(widths)) for prompt in prompts]
     return [Prompt(torch.cat([prompt.inputs for prompt in same]), torch.cat([prompt.mask for prompt in same]))]
-
-
-@cache
-def _plain(kind: Any) -> bool:
-    """Whether a model's inputs need no preparation of its own."""
-    return kind.prepare_inputs_for_generation is GenerationMixin.prepare_inputs_for_generation
 
 
 def _by_branch(logits: Tensor, n: int) -> tuple[Tensor, ...]:

@@ -1,29 +1,31 @@
 """Caches: what branches have read, kept as the rows of one batch, and merged from prompts of unequal length."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache as remembered
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
-from transformers.cache_utils import (
+
+from arguide.text.seam import (
+    MERGEABLE,
     Cache,
-    CacheLayerMixin,
-    DummyLayer,
     DynamicLayer,
-    DynamicSlidingWindowLayer,
-    LinearAttentionCacheLayerMixin,
-    LinearAttentionLayer,
+    RecurrentLayer,
+    attention_kind,
+    empty_cache,
+    fill_states,
+    full_cache,
+    record_past,
+    recurrent_states,
+    recurs,
 )
 
 ROOM = 32  # tokens that a layer has room for beyond those it holds
 # Models that take a mask [m, 1, 1, L] as it is, each tested; others make theirs anew at every step.
 READY_MASKS = {"gemma", "gpt2", "gpt_neox", "llama", "opt", "phi3", "qwen2", "qwen3"}
-MERGEABLE = {DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, DummyLayer}
 
 
 class RoomyLayer(DynamicLayer):
@@ -71,6 +73,7 @@ class Reading:
     widths: the longest of them, one a model.
     ready: whether a further token may come with a mask [k·n, 1, 1, L], one a model.
     tokens: how many tokens came after the prompts.
+    before: how many positions of the text that `generate` knows stand before those tokens.
     context: what else a forward pass needs at every step, one a model (an encoder's output).
     """
 
@@ -81,9 +84,19 @@ class Reading:
     widths: list[int] = field(default_factory=list)
     ready: list[bool] = field(default_factory=list)
     tokens: int = 0
+    before: int = 0
     context: list[dict[str, Any]] = field(default_factory=list)
     is_compileable: bool = False
-    is_croppable: bool = False
+
+    @property
+    def is_croppable(self) -> bool:
+        """Whether tokens can be taken back; `activate_past_recording` refuses where they cannot."""
+        return not any(map(recurs, self.caches))
+
+    @property
+    def is_linear(self) -> list[bool]:
+        """Whether a layer has no length, for one layer that stands for all."""
+        return [False]
 
     @property
     def started(self) -> bool:
@@ -101,9 +114,9 @@ class Reading:
         return mask[:, :width]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return the longest number of tokens read."""
+        """Return how many positions of the text have been read."""
         del layer_idx
-        return self.tokens + max(self.widths, default=0)
+        return self.tokens + self.before
 
     def reorder_cache(self, rows: Tensor) -> None:
         """Let row i go on from what row rows[i] has read: beams, or a resampling."""
@@ -116,11 +129,12 @@ class Reading:
             self.masks[i] = None if mask is None else mask[index]
             self.context[i] = {name: _selected(value, index) for name, value in self.context[i].items()}
 
-    def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last tokens, −`tokens_to_remove` of them."""
+    def crop(self, length: int) -> None:
+        """Forget the last −`length` tokens; keep the first `length` positions of the text if it is positive."""
+        forgotten = self.get_seq_length() - length if length > 0 else -length
         for cache in self.caches:
-            cache.crop(tokens_to_remove)
-        self.tokens -= abs(tokens_to_remove)
+            cache.crop(-forgotten)
+        self.tokens -= forgotten
 
     def activate_past_recording(self) -> None:
         """Keep what `crop` may need.
@@ -128,21 +142,10 @@ class Reading:
         Raises:
             ValueError: a recurrent state, which cannot be taken back in every branch.
         """
-        layers = [layer for cache in self.caches for layer in getattr(cache, "layers", [])]
-        if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers):
+        if not self.is_croppable:
             raise ValueError("drafts cannot be taken back from a recurrent state; leave out the assistant or prompt lookup")
         for cache in self.caches:
-            cache.activate_past_recording()
-
-
-def cache_name(model: PreTrainedModel) -> str:
-    """Return the argument under which a model takes its cache."""
-    return "cache_params" if "cache_params" in arguments(model.__class__) else "past_key_values"
-
-
-def takes_cache(model: PreTrainedModel) -> bool:
-    """Whether a model can go on from what it has read."""
-    return cache_name(model) in arguments(model.__class__)
+            record_past(cache)
 
 
 def prepared(
@@ -156,49 +159,31 @@ def prepared(
         mode: the mode of generation, if there is one.
         encoded: what an encoder has given.
     """
-    own = {} if encoded is None else {"encoder_outputs": encoded}
-    model._prepare_cache_for_generation(config, own, mode, rows, length)
-    cache = own[cache_name(model)]
+    cache, call = empty_cache(model, config, rows=rows, length=length, mode=mode, encoded=encoded)
     if isinstance(cache, DynamicCache):
         cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
         if cache.layer_class_to_replicate is DynamicLayer:
             cache.layer_class_to_replicate = RoomyLayer
-    compiled = model._valid_auto_compile_criteria(own, config)
-    return cache, model.get_compiled_call(config.compile_config) if compiled else model
-
-
-def scratch(model: PreTrainedModel) -> DynamicCache:
-    """Return an empty cache that keeps all it is given, also beyond a sliding window."""
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
-    for layer in cache.layers:
-        if isinstance(layer, CacheLayerMixin) and hasattr(layer, "activate_past_recording"):
-            layer.record_past = True
-    return cache
+    return cache, call
 
 
 def mergeable(model: PreTrainedModel) -> bool:
     """Whether the layers of a model's cache are keys and values, or states without a length."""
-    return all(type(layer) in MERGEABLE for layer in scratch(model).layers)
+    return all(type(layer) in MERGEABLE for layer in full_cache(model).layers)
 
 
 def check_filled(model: PreTrainedModel, cache: Cache) -> None:
     """Raise ValueError if a model has kept a recurrent state outside of its cache, where branches would share it."""
     for layer in cache.layers:
-        if isinstance(layer, LinearAttentionCacheLayerMixin) and not (
-            any(layer.is_conv_states_initialized.values()) or any(layer.is_recurrent_states_initialized.values())
-        ):
+        if isinstance(layer, RecurrentLayer) and all(state is None for pair in recurrent_states(layer) for state in pair):
             raise ValueError(f"{type(model).__name__} keeps its state in a way of its own, which cannot be guided")
 
 
 def merge(target: Cache, caches: list[Any]) -> None:
     """Fill an empty cache with others below one another, padded on the left to one length."""
     for i, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
-        if isinstance(layers[0], LinearAttentionCacheLayerMixin):
-            for s in range(layers[0].number_of_states):
-                if layers[0].conv_states[s] is not None:
-                    target.update_conv_state(torch.cat([layer.conv_states[s] for layer in layers]), i, state_idx=s)
-                if layers[0].recurrent_states[s] is not None:
-                    target.update_recurrent_state(torch.cat([layer.recurrent_states[s] for layer in layers]), i, state_idx=s)
+        if isinstance(layers[0], RecurrentLayer):
+            fill_states(target, i, [_below(states) for states in zip(*map(recurrent_states, layers), strict=True)])
         elif getattr(layers[0], "keys", None) is not None:
             width = max(layer.keys.shape[-2] for layer in layers)
             keys, values = (
@@ -212,18 +197,17 @@ def merge(target: Cache, caches: list[Any]) -> None:
 
 def takes_ready_mask(model: PreTrainedModel, cache: Cache) -> bool:
     """Whether one more token may come with a mask [m, 1, 1, L], which spares the model making one."""
-    config = model.config
-    return config.model_type in READY_MASKS and config._attn_implementation == "sdpa" and _all_dynamic(cache)
+    return model.config.model_type in READY_MASKS and attention_kind(model) == "sdpa" and _all_dynamic(cache)
 
 
 def _all_dynamic(cache: Cache) -> bool:
     return all(type(layer) in (DynamicLayer, RoomyLayer) for layer in cache.layers)
 
 
-@remembered
-def arguments(kind: Any) -> frozenset[str]:
-    """Return what the forward pass of a class of models takes."""
-    return frozenset(inspect.signature(kind.forward).parameters)
+def _below(states: Any) -> tuple[Tensor | None, Tensor | None]:
+    """Return the (convolution, recurrent) states of several caches below one another; None where there are none."""
+    conv, recurrent = (None if parts[0] is None else torch.cat(parts) for parts in zip(*states, strict=True))
+    return conv, recurrent
 
 
 def _selected(value: Any, index: Tensor) -> Any:

@@ -17,10 +17,11 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from arguide.endings import Ending
 from arguide.guidance import normalize
-from arguide.text.caches import Reading, takes_cache
+from arguide.text.caches import Reading
 from arguide.text.combination import Combination, Condition
 from arguide.text.generation import guided
 from arguide.text.prompts import Prompt, first_tokens
+from arguide.text.seam import cache_name, keeps_cache
 from arguide.text.weights import Scale
 
 
@@ -144,7 +145,7 @@ def continuation(
         floor=floor,
     )
     for each in combination.branches.models:
-        if not (each._supports_default_dynamic_cache() and takes_cache(each)):
+        if not (keeps_cache(each) and cache_name(each)):
             raise ValueError(f"{type(each).__name__} keeps its state in a way of its own, which cannot be guided")
     prompt = Prompt.of(input_ids, attention_mask, right=plain.config.is_encoder_decoder)
     law = Continuation(plain, combination, prompt)

@@ -18,18 +18,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from arguide.text.caches import Reading
 from arguide.text.combination import Combination, Condition
-from arguide.text.decoding import LAWS, Guidance, Unnormalized
-from arguide.text.modes import check_arguments, check_inputs, check_mode
+from arguide.text.decoding import LAWS, Guidance
+from arguide.text.modes import check_arguments
+from arguide.text.prompts import found_mask
+from arguide.text.seam import CACHES, Hooks, copy_compiled
 from arguide.text.weights import Scale
 
 
-class GuidedLM(GenerationMixin):
+class GuidedLM(Hooks):
     """The part of a guided view that it adds to the model's own class; made by `guided`."""
 
     unguided: PreTrainedModel
@@ -78,8 +79,8 @@ class GuidedLM(GenerationMixin):
         """
         if beam_law not in LAWS:
             raise ValueError(f"beam_law must be one of {', '.join(LAWS)}, not {beam_law!r}")
-        if isinstance(kwargs.get("past_key_values"), Reading):
-            raise ValueError("what a guided call has read cannot be handed on; leave out past_key_values")
+        if read := next((name for name in CACHES if isinstance(kwargs.get(name), Reading)), None):
+            raise ValueError(f"what a guided call has read cannot be handed on; leave out {read}")
         configured, generation_config, kwargs = self._taken_scale(generation_config, kwargs)
         rows, device = _rows(inputs, kwargs)
         combination = Combination.of(
@@ -100,7 +101,9 @@ class GuidedLM(GenerationMixin):
             return self._generate_alone(inputs, generation_config, kwargs, scored=given)
         check_arguments(kwargs, lent=combination.lends(self.unguided))
         kwargs.pop("logits_to_keep", None)
-        guidance = Guidance(combination, beam_law)
+        guidance = Guidance(combination, beam_law, self.unguided)
+        if self.config.is_encoder_decoder:
+            kwargs |= self._encoding(guidance, inputs, generation_config, kwargs)
         kwargs |= {"guidance": guidance, "guidance_rows": torch.arange(rows, device=device or self.device)}
         out = super().generate(inputs, generation_config, **kwargs)
         if guidance.scored and isinstance(out, ModelOutput):
@@ -125,148 +128,16 @@ class GuidedLM(GenerationMixin):
         out["branch_scores"] = tuple(law[None] for law in laws)
         return out
 
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: Tensor,
-        next_sequence_length: int | None = None,
-        past_key_values: Any = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        is_first_iteration: bool | None = False,
-        guidance: Guidance | None = None,
-        guidance_rows: Tensor | None = None,
-        **kwargs: Any,
+    def _encoding(
+        self, guidance: Guidance, inputs: Tensor | None, config: GenerationConfig | None, kwargs: dict[str, Any]
     ) -> dict[str, Any]:
-        """Hand a guided step to `forward` as it is; the branches prepare their own inputs."""
-        if guidance is None:
-            given = {
-                "next_sequence_length": next_sequence_length,
-                "past_key_values": past_key_values,
-                "attention_mask": attention_mask,
-                "inputs_embeds": inputs_embeds,
-                "is_first_iteration": is_first_iteration,
-            }
-            kwargs |= {name: value for name, value in given.items() if value is not None}
-            return super().prepare_inputs_for_generation(input_ids, **kwargs)
-        check_inputs(kwargs)
-        return {
-            "input_ids": input_ids,
-            "past_key_values": past_key_values,
-            "attention_mask": attention_mask,
-            "inputs_embeds": inputs_embeds,
-            "guidance": guidance,
-            "guidance_rows": guidance_rows,
-            "logits_to_keep": kwargs.get("logits_to_keep") or 1,
-        }
-
-    def guided_forward(
-        self,
-        input_ids: Tensor,
-        guidance: Guidance,
-        guidance_rows: Tensor,
-        past_key_values: Reading | None,
-        attention_mask: Tensor | None,
-        inputs_embeds: Tensor | None,
-        logits_to_keep: int,
-        return_dict: bool = True,
-    ) -> CausalLMOutputWithPast:
-        """Read what is new in every branch, and return guided logits [n, keep, V]."""
-        del return_dict
-        logits = guidance.logits(input_ids, attention_mask, guidance_rows, past_key_values, logits_to_keep, inputs_embeds)
-        return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
-
-    def _prepare_cache_for_generation(
-        self,
-        generation_config: GenerationConfig,
-        model_kwargs: dict[str, Any],
-        generation_mode: Any,
-        batch_size: int,
-        max_cache_length: int,
-    ) -> None:
-        """Put an empty cache for all branches in the place of the model's."""
-        guidance = model_kwargs.get("guidance")
-        if guidance is None:
-            super()._prepare_cache_for_generation(
-                generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
-            )
-            return
-        check_mode(generation_config, model_kwargs, guidance.combination.branches.models)
-        encoded = model_kwargs.get("encoder_outputs")
-        reading = guidance.reading(generation_config, generation_mode, batch_size, max_cache_length, encoded)
-        if reading is not None:
-            model_kwargs.pop("cache_params", None)
-            model_kwargs["past_key_values"] = reading
-
-    def _expand_inputs_for_generation(
-        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **model_kwargs: Any
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """Note how long the prompts are; the rows of the guidance are expanded like every tensor."""
-        guidance = model_kwargs.get("guidance")
-        if guidance is not None and input_ids is not None:
-            guidance.width = input_ids.shape[1]
-        return super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
-
-    def _maybe_prepare_encoder_kwargs_for_generation(
-        self, inputs_tensor: Tensor, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Leave the encoding to the branches."""
-        guidance = model_kwargs.get("guidance")
-        if guidance is None or not self.config.is_encoder_decoder:
-            return super()._maybe_prepare_encoder_kwargs_for_generation(inputs_tensor, model_kwargs, *args, **kwargs)
-        encoded, mask = model_kwargs.get("encoder_outputs"), model_kwargs.get("attention_mask")
-        if mask is None and encoded is None:
-            mask = self._prepare_attention_mask_for_generation(inputs_tensor, args[-1], model_kwargs)
-        return model_kwargs | {"encoder_outputs": guidance.encode(inputs_tensor, encoded, mask), "attention_mask": None}
-
-    def _get_logits_processor(
-        self, generation_config: GenerationConfig, input_ids_seq_length: int | None = None, **kwargs: Any
-    ) -> LogitsProcessorList:
-        """Add what undoes the normalisation of beams under the joint law; check that every branch has room to go on."""
-        processors = super()._get_logits_processor(generation_config, input_ids_seq_length, **kwargs)
-        guidance = (kwargs.get("model_kwargs") or {}).get("guidance")
-        if guidance is None:
-            return processors
-        guidance.width = input_ids_seq_length or 0  # again: healing a prompt's last token may have changed it
-        if guidance.encoded is None:
-            guidance.combination.check_room(guidance.width, generation_config.max_length - guidance.width, self.unguided)
-        guidance.scored = bool(generation_config.return_dict_in_generate and generation_config.output_scores)
-        if guidance.beam_law == "joint" and generation_config.num_beams > 1:
-            if generation_config.renormalize_logits:
-                raise ValueError("renormalize_logits would turn the joint law of beams into the sequential one; leave it out")
-            processors.insert(0, Unnormalized(guidance))
-        return processors
-
-    def _update_model_kwargs_for_generation(
-        self, outputs: ModelOutput, model_kwargs: dict[str, Any], is_encoder_decoder: bool = False, num_new_tokens: int = 1
-    ) -> dict[str, Any]:
-        """Record the step, now that it is known how many of its tokens stay; the reading knows masks and positions."""
-        guidance = model_kwargs.get("guidance")
-        if guidance is None:
-            return super()._update_model_kwargs_for_generation(outputs, model_kwargs, is_encoder_decoder, num_new_tokens)
-        guidance.keep(num_new_tokens)
-        return model_kwargs
-
-    def _prefill(
-        self, input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any], **kwargs: Any
-    ) -> Any:
-        """Let the branches read their prompts in chunks, each its own."""
-        if (guidance := model_kwargs.get("guidance")) is not None and generation_config.prefill_chunk_size is not None:
-            guidance.chunk = generation_config.prefill_chunk_size
-            generation_config = copy.copy(generation_config)
-            generation_config.prefill_chunk_size = None
-        return super()._prefill(input_ids, generation_config, model_kwargs, **kwargs)
-
-    def _reorder_cache(self, past_key_values: Any, beam_idx: Tensor) -> Any:
-        """Let beams go on from the beams they descend from, in every branch."""
-        if not isinstance(past_key_values, Reading) and hasattr(super(), "_reorder_cache"):
-            return super()._reorder_cache(past_key_values, beam_idx)
-        past_key_values.reorder_cache(beam_idx)
-        return past_key_values
-
-    def _get_candidate_generator(self, *, model_kwargs: dict[str, Any], **kwargs: Any) -> Any:
-        """Let drafts be made without guidance; the guided model accepts or refuses them."""
-        plain = {name: value for name, value in model_kwargs.items() if name not in ("guidance", "guidance_rows")}
-        return super()._get_candidate_generator(model_kwargs=plain, **kwargs)
+        """Leave the encoding to the branches: give `generate` something that stands for it."""
+        given = next((ids for ids in (inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if ids is not None), None)
+        encoded, mask = kwargs.get("encoder_outputs"), kwargs.get("attention_mask")
+        if mask is None and encoded is None and given is not None:
+            pad, ends = (_settings(name, kwargs, config, self.generation_config)[:1] for name in ("pad_token_id", "eos_token_id"))
+            mask = found_mask(given, *pad, ends=ends[0] if ends else None) if pad else None
+        return {"encoder_outputs": guidance.encode(given, encoded, mask), "attention_mask": None}
 
     def _taken_scale(
         self, config: GenerationConfig | None, kwargs: dict[str, Any]
@@ -306,7 +177,7 @@ def guided(model: PreTrainedModel) -> Any:
     view.__dict__.pop("forward", None)  # one wrapped on the instance, by a hook say, is the unguided model's
     view.generation_config = copy.deepcopy(model.generation_config)
     view.__dict__["unguided"] = plain = copy.copy(model)  # not a submodule: the parameters are the view's already
-    plain._compiled_call_impl = model._compiled_call_impl  # of `model.compile()`, which a copy drops
+    copy_compiled(plain, model)
     return view
 
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from transformers import GenerationConfig, PreTrainedModel
 
-# What the preparation of inputs brings along, and the branches see to themselves.
-PREPARED = {"use_cache", "position_ids", "logits_to_keep", "encoder_outputs", "cache_params", "tokenizer"}
+from arguide.text.seam import CACHES, OWN, keeps_cache, takes_static_cache
 
 
 def check_arguments(given: Mapping[str, Any], *, lent: bool) -> None:
@@ -21,7 +20,7 @@ def check_arguments(given: Mapping[str, Any], *, lent: bool) -> None:
 
 def check_inputs(given: Mapping[str, Any]) -> None:
     """Refuse inputs of a step besides the text, an image say."""
-    unknown = {name for name, value in given.items() if value is not None} - PREPARED
+    unknown = {name for name, value in given.items() if value is not None} - OWN
     if unknown:
         raise ValueError(f"guided generation reads text alone; it cannot pass on {', '.join(sorted(unknown))}")
 
@@ -30,13 +29,13 @@ def check_mode(config: GenerationConfig, given: Mapping[str, Any], models: Seque
     """Refuse caches and outputs that cannot be those of all branches."""
     for model in models:
         name = type(model).__name__
-        if not model._supports_default_dynamic_cache():
+        if not keeps_cache(model):
             raise ValueError(f"{name} keeps its state in a way of its own, which cannot be guided")
-        if config.cache_implementation == "static" and not (model._can_compile_fullgraph or model._is_stateful):
+        if config.cache_implementation == "static" and not takes_static_cache(model):
             raise ValueError(f"{name} is not known to be right with a static cache; leave out cache_implementation")
     if config.cache_implementation not in (None, "dynamic", "static"):
         raise ValueError(f"guided generation takes a dynamic or static cache, not {config.cache_implementation!r}")
-    if given.get("past_key_values") is not None or given.get("cache_params") is not None:
-        raise ValueError("guided generation makes its own caches; leave out past_key_values")
+    if named := next((name for name in CACHES if given.get(name) is not None), None):
+        raise ValueError(f"guided generation makes its own caches; leave out {named}")
     if config.output_attentions or config.output_hidden_states:
         raise ValueError("attentions and hidden states belong to one branch; ask the unguided model for them")

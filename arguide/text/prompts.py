@@ -102,3 +102,9 @@ def padded(rows: Sequence[list[int]], pad: int = 0, *, right: bool = False) -> P
     ids = [row + [pad] * gap if right else [pad] * gap + row for row, gap in pairs]
     mask = [[1] * len(row) + [0] * gap if right else [0] * gap + [1] * len(row) for row, gap in pairs]
     return Prompt(torch.tensor(ids), torch.tensor(mask))
+
+
+def found_mask(ids: Tensor, pad: int, *, ends: int | Sequence[int] | None = None) -> Tensor | None:
+    """Return the mask of prompts that are padded with `pad`, as `transformers` finds it: none where `pad` also ends texts."""
+    ends = (ends,) if isinstance(ends, int) else tuple(ends or ())
+    return None if pad in ends or ids.ndim != 2 else (ids != pad).long()

@@ -9,6 +9,7 @@ from small import REFUSED, build
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from arguide import Condition, guided, schedules
+from arguide.text.seam import CACHE
 from arguide.text.weights import Weights
 
 PROMPTS, NEGATIVES = [[5, 6, 7, 8, 9], [12, 13]], [[20, 21], [22, 23, 24]]
@@ -294,10 +295,9 @@ def test_a_static_cache_is_refused_where_it_is_not_known_to_be_right():
 def test_a_cache_of_the_caller_is_refused(models):
     from transformers import DynamicCache
 
-    with pytest.raises(ValueError, match="past_key_values"):
-        guided(models("llama")).generate(
-            torch.tensor([PROMPTS[0]]), guidance_scale=2.0, past_key_values=DynamicCache(), max_new_tokens=2
-        )
+    given = {"guidance_scale": 2.0, "max_new_tokens": 2, CACHE: DynamicCache()}
+    with pytest.raises(ValueError, match=f"leave out {CACHE}"):
+        guided(models("llama")).generate(torch.tensor([PROMPTS[0]]), **given)
 
 
 def test_models_of_unlike_vocabularies_are_refused(models):

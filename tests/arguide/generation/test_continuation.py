@@ -12,6 +12,7 @@ from transformers import DynamicCache
 import arguide
 from arguide import continuation, guided, sample_joint, sample_metropolis
 from arguide.text.caches import Reading
+from arguide.text.seam import CACHE
 
 PROMPT, NEGATIVE = [5, 6, 7, 8, 5, 6, 7, 8], [20, 21, 22]
 GIVEN = {"guidance_scale": 2.0, "negative_prompt_ids": torch.tensor([NEGATIVE])}
@@ -297,11 +298,11 @@ def every(model, prompt, words, length):
     """Log-probs of each of the words after every prefix of them, [12^t, 12] for t = 0, …, T − 1, in float64."""
     cache = DynamicCache()
     with torch.no_grad():
-        rows = [model(prompt, past_key_values=cache).logits[:, -1, words].double().log_softmax(-1)]
+        rows = [model(prompt, **{CACHE: cache}).logits[:, -1, words].double().log_softmax(-1)]
         for _ in range(length - 1):
             cache.batch_repeat_interleave(len(words))
             prefix = torch.tensor(words).repeat(len(rows[-1]))[:, None]
-            rows.append(model(prefix, past_key_values=cache).logits[:, -1, words].double().log_softmax(-1))
+            rows.append(model(prefix, **{CACHE: cache}).logits[:, -1, words].double().log_softmax(-1))
     return rows
 
 
