@@ -3,6 +3,8 @@
 #   make reproduce    the whole argument, and where its report is
 #   make test         lint, types, import contracts and tests
 #
+# A third, make test-slow, takes most of an hour: long commands, faults, and other releases of what arguide rides on.
+#
 # Settings: PYTHON=python3.12, OUT=report, TEXT=names.parquet, ARGS="--quick --seed 1", JOBS=2.
 
 PYTHON ?= python3
@@ -17,14 +19,24 @@ INSTALL = $(BIN)/python -m pip install $$([ -t 2 ] || echo --quiet) -c constrain
 NEWER = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
 # Tests share the cores among themselves; benchmarks count the time of one thread.
-test benchmark: export OMP_NUM_THREADS := 1
+test test-slow test-transformers test-oldest test-newest benchmark: export OMP_NUM_THREADS := 1
 
-.PHONY: help reproduce test benchmark clean
+# Releases that are tested in environments of their own, which hold what differs from .venv and take the rest from there.
+TRANSFORMERS = 5.0.0 5.5.4 5.10.4 5.15.1 5.20.2 5.24.0
+OLDEST = diffusers==0.35.0 datasets==4.0.0 lm-eval==0.4.9
+RELEASES := .venv/releases
+PYTEST = HF_HUB_OFFLINE=1 MPLBACKEND=agg $(1)/bin/python -m pytest -n $(JOBS)
+TEXT_TESTS := tests/arguide/generation tests/analysis/test_generate.py
+OLDEST_TESTS := tests/diffusion/test_interop.py tests/arguide/generation/test_evaluation.py tests/analysis/test_data.py \
+	tests/analysis/test_readers.py
+
+.PHONY: help reproduce test test-slow test-transformers test-oldest test-newest benchmark clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make reproduce   run every experiment into $(OUT)/ and say where the report is (TEXT=file, ARGS=--quick, OUT=dir)"
 	@echo "make test        lint, types, import contracts and tests (JOBS=$(JOBS))"
+	@echo "make test-slow   long commands, faults, and the releases of transformers and others that arguide supports"
 	@echo "make benchmark   measure against peers and print a table of ratios (ARGS='--rounds 5')"
 	@echo "make clean       remove .venv, caches and builds; reports stay"
 	@echo "All of them make .venv with $(PYTHON) (PYTHON=...) and install into it when needed."
@@ -38,10 +50,45 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	HF_HUB_OFFLINE=1 MPLBACKEND=agg $(BIN)/python -m pytest -n $(JOBS)
+	$(call PYTEST,.venv)
+
+test-slow: .venv/installed-dev
+	$(call PYTEST,.venv) -m slow
+	$(MAKE) test-transformers test-oldest test-newest
+
+test-transformers: $(TRANSFORMERS:%=test-transformers-%)
+
+test-transformers-%: $(RELEASES)/transformers-%/installed
+	$(call PYTEST,$(<D)) $(TEXT_TESTS)
+
+test-oldest: $(RELEASES)/oldest/installed
+	$(call PYTEST,$(<D)) $(OLDEST_TESTS)
+
+test-newest: .venv/bin/pip
+	rm -rf $(RELEASES)/newest
+	$(BIN)/python -m venv $(RELEASES)/newest
+	$(RELEASES)/newest/bin/python -m pip install --quiet $$(grep ^torch== constraints.txt) -e '.[dev]'
+	$(RELEASES)/newest/bin/mypy
+	$(call PYTEST,$(RELEASES)/newest)
 
 benchmark: .venv/installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+# What stands first on the path of such an environment is its own; .venv follows.
+define overlay
+	$(BIN)/python -m venv $(@D)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')')" \
+		> $$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/rest.pth
+	$(@D)/bin/python -m pip install --quiet $(1)
+	@touch $@
+endef
+
+.PRECIOUS: $(RELEASES)/transformers-%/installed
+$(RELEASES)/transformers-%/installed: | .venv/installed-dev
+	$(call overlay,transformers==$*)
+
+$(RELEASES)/oldest/installed: | .venv/installed-dev
+	$(call overlay,$(OLDEST))
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -21,6 +21,7 @@ from arguide.text.seam import (
     record_past,
     recurrent_states,
     recurs,
+    take_back,
 )
 
 ROOM = 32  # tokens that a layer has room for beyond those it holds
@@ -133,7 +134,7 @@ class Reading:
         """Forget the last −`length` tokens; keep the first `length` positions of the text if it is positive."""
         forgotten = self.get_seq_length() - length if length > 0 else -length
         for cache in self.caches:
-            cache.crop(-forgotten)
+            take_back(cache, forgotten)
         self.tokens -= forgotten
 
     def activate_past_recording(self) -> None:

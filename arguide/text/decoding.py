@@ -13,7 +13,7 @@ from arguide.text.caches import Reading
 from arguide.text.combination import Combination, Guided, last_token
 from arguide.text.modes import check_inputs, check_mode
 from arguide.text.prompts import Prompt
-from arguide.text.seam import CACHE, CACHES, cache_name
+from arguide.text.seam import CACHE, CACHES, cache_name, drafts
 
 LAWS = ("sequential", "joint")
 
@@ -80,7 +80,10 @@ class Guidance:
             length += max(0, self.widest - self.width)
         for name in CACHES:
             given.pop(name, None)
-        return branches.reading(config, rows, length=length, mode=mode, encoded=given.get("encoder_outputs"))
+        reading = branches.reading(config, rows, length=length, mode=mode, encoded=given.get("encoder_outputs"))
+        if drafts(mode):
+            reading.activate_past_recording()
+        return reading
 
     def processors(self, config: GenerationConfig) -> list[LogitsProcessor]:
         """Return the logits processors that go before all others: for beams of the joint law, what undoes normalisation.

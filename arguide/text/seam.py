@@ -20,6 +20,7 @@ import transformers
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, GenerationMixin, LogitsProcessorList, PreTrainedModel, cache_utils
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.generation import GenerationMode
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
@@ -39,6 +40,8 @@ check_release(transformers.__version__)
 
 CACHES = ("cache", "past_key_values", "cache_params")
 CACHE = next(name for name in CACHES if name in inspect.signature(CausalLMOutputWithPast).parameters)
+STATEFUL = {"recurrent_gemma"}  # keeps its state in its modules, and says so since 5.16 only
+RECORDS = hasattr(cache_utils.Cache, "activate_past_recording")
 # Arguments of a step that the branches make for themselves.
 OWN = {*CACHES, "attention_mask", "position_ids", "cache_position", "next_sequence_length", "is_first_iteration"}
 OWN |= {"inputs_embeds", "use_cache", "logits_to_keep", "encoder_outputs", "tokenizer"}
@@ -163,9 +166,15 @@ def cache_name(model: PreTrainedModel) -> str | None:
     return next((name for name in CACHES if name in arguments(model.__class__)), None)
 
 
+def drafts(mode: Any) -> bool:
+    """Whether a mode of `generate` reads drafts, and takes back those that are refused."""
+    return mode == GenerationMode.ASSISTED_GENERATION
+
+
 def keeps_cache(model: PreTrainedModel) -> bool:
     """Whether a model keeps all that it has read in a cache of transformers, and none of it in its own modules."""
-    return model._supports_default_dynamic_cache() and (not model._is_stateful or recurs(full_cache(model)))
+    stateful = model._is_stateful or model.config.model_type in STATEFUL
+    return model._supports_default_dynamic_cache() and (not stateful or recurs(full_cache(model)))
 
 
 def takes_static_cache(model: PreTrainedModel) -> bool:
@@ -228,6 +237,12 @@ def fill_states(cache: Cache, layer: int, states: list[tuple[Tensor | None, Tens
 
 
 def record_past(cache: Cache) -> None:
-    """Let a cache keep what `crop` takes back; older releases keep all where drafts are read."""
-    if hasattr(cache, "activate_past_recording"):
+    """Let a cache keep what may be taken back; up to 5.11 one that drafts are read into keeps all from the start."""
+    if RECORDS:
         cache.activate_past_recording()
+
+
+def take_back(cache: Cache, tokens: int) -> None:
+    """Remove the last tokens of a cache; none shortens layers that record their past to what the next step needs."""
+    if tokens or RECORDS:  # before that, -0 would mean a length of 0
+        cache.crop(-tokens)

@@ -18,7 +18,8 @@ def act(layer, operation, seed):
         new = torch.randn(2, n, 2, 1 if operation == "token" else ROOM - 3, 4)
         assert all(torch.equal(a, b) for a, b in zip(layer.update(*new), (layer.keys, layer.values), strict=True))
     elif operation == "crop":
-        layer.crop(-max(0, min(2, layer.get_seq_length() - 1)))
+        if (tokens := min(2, layer.get_seq_length() - 1)) > 0:
+            layer.crop(-tokens)
     elif operation == "reorder":
         layer.reorder_cache(torch.randint(n, (n,)))
     elif operation == "repeat":

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from reference import EOS, Reference, padded, reference
-from small import CONFIGS, build, letters
+from small import CONFIGS, RELEASE, build, letters, within
 from transformers import CompileConfig
 
 from arguide import guided
@@ -60,6 +60,8 @@ def test_agrees_with_the_reference(models, name, mode, negatives):
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != "mamba"])
 def test_agrees_with_transformers_where_that_is_right(models, name, mode):
     """One prompt, one negative, nothing padded."""
+    if (name, mode) == ("bloom", "static cache") and (5, 16) <= RELEASE < (5, 21):
+        pytest.skip("on this release bloom fails with a static cache, with guidance and without")
     options = EVERYWHERE[mode] | {"guidance_scale": SCALE, "max_new_tokens": 9}
     given = {"input_ids": torch.tensor(PROMPTS[:1]), "negative_prompt_ids": torch.tensor(NEGATIVES[1:2])}
     torch.manual_seed(0)
@@ -81,7 +83,7 @@ def test_prompt_lookup_is_greedy(models, name):
     expected, _ = both(models(name), [prompt], [[9, 8]], tokens=20)
     given = {"guidance_scale": SCALE, "negative_prompt_ids": torch.tensor([[9, 8]]), "max_new_tokens": 20}
     ours = guided(models(name)).generate(torch.tensor([prompt]), **given, prompt_lookup_num_tokens=4)
-    assert ours.tolist() == expected.tolist()
+    assert within(ours, expected).tolist() == expected.tolist()
 
 
 def test_right_drafts_save_passes(models):
@@ -97,7 +99,7 @@ def test_right_drafts_save_passes(models):
     lookup = {"prompt_lookup_num_tokens": 4, "max_matching_ngram_size": 2}
     drafted = view.generate(prompt, **given, **lookup, max_new_tokens=12, prefix_allowed_tokens_fn=copying(text[0].tolist()))
     handle.remove()
-    assert drafted.tolist() == greedy.tolist()
+    assert within(drafted, greedy).tolist() == greedy.tolist()
     assert len(passes) < alone / 2
 
 
@@ -113,7 +115,8 @@ def test_assisted_decoding_is_greedy(models, name, assistant):
     view, prompt = guided(models(name)), padded([PROMPTS[0]])
     given = {"guidance_scale": SCALE, "negative_prompt_ids": torch.tensor([NEGATIVES[1]]), "max_new_tokens": 20}
     expected = view.generate(**prompt.given, **given)
-    assert view.generate(**prompt.given, **given, assistant_model=helper).tolist() == expected.tolist()
+    ours = view.generate(**prompt.given, **given, assistant_model=helper)
+    assert within(ours, expected).tolist() == expected.tolist()
 
 
 def test_streaming_hands_out_every_token(models):
