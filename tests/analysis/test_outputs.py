@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -195,3 +196,26 @@ def test_what_is_saved_for_others_does_not_say_where_it_was_made(run, tmp_path, 
         assert not [path for path, content in contents(tmp_path / name).items() if str(tmp_path).encode() in content]
     assert "- data: names.csv" in (tmp_path / "n" / "README.md").read_text().splitlines()
     assert set(pd.read_parquet(tmp_path / "s" / "results.parquet")["law"].dropna()) >= {"names.csv"}
+
+
+def test_a_kill_while_a_fresh_run_deletes_leaves_a_run_to_go_on_with(tmp_path, monkeypatch):
+    results.claim(tmp_path, {"seed": 0}, training.PROGRAM, parts=())
+    names = ("notes.txt", "result.json", "model.safetensors", "losses.parquet")
+    for name in names:
+        (tmp_path / name).write_text("")
+    unlink, calls = Path.unlink, []
+
+    def killed(path, **options):
+        calls.append(path.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            results.claim(tmp_path, {"seed": 1}, training.PROGRAM, parts=(), own=training.OWN, fresh=True)
+    assert calls[0] == "result.json"  # a training without a result is not finished
+    results.claim(tmp_path, {"seed": 0}, training.PROGRAM, parts=(), own=training.OWN)
+    results.claim(tmp_path, {"seed": 1}, training.PROGRAM, parts=(), own=training.OWN, fresh=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "run.json"]
