@@ -23,6 +23,7 @@ from analysis.processes import Team
 from analysis.prompts import read_prompts, requests
 
 PROGRAM = "arguide generate"
+REPLACES = "digest of the output to replace"
 PACKAGES = ("arguide", "torch", "transformers", "tokenizers")
 Write = Callable[[Sequence[Encoded], int], list[list[Completion]]]
 
@@ -68,18 +69,27 @@ class Run:
         if self.out.is_dir():
             raise ValueError(f"{self.out} is a folder")
         if fresh:
+            self._check_replaced()
             return
-        if self.out.exists():
-            raise ValueError(f"{self.out} exists already; nothing was overwritten (--fresh does it anew)")
         found = _read_record(self.folder)
+        if self.out.exists() and not self._replaces(found):
+            raise ValueError(f"{self.out} exists already; nothing was overwritten (--fresh does it anew)")
         if found is not None and (differs := _differences(found, self._record())):
             raise ValueError(f"an unfinished run to {self.out} has other settings ({differs}); repeat those, or use --fresh")
+
+    def _check_replaced(self) -> None:
+        if self.out.exists() and results.read_marked(self.out, PROGRAM) is None:
+            raise ValueError(f"{self.out} is no output of {PROGRAM}, or was changed since; delete it, or choose another --out")
+
+    def _replaces(self, found: Mapping[str, Any] | None) -> bool:
+        """Whether the output that is there is the one that the run of this record replaces when it is finished."""
+        return found is not None and found.get(REPLACES) == results.digest(self.out)
 
     def claim(self, *, fresh: bool = False) -> None:
         """Make the folder of parts, or find that it is this run's.
 
         Args:
-            fresh: delete the output and the parts of an earlier run first.
+            fresh: delete the parts of an earlier run first; `merge` replaces its output.
 
         Raises:
             ValueError: as `check`, or a folder that cannot be written.
@@ -89,13 +99,13 @@ class Run:
             recorded = _read_record(self.folder) is not None
             if self.folder.exists() and (fresh or not recorded):  # parts without a record may be of any settings
                 shutil.rmtree(self.folder)
-            if fresh:
-                self.out.unlink(missing_ok=True)
             self.folder.mkdir(exist_ok=True)
+            replaced = {REPLACES: results.digest(self.out)} if self.out.exists() else {}
         except OSError as error:
             raise ValueError(f"cannot write {self.out}: {error.strerror}") from error
         if fresh or not recorded:
-            results.write_text(self.folder / "run.json", json.dumps(self._record(), indent=2, ensure_ascii=False) + "\n")
+            record = json.dumps(self._record() | replaced, indent=2, ensure_ascii=False)
+            results.write_text(self.folder / results.RECORD, record + "\n")
 
     def share(self, team: Team) -> range:
         """Return the batches that are this process's."""
@@ -103,37 +113,41 @@ class Run:
 
     def missing(self, team: Team) -> list[int]:
         """Return the batches that this process has still to do."""
-        return [batch for batch in self.share(team) if not self.part(batch).exists()]
+        return [i for i in self.share(team) if results.read_finished(self.part(i), self.mark(i)) is None]
 
     def finish(self, batches: Sequence[int], prompts: Sequence[Encoded], write: Write) -> Iterator[int]:
         """Do these batches and keep each; yield how many prompts it had."""
         for batch in batches:
             rows = self.rows(batch)
             done = write([prompts[row] for row in rows], batch)
-            results.write_frame(self.part(batch), _frame(rows, [prompts[row].scale for row in rows], done))
+            frame = _frame(rows, [prompts[row].scale for row in rows], done)
+            results.write_frame(self.part(batch), results.marked(frame, self.mark(batch)))
             yield len(rows)
 
     def merge(self) -> int:
         """Write the output, remove the parts, and return how many completions there are.
 
         Raises:
-            ValueError: a part is missing or not readable, or the output has come to exist meanwhile.
+            ValueError: a part is missing or damaged, or the output has come to exist or has changed meanwhile.
         """
-        try:
-            done = pd.concat([pd.read_parquet(self.part(i)) for i in self.batches], ignore_index=True)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"a part in {self.folder} cannot be read; delete it, and the same command does it again"
-            ) from error
-        if self.out.exists():
+        parts = [results.read_marked(self.part(i), self.mark(i)) for i in self.batches]
+        if any(part is None for part in parts):
+            raise ValueError(f"a part in {self.folder} is missing or damaged; the same command does it again")
+        done = pd.concat(parts, ignore_index=True)
+        if self.out.exists() and not self._replaces(_read_record(self.folder)):
             raise ValueError(f"{self.out} exists already; nothing was overwritten, and what is finished is kept")
         kept = self.frame.drop(columns="scale", errors="ignore").iloc[done["index"]].reset_index(drop=True)
         whole = self.folder / "whole.parquet"  # beside the parts, so that what an interruption leaves goes with them
         first = done[["index", "sample"]]
-        results.write_frame(whole, pd.concat([first, kept, done.drop(columns=list(first))], axis=1))
+        frame = pd.concat([first, kept, done.drop(columns=list(first))], axis=1)
+        results.write_frame(whole, results.marked(frame, PROGRAM))
         whole.replace(self.out)
         shutil.rmtree(self.folder)
         return len(done)
+
+    def mark(self, batch: int) -> str:
+        """Return what tells the part of a batch from other parts, and from those of other runs."""
+        return results.identity(self._record(), str(batch))
 
     def _record(self) -> dict[str, Any]:
         config = dict(self.config) | {"batch size": self.size} | {name: version(name) for name in PACKAGES}
@@ -149,7 +163,7 @@ class Task:
         out: the file to write.
         negative, scale: of the prompts that bring none.
         size: prompts a batch.
-        fresh: whether to delete an earlier output and its parts first.
+        fresh: whether to delete the parts of an earlier run first, and to replace its output in the end.
     """
 
     source: Path
@@ -160,11 +174,19 @@ class Task:
     fresh: bool = False
 
     def run(self, choice: Choice, sampling: Sampling, device: str) -> Run:
-        """Return the run of these prompts with these settings."""
+        """Return the run of these prompts with these settings.
+
+        Raises:
+            ValueError: prompts that the run would overwrite, or that cannot be read.
+        """
         own = {"negative": self.negative, "scale": self.scale, "device": device}
+        if self.out.exists() and self.source.exists() and self.out.samefile(self.source):
+            raise ValueError(f"--out {self.out} is the file of --prompts; choose another --out")
         frame = read_prompts(self.source, joint=sampling.joint is not None)
         config = choice.identity() | own | asdict(sampling) | {"content of the prompts": results.digest(self.source)}
-        return Run(self.out, frame, self.size, config)
+        run = Run(self.out, frame, self.size, config)
+        results.check_apart(run.folder, "--prompts", self.source)
+        return run
 
 
 def complete_file(task: Task, choice: Choice, sampling: Sampling, team: Team, track: Callable[..., Any]) -> int:
@@ -185,9 +207,10 @@ def complete_file(task: Task, choice: Choice, sampling: Sampling, team: Team, tr
 
     run, loaded, prompts = team.together(prepare)
     team.together(lambda: run.claim(fresh=task.fresh) if team.leads else None)
-    share, missing = (sum(len(run.rows(i)) for i in part) for part in (run.share(team), run.missing(team)))
+    left = run.missing(team)
+    share, missing = (sum(len(run.rows(i)) for i in part) for part in (run.share(team), left))
     with track(total=share, initial=share - missing) as bar:
-        for prompts_done in run.finish(run.missing(team), prompts, partial(_write, loaded, sampling)):
+        for prompts_done in run.finish(left, prompts, partial(_write, loaded, sampling)):
             bar.update(prompts_done)
     team.wait()
     return team.together(lambda: run.merge() if team.leads else 0)
@@ -210,7 +233,7 @@ def _frame(rows: Sequence[int], scales: Sequence[float], done: Sequence[Sequence
 def _read_record(folder: Path) -> dict[str, Any] | None:
     """Return the record in a folder of parts, None if it has none: nothing has been kept there yet."""
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / results.RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else {}
@@ -219,5 +242,4 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
 def _differences(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if found.get("program") != now["program"]:
         return "it is no run of arguide generate"
-    old, new = found["config"], now["config"]
-    return ", ".join(f"{key} {old.get(key)} → {new.get(key)}" for key in old | new if old.get(key) != new.get(key))
+    return results.differences(found.get("config"), now["config"])

@@ -20,12 +20,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from analysis import results
 from analysis.data import Data
 from analysis.loading import Choice, read_model, read_tokenizer
 from arguide.training import IGNORED, causal_loss
 
 LEVELS = 17
 PAD, END, ANY = "<pad>", "<end>", "<any>"
+OPENING = "<"  # of every token that is not text; no word piece has it with other characters
 SHORT, PIECES, CONTEXT = 20, 512, 160
 
 
@@ -40,6 +42,9 @@ class Causal:
         end: the token that ends a text, None where the length is fixed.
         length: the longest sequence.
         tokenizer: of texts, None for pixels.
+
+    Raises:
+        ValueError: the tokenizer has other tokens at the place of the control tokens.
     """
 
     def __init__(
@@ -48,6 +53,8 @@ class Causal:
         self.model, self.labels, self.words, self.length = model, labels, words, length
         self.end, self.tokenizer = end, tokenizer
         self.controls = torch.arange(words, words + len(labels) + 1)
+        if tokenizer is not None and _ids(tokenizer, controls(labels)) != self.controls.tolist():
+            raise ValueError("the tokenizer must have a token of its own for every label, and for none; train the model anew")
 
     @property
     def drawn(self) -> list[int]:
@@ -89,7 +96,7 @@ class Causal:
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
         told = {"labels": self.labels, "words": self.words, "length": self.length, "end": self.end}
-        (folder / "labels.json").write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+        results.write_text(folder / "labels.json", json.dumps(told, ensure_ascii=False))
 
     @classmethod
     def load(cls, folder: Path) -> "Causal":
@@ -103,8 +110,11 @@ class Causal:
             labels, words, length, end = tuple(told["labels"]), told["words"], told["length"], told["end"]
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{folder} holds no model that arguide train has saved: labels.json cannot be read") from error
-        tokenizer = None if end is None else read_tokenizer(str(folder))
-        return cls(read_model(str(folder)).eval(), labels, words, length, end, tokenizer)
+        tokenizer, model = None if end is None else read_tokenizer(str(folder)), read_model(str(folder)).eval()
+        try:
+            return cls(model, labels, words, length, end, tokenizer)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
 
 
 def quantised(images: Tensor) -> Tensor:
@@ -121,7 +131,7 @@ def of_pixels(data: Data, width: int, depth: int) -> Causal:
 def of_texts(data: Data, width: int, depth: int) -> Causal:
     """Return a model over characters where texts are short, over word pieces otherwise, of its first weights."""
     tokenizer, length = _tokenizer(data.rows, data.names)
-    words, end = len(tokenizer) - len(data.names) - 1, tokenizer.eos_token_id
+    words, end = _ids(tokenizer, controls(data.names))[0], tokenizer.eos_token_id
     model = _llama(words, len(data.names), length, width, depth, eos_token_id=end, pad_token_id=tokenizer.pad_token_id)
     return Causal(model, data.names, words, length, end, tokenizer)
 
@@ -142,8 +152,8 @@ def pretrained(data: Data, name: str) -> Causal:
     words, end = len(tokenizer), tokenizer.eos_token_id
     if model.config.is_encoder_decoder or end is None:
         raise ValueError(f"{name} cannot be taught labels: that takes a decoder, and a token that ends a text")
-    tokenizer.add_tokens([AddedToken(token, special=True) for token in (*map(control, data.names), ANY)])
-    if len(tokenizer) != words + len(data.names) + 1:
+    tokenizer.add_tokens([AddedToken(token, special=True) for token in controls(data.names)])
+    if _ids(tokenizer, controls(data.names)) != list(range(words, words + len(data.names) + 1)):
         raise ValueError(f"{name} has tokens already that stand for the labels here; give the labels other names")
     first = model.get_input_embeddings().weight[end if tokenizer.bos_token_id is None else tokenizer.bos_token_id].clone()
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -206,8 +216,25 @@ def _llama(words: int, labels: int, length: int, width: int, depth: int, **ends:
 
 
 def control(name: str) -> str:
-    """Return the token that stands for a label; a label may be called "any" or "end"."""
-    return f"<<{name}>>" if f"<{name}>" in (PAD, END, ANY) else f"<{name}>"
+    """Return the token that stands for a label, <label>, another one for every label.
+
+    A label called "any", in n pairs of angle brackets or in none, has n + 2 of them, and "pad" and "end" likewise.
+    """
+    inner = name
+    while inner.startswith("<") and inner.endswith(">") and len(inner) > 1:
+        inner = inner[1:-1]
+    return f"<<{name}>>" if f"<{inner}>" in (PAD, END, ANY) else f"<{name}>"
+
+
+def controls(names: Sequence[str]) -> list[str]:
+    """Return the tokens that stand for labels, and last for none."""
+    return [*map(control, names), ANY]
+
+
+def _ids(tokenizer: Any, tokens: Sequence[str]) -> list[int]:
+    """Return the places of tokens in a vocabulary, -1 for one that is not in it."""
+    vocabulary = tokenizer.get_vocab()
+    return [vocabulary.get(token, -1) for token in tokens]
 
 
 def short(texts: Sequence[str]) -> bool:
@@ -220,7 +247,8 @@ def _tokenizer(texts: Iterable[str], names: tuple[str, ...]) -> tuple[PreTrained
     texts = list(texts)
     raw = Tokenizer(models.BPE(unk_token="?"))  # noqa: S106 (no secret)
     raw.normalizer = normalizers.NFC()
-    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    spaces, alone = pre_tokenizers.Metaspace(prepend_scheme="never"), pre_tokenizers.Split(OPENING, "isolated")
+    raw.pre_tokenizer = pre_tokenizers.Sequence([spaces, alone])  # a piece that is learned is no control token
     raw.decoder = decoders.Metaspace(prepend_scheme="never")
     alphabet = {char for text in texts for char in text if char != " "} | {"▁", "?"}
     pieces = len(alphabet) + 2 if short(texts) else max(PIECES, len(alphabet) + 2)
@@ -228,12 +256,12 @@ def _tokenizer(texts: Iterable[str], names: tuple[str, ...]) -> tuple[PreTrained
         vocab_size=pieces, special_tokens=[PAD, END], initial_alphabet=sorted(alphabet), show_progress=False
     )
     raw.train_from_iterator(texts, trainer)
-    raw.add_special_tokens([*map(control, names), ANY])
+    raw.add_special_tokens(controls(names))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token=PAD, eos_token=END)
     return tokenizer, _length(tokenizer, texts)
 
 
 def _length(tokenizer: Any, texts: Sequence[str]) -> int:
     """Return what 99 % of the texts keep to in tokens, their end included."""
-    sizes = sorted(map(len, tokenizer(list(texts), add_special_tokens=False).input_ids))
+    sizes = sorted(map(len, tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True).input_ids))
     return min(sizes[int(0.99 * (len(sizes) - 1))] + 1, CONTEXT)

@@ -16,13 +16,19 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from analysis import causal
+from analysis import causal, results
 from analysis.data import Data
 from arguide.training import Recipe, causal_losses, fit
 from diffusion.networks import MLP, UNET, Classifier, Denoiser
 from diffusion.training import classifying_loss, classifying_losses, denoising_loss, denoising_losses
 
 DRAWS = 16  # of the noise of every held-out row
+CHECKPOINT, LABELS = "checkpoint.pt", "labels.json"
+WEIGHTS = ("config.json", "generation_config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+TOKENS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.model")
+# What a training may leave in its folder, `checkpoint-*.part` if it was killed.
+FILES = (*WEIGHTS, *TOKENS, *VOCABULARY, LABELS, "README.md", CHECKPOINT, "checkpoint-*.part")
 KINDS = ("lm", "pixels", "denoiser", "classifier")
 
 
@@ -139,7 +145,13 @@ def held_loss(learner: Any, data: Data, *, labelled: bool = True) -> tuple[float
 def save(learner: Any, folder: Path, card: str) -> None:
     """Write a learner with its model card."""
     learner.save(folder) if isinstance(learner, causal.Causal) else learner.save_pretrained(folder)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    results.write_text(folder / "README.md", card)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of the learner that a folder holds, without its card."""
+    names = (*WEIGHTS, *TOKENS, *VOCABULARY, LABELS)
+    return [path for name in names for path in folder.glob(name)]
 
 
 def card(kind: str, source: Any, data: Data, recipe: Recipe | None, told: dict[str, Any], *, noised: bool = True) -> str:
@@ -150,7 +162,8 @@ def card(kind: str, source: Any, data: Data, recipe: Recipe | None, told: dict[s
         noised: whether a classifier has seen noise.
     """
     how = {} if recipe is None else asdict(recipe)
-    lines = [f"- {name}: {value}" for name, value in (source._asdict() | how | told).items()]
+    own = source._asdict() | {"data": results.shown(source.data)}
+    lines = [f"- {name}: {value}" for name, value in (own | how | told).items()]
     prompts = f'--prompt "{causal.control(data.names[0])}" --negative "{causal.ANY}"'
     use = {
         "lm": f"arguide generate FOLDER --no-chat {prompts} --scale 2",

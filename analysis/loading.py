@@ -167,13 +167,13 @@ def _model(name: str, config: Any, dtype: str, *, exact: bool = False) -> Any:
 
 
 def _identity(name: str) -> str:
-    """Return a folder's path with a digest of its files' sizes and times, or a hub name with its commit."""
+    """Return a folder's name with a digest of its files' sizes and times, or a hub name with its commit."""
     folder = Path(name)
     if not folder.is_dir():
         return f"{name}@{_config(name)._commit_hash}"
     files = sorted({path for pattern in FILES for path in folder.glob(pattern)})
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return f"{folder.resolve()}@{hashlib.sha256(repr(states).encode()).hexdigest()[:12]}"
+    return f"{folder.resolve().name}@{hashlib.sha256(repr(states).encode()).hexdigest()[:12]}"
 
 
 def _unreachable(name: str, error: BaseException) -> str:

@@ -23,9 +23,7 @@ def config(settings: Settings) -> dict[str, Any]:
     """Return what decides the numbers of a run, ready for JSON."""
     text = settings.text
     name = f"{text.name} (sha256 {results.digest(text)})" if text else None
-    model = None if settings.model is None else str(Choice(settings.model).identity()["model"])
-    if model is not None and Path(str(settings.model)).is_dir():
-        model = Path(model).name
+    model = None if settings.model is None else Choice(settings.model).identity()["model"]
     return asdict(settings) | {"text": name, "model": model}
 
 
@@ -37,22 +35,14 @@ def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) ->
         track: maps an experiment's title to its progress bar.
     """
     for experiment in EXPERIMENTS:
-        path = folder / "experiments" / f"{experiment.name}.parquet"
-        frame = _finished(path)
+        path, part = folder / "experiments" / f"{experiment.name}.parquet", results.part_of(folder, experiment.name)
+        frame = results.read_finished(path, part)
         found = frame is not None
         if frame is None:
             frame = experiment.run(settings, track(experiment.title))
             frame.insert(0, "experiment", experiment.name)
-            results.write_frame(path, frame)
+            results.write_frame(path, results.marked(frame, part))
         yield Chapter(experiment, frame, found)
-
-
-def _finished(path: Path) -> pd.DataFrame | None:
-    """Return a frame that an earlier run has finished, None where there is none that can be read."""
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):
-        return None
 
 
 def publish(folder: Path, done: list[Chapter]) -> Path:
@@ -76,14 +66,8 @@ def save_plot(path: Path, plot: Plot, frame: pd.DataFrame) -> None:
     plt.close(figure)
 
 
-def clear(folder: Path) -> None:
-    """Delete what a run of ours has written to a folder, and nothing else."""
-    if results.read_record(folder) is None:
-        return
-    frames = [folder / "experiments" / f"{experiment.name}.parquet" for experiment in EXPERIMENTS]
-    pictures = [folder / "figures" / f"{plot.name}.png" for experiment in EXPERIMENTS for plot in experiment.plots]
-    for path in (*frames, *pictures, *(folder / name for name in ("results.parquet", "report.html", "run.json"))):
-        path.unlink(missing_ok=True)
-    for part in ("experiments", "figures"):
-        if (folder / part).is_dir() and not any((folder / part).iterdir()):
-            (folder / part).rmdir()
+def own() -> list[str]:
+    """Return the names of the files that a run writes."""
+    frames = [f"experiments/{experiment.name}.parquet" for experiment in EXPERIMENTS]
+    pictures = [f"figures/{plot.name}.png" for experiment in EXPERIMENTS for plot in experiment.plots]
+    return [*frames, *pictures, "results.parquet", "report.html"]

@@ -5,7 +5,6 @@ samples, one a seed and scale. Tasks run in processes of their own; a study that
 """
 
 import shlex
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -38,7 +37,6 @@ models says how many samples have the label that was asked for.</p>
 """
 SCALES = (0.0, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 SHOWN = 8  # samples of a label that a study keeps to be looked at
-CHECKPOINT = "checkpoint.pt"
 PLAIN, LATE, BLIND = "without dropout", "dropout at the end", "clean"
 
 
@@ -87,7 +85,7 @@ class Plan:
 
 def training(plan: Plan) -> list[Task]:
     """Return the trainings."""
-    return [Task(model_name(*each), partial(train, *each)) for each in trained(plan)]
+    return [Task(model_name(*each), partial(train, *each), model=True) for each in trained(plan)]
 
 
 def trained(plan: Plan) -> list[tuple[str, str, int]]:
@@ -119,7 +117,7 @@ def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.Da
     given = plan.given(place.name)
     if given is None:
         learner = learners.new(kind, rows, size, seed=seed, noised=variant != BLIND)
-        losses = learners.train(learner, rows, recipe, seed=seed, checkpoint=place / CHECKPOINT)
+        losses = learners.train(learner, rows, recipe, seed=seed, checkpoint=place / learners.CHECKPOINT)
     else:
         learner, losses = learners.load(kind, rows, given), []
     told, how = {"seed": seed, "variant": variant or "-"}, recipe if given is None else None
@@ -163,7 +161,7 @@ def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
     generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + round(1000 * scale))
     for family, drawn in _drawn(plan, folder, seed, scale, generator):
         found += _measured({"family": family, "scale": scale}, drawn, plan, seed)
-    return pd.DataFrame(found).assign(law=plan.source.data, seed=seed)
+    return pd.DataFrame(found).assign(law=results.shown(plan.source.data), seed=seed)
 
 
 def cool(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
@@ -174,7 +172,7 @@ def cool(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
     for beta in temperatures.BETAS:
         for family, drawn in _cooled(plan, folder, seed, beta, generator):
             found += _measured({"family": family, "beta": beta}, drawn, plan, seed)
-    return pd.DataFrame(found).assign(law=plan.source.data, seed=seed)
+    return pd.DataFrame(found).assign(law=results.shown(plan.source.data), seed=seed)
 
 
 def _measured(case: dict[str, Any], drawn: families.Drawn, plan: Plan, seed: int) -> Iterator[dict[str, Any]]:
@@ -238,19 +236,20 @@ def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
             for _ in track(what, worked(left, plan, folder), len(left)):
                 pass
             for task in tasks:  # not before its file is there, or a kill between the two would repeat the training
-                (folder / "models" / task.name / CHECKPOINT).unlink(missing_ok=True)
+                (folder / "models" / task.name / learners.CHECKPOINT).unlink(missing_ok=True)
     frame = pd.concat([pd.read_parquet(task.path(folder)) for tasks in parts.values() for task in tasks], ignore_index=True)
     return frame.assign(std_error=frame["std_error"].fillna(0.0))
 
 
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
     """Run a study, and write `results.parquet`, its figures and its report; return the report's path and its chapters."""
+    if plan.source.data != data.DIGITS:
+        results.check_source(folder, plan.source.data)
     rows = read(plan)  # what cannot be read must fail before anything is written or deleted
     if plan.models is not None:
         check_models(plan, rows, folder)
-    if fresh:
-        clear(folder)
-    results.claim(folder, plan.config(), PROGRAM, parts=("experiments", "figures", "models"))
+    parts = ("experiments", "figures", "models")
+    results.claim(folder, plan.config(), PROGRAM, parts, own=own(), fresh=fresh)
     frame = run(plan, folder, track, jobs)
     chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(rows.names), "std_error": 0.0}])
     frame = pd.concat([frame, chance], ignore_index=True)
@@ -283,8 +282,8 @@ def check_models(plan: Plan, rows: Data, folder: Path) -> None:
 
 def command(plan: Plan) -> str:
     """Return the command that makes a study again."""
-    source, place = plan.source, Path(plan.source.data)
-    options = {"--data": place.absolute().name if place.exists() else source.data}  # a name on the hub is whole
+    source = plan.source
+    options = {"--data": results.shown(source.data)}
     if source.data != data.DIGITS:
         options[f"--{'image' if plan.images else 'text'}-column"] = source.column
     options |= {"--label-column": source.label} if source.label != "label" else {}
@@ -297,14 +296,13 @@ def command(plan: Plan) -> str:
     return f"{PROGRAM} {shlex.join(part for option in options.items() for part in option)}"
 
 
-def clear(folder: Path) -> None:
-    """Delete what a study of ours has written to a folder, and nothing else."""
-    if results.read_record(folder, PROGRAM) is None:
-        return
-    for part in ("experiments", "figures", "models"):
-        shutil.rmtree(folder / part, ignore_errors=True)
-    for name in ("results.parquet", "report.html", "run.json"):
-        (folder / name).unlink(missing_ok=True)
+def own() -> list[str]:
+    """Return the names of the files that studies write, whatever their plan."""
+    frames = [f"experiments/{name}-*.parquet" for name in (*learners.KINDS, "samples", "temperature")]
+    told = [story for images in (True, False) for story in (*stories(images=images), cooling.story(images=images))]
+    pictures = [f"figures/{plot.name}.png" for story in told for plot in story.plots]
+    models = [f"models/{kind}-*/{name}" for kind in learners.KINDS for name in learners.FILES]
+    return [*frames, *dict.fromkeys(pictures), *models, "results.parquet", "report.html"]
 
 
 def _thinned(losses: Sequence[float], most: int = 100) -> Iterator[tuple[int, float]]:

@@ -23,6 +23,8 @@ from analysis.loading import Choice
 from arguide.training import Recipe
 
 PROGRAM = "arguide train"
+LOSSES, RESULT = "losses.parquet", "result.json"
+OWN = (RESULT, *learners.FILES, LOSSES, "loss.png")  # without its result a training that is half deleted is not finished
 
 
 @dataclass(frozen=True)
@@ -80,34 +82,43 @@ def run(
     """
     if job.init is not None:
         results.check_apart(folder, "--init", job.init)
+    if job.source.data != data.DIGITS:
+        results.check_source(folder, job.source.data)
     rows = read(job.kind, job.source, job.seed)
     learner = job.begin(rows)
-    if fresh:
-        clear(folder)
-    results.claim(folder, job.config(), PROGRAM, parts=())
-    if (folder / "result.json").exists():
-        told: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        return told
-    checkpoint = folder / "checkpoint.pt"
+    results.claim(folder, job.config(), PROGRAM, parts=(), own=OWN, fresh=fresh)
+    if (folder / RESULT).exists():
+        return _finished(folder)
+    checkpoint = folder / learners.CHECKPOINT
     losses = learners.train(learner, rows, job.recipe, seed=job.seed, device=device, checkpoint=checkpoint, track=track)
     told = _told(job, learner, losses, rows)
     learners.save(learner, folder, learners.card(job.kind, job.source, rows, job.recipe, told, noised=job.noised))
-    frame = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses})
-    results.write_frame(folder / "losses.parquet", frame)
-    results.write(folder / "loss.png", partial(figures.save_losses, frame))
-    results.write_text(folder / "result.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    _publish(folder, losses, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     checkpoint.unlink(missing_ok=True)
     return told
 
 
-def clear(folder: Path) -> None:
-    """Delete what a training of ours has left in a folder, and nothing else."""
-    if results.read_record(folder, PROGRAM) is None:
-        return
-    models = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-    own = ("special_tokens_map.json", "labels.json", "README.md", "checkpoint.pt", "losses.parquet", "loss.png", "result.json")
-    for name in (*models, *own, "run.json"):
-        (folder / name).unlink(missing_ok=True)
+def _publish(folder: Path, losses: list[float], told: str) -> None:
+    """Write the losses with the digests of the model and of its result, and last the result."""
+    frame = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses})
+    results.write(folder / "loss.png", partial(figures.save_losses, frame))
+    files = results.digests(folder, learners.files_of(folder)) | {RESULT: results.digest(told.encode())}
+    results.write_frame(folder / LOSSES, results.marked(frame, results.part_of(folder, LOSSES), files))
+    results.write_text(folder / RESULT, told)
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """Return what is told of a model that is there.
+
+    Raises:
+        ValueError: its files are not what its training has left.
+    """
+    frame = results.read_marked(folder / LOSSES, results.part_of(folder, LOSSES))
+    changed = LOSSES if frame is None else results.damaged(folder, frame)
+    if changed is not None:
+        raise ValueError(f"{folder / changed} is damaged, or was changed after the training; --fresh trains again")
+    told: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    return told
 
 
 def _told(job: Job, learner: Any, losses: list[float], rows: data.Data) -> dict[str, Any]:

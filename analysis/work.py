@@ -12,32 +12,42 @@ from typing import Any, NamedTuple
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from analysis import loading, results
+from analysis import learners, loading, results
 
 
 class Task(NamedTuple):
-    """One piece of work: its name, what it does with the plan and the folder, and the name of the file it leaves."""
+    """One piece of work, which leaves a file.
+
+    name: of the file, and of the folder of a model.
+    run: what it does with the plan and the folder.
+    model: whether it leaves a model as well.
+    """
 
     name: str
     run: Callable[[Any, Path], pd.DataFrame]
+    model: bool = False
 
     def path(self, folder: Path) -> Path:
         """Return the file that the task leaves."""
         return folder / "experiments" / f"{self.name}.parquet"
 
     def finished(self, folder: Path) -> bool:
-        """Whether the file is there, and whole."""
-        try:
-            pd.read_parquet(self.path(folder))
-        except (OSError, ValueError):
+        """Whether the file is there, whole and of this run, and the model that belongs to it is what it was."""
+        frame = results.read_finished(self.path(folder), results.part_of(folder, self.name))
+        if frame is None:
             return False
-        return True
+        if (name := results.damaged(folder, frame)) is not None:
+            results.log_again(folder / name)
+        return name is None
 
     def work(self, plan: Any, folder: Path) -> None:
         """Do it on one thread, for tasks share the cores among themselves, and write the file."""
         loading.silence()
         with threadpool_limits(1):
-            results.write_frame(self.path(folder), self.run(plan, folder))
+            frame, place = self.run(plan, folder), folder / "models" / self.name
+        files = learners.files_of(place) if self.model else []
+        mark = results.marked(frame, results.part_of(folder, self.name), results.digests(folder, files))
+        results.write_frame(self.path(folder), mark)
 
 
 @contextmanager

@@ -6,9 +6,8 @@ With probability π a batch's label is replaced by the null label, so that one n
 since all that is random comes from one generator whose state is kept.
 """
 
+import io
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from arguide import files
 
 Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 Track = Callable[[Iterable[int]], Iterable[int]]
@@ -117,7 +118,7 @@ def fit(
         track: wraps the numbers of the steps that are left, for a progress bar.
 
     Raises:
-        ValueError: a checkpoint that cannot be read, or a loss that is not finite.
+        ValueError: a checkpoint that cannot be read or is damaged, or a loss that is not finite.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.98))
     average = [p.detach().clone() for p in model.parameters()] if recipe.average else []
@@ -170,7 +171,7 @@ def _keep(
     generator: torch.Generator,
     losses: list[float],
 ) -> None:
-    """Write a checkpoint whole or not at all."""
+    """Write a checkpoint whole or not at all, with its digest at the end."""
     state: dict[str, Any] = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -178,14 +179,12 @@ def _keep(
         "generator": generator.get_state(),
         "losses": losses,
     }
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=".part")
-    os.close(handle)
-    try:
-        torch.save(state, name)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+
+    def save(place: Path) -> None:
+        torch.save(state, place)
+        files.seal(place)
+
+    files.write(path, save)
 
 
 def _restore(
@@ -193,7 +192,8 @@ def _restore(
 ) -> list[float]:
     """Put back what a checkpoint holds, and return its losses."""
     try:
-        state = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
+        content = io.BytesIO(files.unsealed(path))
+        state = torch.load(content, weights_only=True, map_location=next(model.parameters()).device)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         for mean, kept in zip(average, state["average"], strict=True):

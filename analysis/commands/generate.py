@@ -39,7 +39,7 @@ def generate(
     power: Annotated[float, typer.Option(help="β: the joint law to this power; p(x)^β at --scale 1.")] = 1.0,
     cap: Annotated[str, typer.Option(help="The joint law at --max-new-tokens: truncate, or force the end.")] = "truncate",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier output and its parts first.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, and replace an earlier output at the end.")] = False,
     seed: Seed = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:0 or mps; under torchrun a GPU each by default.")] = None,
     json: Json = False,

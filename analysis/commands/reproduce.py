@@ -29,13 +29,13 @@ def reproduce(
     options.check_file(text)
     options.check_device(device)
     if text is not None:
+        results.check_apart(out, "--text", text)
         read_chain(text)  # what cannot be read must fail before the other chapters run
     if model is not None:
+        results.check_apart(out, "--model", model)
         loading.Choice(model).load(loading.find_device(device))
     settings = Settings(quick=quick, seed=seed, device=device, text=text, model=model)
-    if fresh:
-        argument.clear(out)
-    results.claim(out, argument.config(settings))
+    results.claim(out, argument.config(settings), own=argument.own(), fresh=fresh)
     done = list(argument.chapters(out, settings, display.bar))
     page = argument.publish(out, done)
     if json:

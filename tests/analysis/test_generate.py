@@ -448,10 +448,12 @@ def test_a_model_retrained_in_its_place_is_another(run, fails, tmp_path, monkeyp
 
 def test_an_output_is_overwritten_only_when_told(run, fails, model, tmp_path):
     write_prompts(tmp_path, "csv")
-    (tmp_path / "out.parquet").write_text("mine")
-    assert "nothing was overwritten" in fails(*arguments(model, tmp_path))
-    assert (tmp_path / "out.parquet").read_text() == "mine"
-    assert run(*arguments(model, tmp_path), "--fresh")[0] == 0
+    assert run(*arguments(model, tmp_path))[0] == 0
+    before = (tmp_path / "out.parquet").read_bytes()
+    assert "nothing was overwritten" in fails(*arguments(model, tmp_path), "--seed", 1)
+    assert (tmp_path / "out.parquet").read_bytes() == before
+    assert run(*arguments(model, tmp_path), "--seed", 1, "--fresh")[0] == 0
+    assert (tmp_path / "out.parquet").read_bytes() != before
     assert len(pd.read_parquet(tmp_path / "out.parquet")) == 7
 
 

@@ -151,9 +151,9 @@ def test_a_job_is_trained_as_it_says(tmp_path, monkeypatch):
     assert told["training loss"] == 1.5  # of the last twentieth
 
 
-def test_what_a_training_has_left_is_cleared_and_nothing_else(tmp_path):
+def test_a_fresh_training_deletes_what_one_has_left_and_nothing_else(tmp_path):
     results.claim(tmp_path, JOB.config(), training.PROGRAM, parts=())
     for name in ("checkpoint.pt", "result.json", "model.safetensors", "mine.txt"):
         (tmp_path / name).write_text("")
-    training.clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    results.claim(tmp_path, {}, training.PROGRAM, parts=(), own=training.OWN, fresh=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "run.json"]

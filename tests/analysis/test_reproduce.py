@@ -74,9 +74,9 @@ def test_a_folder_of_another_run_or_of_other_files_is_refused(tmp_path):
         results.claim(tmp_path / "out", reproduce.config(Settings(seed=2)))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").write_text("precious")
-    with pytest.raises(ValueError, match="not empty"):
-        results.claim(tmp_path / "mine", {})
-    reproduce.clear(tmp_path / "mine")
+    for fresh in (False, True):
+        with pytest.raises(ValueError, match="not empty"):
+            results.claim(tmp_path / "mine", {}, own=reproduce.own(), fresh=fresh)
     assert (tmp_path / "mine/thesis.tex").read_text() == "precious"
 
 
@@ -86,21 +86,21 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         results.claim(tmp_path / "file" / "out", {})
 
 
-def test_clearing_deletes_a_runs_files_and_nothing_else(tmp_path):
-    results.claim(tmp_path, {})
+def test_a_fresh_run_deletes_a_runs_files_and_nothing_else(tmp_path):
+    results.claim(tmp_path, {"seed": 0})
     (tmp_path / f"experiments/{EXPERIMENTS[0].name}.parquet").write_text("")
     (tmp_path / "figures/mine.png").write_text("kept")
     (tmp_path / "notes.txt").write_text("kept")
-    reproduce.clear(tmp_path)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["figures", "mine.png", "notes.txt"]
+    results.claim(tmp_path, {"seed": 1}, parts=(), own=reproduce.own(), fresh=True)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["figures", "mine.png", "notes.txt", "run.json"]
+    assert results.read_record(tmp_path)["config"] == {"seed": 1}
 
 
-def test_another_programs_run_json_is_not_ours_to_clear_or_claim(tmp_path):
+def test_another_programs_run_json_is_not_ours_to_claim(tmp_path):
     (tmp_path / "run.json").write_text("[]")
     (tmp_path / "report.html").write_text("theirs")
-    reproduce.clear(tmp_path)
     with pytest.raises(ValueError, match="not empty"):
-        results.claim(tmp_path, {})
+        results.claim(tmp_path, {}, own=reproduce.own(), fresh=True)
     assert (tmp_path / "report.html").read_text() == "theirs"
 
 

@@ -1,0 +1,65 @@
+"""Files that are written whole or not at all, that show damage, and that an interruption leaves no traces of."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePath
+
+DIGITS = 16  # of a digest, in hexadecimal
+
+
+def write(path: Path, save: Callable[[Path], object]) -> None:
+    """Write a file atomically: `save` a temporary neighbour, then move it into place.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror}") from error
+    os.close(handle)
+    try:
+        save(Path(name))
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def digest(content: Path | bytes) -> str:
+    """Return the first digits of the SHA-256 of a file, or of bytes: it differs between versions of the same file."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()[:DIGITS]
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
+
+
+def seal(path: Path) -> None:
+    """Append its digest to a file, for `unsealed` to check."""
+    mark = digest(path)
+    with path.open("ab") as file:
+        file.write(mark.encode())
+
+
+def unsealed(path: Path) -> bytes:
+    """Return what a sealed file holds, without the digest.
+
+    Raises:
+        ValueError: the content does not have this digest.
+    """
+    whole = path.read_bytes()
+    content, mark = whole[:-DIGITS], whole[-DIGITS:]
+    if digest(content).encode() != mark:
+        raise ValueError(f"{path} is damaged")
+    return content
+
+
+def sweep(folder: Path, names: Iterable[str]) -> None:
+    """Delete the temporary neighbours that killed writers of these files have left; names may have wildcards and folders."""
+    for name in map(PurePath, names):
+        left = name.with_name(f".{name.stem}-????????{name.suffix}")
+        for path in folder.glob(str(left)):
+            path.unlink(missing_ok=True)
