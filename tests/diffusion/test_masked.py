@@ -109,7 +109,7 @@ def test_resampling_between_jumps_keeps_the_evidence_and_the_law_unbiased(make_j
         def resample(log_weights, _generator):
             return torch.full((2,), index(log_weights.softmax(0).tolist()))
 
-        return sample_joint(guided(table, 3.0), 2, 2, rule=rule, choose=choose, resample=resample, threshold=2)
+        return sample_joint(guided(table, 3.0), 2, 2, rule=rule, choose=choose, resample=resample, threshold=1.0)
 
     evidence, found = weighted(run, table.shape)
     assert evidence == pytest.approx(float(log_z.exp()), rel=1e-12)
