@@ -109,14 +109,21 @@ def model(name: str, value: T) -> T:
     return value
 
 
-def matched(name: str, values: Any, others: Any, of: str) -> None:
-    """Require a sequence with one value for each of the others, of which there is at least one."""
+def matched(name: str, values: Any, others: Any, of: str, least: int = 1) -> None:
+    """Require a sequence with one value for each of the others, of which there are at least so many."""
     if not hasattr(values, "__len__") or isinstance(values, str):
         raise refusal(name, f"a sequence with one value per {of}", values)
-    if not len(others):
+    if len(others) < least:
         raise refusal(f"{of}s", "at least one", others)
     if len(values) != len(others):
         raise refusal(name, f"one per {of}, {len(others)}", len(values))
+
+
+def shape(name: str, value: Any, axes: int = 1) -> tuple[int, ...]:
+    """Require a shape of at least so many axes, integers of at least 1."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) < axes:
+        raise refusal(name, f"a shape of at least {axes} {'axis' if axes == 1 else 'axes'}", value)
+    return tuple(integer(name, size) for size in value)
 
 
 def falling(name: str, value: Any, *, ends_at_zero: bool = True, strictly: bool = True, least: int = 2) -> Tensor:

@@ -111,7 +111,7 @@ class LogLinear:
         check_temperature(temperature)
 
         def at(scales: Sequence[Weight]) -> tuple[Weight, ...]:
-            checks.matched("scales", scales, conds, "condition")
+            checks.matched("scales", scales, conds, "condition", 0)
             return tuple(weight / temperature for weight in composition_weights(scales))
 
         return cls((*conds, uncond), (lambda position: at(scales(position))) if callable(scales) else at(scales))

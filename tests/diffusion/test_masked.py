@@ -153,6 +153,26 @@ def test_known_tokens_stay_and_one_mask_a_row_goes(table):
     assert ((found == -1).sum(1) == table.length - 2).all()
 
 
+def test_a_denoiser_is_given_the_share_of_masked_tokens_as_its_time(table):
+    times = []
+
+    def denoise(x, time, label=None):
+        assert float(time) == pytest.approx(float((x == -1).double().mean()))
+        times.append(float(time))
+        return table.denoise_masked(x, time, label)
+
+    for run in (sample, sample_joint):
+        run(LogLinear((denoise,), (1.0,)), 4, table.length)
+        assert times == pytest.approx([left / table.length for left in range(table.length, 0, -1)])
+        times.clear()
+    step(
+        LogLinear((denoise,), (1.0,)),
+        torch.tensor([[0, *[-1] * (table.length - 1)]] * 2),
+        normalized,
+        lambda law: law.argmax(1),
+    )
+
+
 def test_branches_that_share_nothing_are_a_dead_end():
     joint = np.zeros((2, 2, 2))
     joint[0, 0, 0] = joint[1, 1, 1] = 0.5

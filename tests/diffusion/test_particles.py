@@ -190,6 +190,22 @@ def test_resampling_takes_everything_a_particle_carries(model):
     torch.testing.assert_close(turned.log_evidence, kept.log_evidence)
 
 
+@pytest.mark.parametrize("noise", [1.0, 3.0])
+def test_the_last_step_only_denoises(model, noise):
+    """No noise enters it: what is drawn after the first normals changes nothing on a grid of one step."""
+    grid, first = torch.tensor([2.0, 0.0], dtype=torch.float64), torch.tensor([[0.4, -1.0], [1.5, 0.3], [-0.2, 0.9]]).double()
+
+    def run(later):
+        draws = iter([first])
+        return sample_joint(model, (3, 2), grid, noise=noise, draw=lambda like: next(draws, torch.full_like(like, later)))
+
+    sigma = grid[0]
+    for later in (0.0, 5.0, -20.0):
+        result = run(later)
+        torch.testing.assert_close(result.x, sigma * first + sigma**2 * model(sigma * first, sigma))
+        torch.testing.assert_close(result.log_weights, run(0.0).log_weights)
+
+
 def test_one_model_alone_has_weights_of_one_and_evidence_zero(plane):
     result = seeded(LogLinear((conditioned(plane.score),), (1.0,)))
     assert result.log_weights.exp().mul(200).allclose(torch.ones(200, dtype=torch.float64))
