@@ -8,15 +8,19 @@ import math
 import torch
 from torch import Tensor
 
+from analysis.toys import checks
+
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Return KL(p ‖ q) = Σ p (log p − log q), []; ∞ where q misses mass of p."""
+    checks.alike("log_q", log_q, "log_p", log_p)
     gap = torch.where(log_p == -math.inf, 0.0, log_p - log_q)
     return (log_p.exp() * gap).sum()
 
 
 def tv(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Return the total variation ½ Σ |p − q|, []."""
+    checks.alike("log_q", log_q, "log_p", log_p)
     return (log_p.exp() - log_q.exp()).abs().sum() / 2
 
 
@@ -27,17 +31,24 @@ def entropy(log_p: Tensor) -> Tensor:
 
 def expectation(log_p: Tensor, value: Tensor) -> Tensor:
     """Return Σ p·value, []; values where p = 0 do not count."""
+    checks.alike("value", value, "log_p", log_p)
     return (log_p.exp() * torch.where(log_p == -math.inf, 0.0, value)).sum()
 
 
 def empirical(cells: Tensor, size: int, log_weights: Tensor | None = None) -> Tensor:
     """Return the log of the weighted frequency of each cell, [n] ↦ [size]."""
+    checks.codes("cells", cells[:, None], [checks.integer("size", size)])
+    if log_weights is not None:
+        checks.alike("log_weights", log_weights, "cells", cells)
     weights = torch.ones(len(cells), dtype=torch.float64) if log_weights is None else log_weights.double().exp()
     return (torch.bincount(cells, weights=weights, minlength=size) / weights.sum()).log()
 
 
 def wasserstein(x: Tensor, axis: Tensor, cdf: Tensor, weights: Tensor | None = None) -> float:
     """Return W1 = ∫ |F − cdf| of draws x [n], of equal weights unless they are given, to a law on an axis [m]."""
+    checks.alike("cdf", cdf, "axis", axis)
+    if weights is not None:
+        checks.alike("weights", weights, "x", x)
     ordered, order = x.sort()
     weights = torch.full_like(x, 1 / len(x)) if weights is None else weights
     below = torch.cat([weights.new_zeros(1), weights[order].cumsum(0)])[torch.searchsorted(ordered, axis, right=True)]
@@ -46,6 +57,9 @@ def wasserstein(x: Tensor, axis: Tensor, cdf: Tensor, weights: Tensor | None = N
 
 def jackknifed(x: Tensor, axis: Tensor, cdf: Tensor, groups: int = 8) -> tuple[float, float]:
     """Return W1 of antithetic draws [n], halves that mirror one another, and its delete-a-group jackknife error."""
+    checks.integer("groups", groups, 2)
+    if x.ndim != 1 or len(x) % 2 or len(x) < 2 * groups:
+        raise checks.refusal("x", f"an even number of draws, [n], of at least {2 * groups}", x)
     pairs = x.view(2, -1)
     group = torch.arange(pairs.shape[1]) % groups
     left_out = torch.tensor([wasserstein(pairs[:, group != i].flatten(), axis, cdf) for i in range(groups)])

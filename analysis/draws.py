@@ -96,13 +96,18 @@ def _denoised(denoiser: diffusion.discrete.Denoiser, scale: float) -> diffusion.
 def diffused(case: Case, sigmas: Tensor, step: Step) -> Iterator[Draws]:
     """Draw with guided diffusion, uncorrected."""
     score = guided(case.toy, case.scale)
-    return _chunks(diffusion.sample(score, (case.total, case.length), sigmas, step=step, generator=case.generator), case)
+    return _chunks(
+        diffusion.sample(score, (case.total, case.length), sigmas, step=step, generator=case.generator, ends_at_zero=False),
+        case,
+    )
 
 
 def corrected(case: Case, sigmas: Tensor) -> Iterator[Draws]:
     """Draw with guided diffusion, Feynman–Kac corrected."""
     for _ in range(case.batches):
-        sample = diffusion.sample_joint(guided(case.toy, case.scale), case.shape, sigmas, generator=case.generator)
+        sample = diffusion.sample_joint(
+            guided(case.toy, case.scale), case.shape, sigmas, generator=case.generator, ends_at_zero=False
+        )
         yield Draws(sample.x, sample.log_weights)
 
 
@@ -166,7 +171,7 @@ def _chunks(x: Tensor, case: Case) -> Iterator[Draws]:
 
 
 def points_grid(steps: int) -> Tensor:
-    """Return the grid for points."""
+    """Return the grid for points, which ends where each x is near one of them."""
     return diffusion.edm(steps, 0.15, 20.0, rho=-2.0)[:-1]
 
 

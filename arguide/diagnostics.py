@@ -120,6 +120,10 @@ def over_runs(values: Sequence[float] | Tensor, log_evidences: Sequence[float] |
     """
     rows = torch.as_tensor(values, dtype=torch.float64)
     weights = torch.as_tensor(log_evidences, dtype=torch.float64).softmax(0)
+    if rows.ndim != 1 or rows.shape != weights.shape or len(rows) < 2:
+        raise ValueError(
+            f"values and log_evidences must be [R], R at least 2, got {tuple(rows.shape)} and {tuple(weights.shape)}"
+        )
     mean = (weights * rows).sum()
     error = (weights.square() * (rows - mean).square()).sum() * len(rows) / (len(rows) - 1)
     return float(mean), float(error.sqrt())

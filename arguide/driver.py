@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from arguide import checks
 from arguide.resampling import Resample, systematic
 
 Move = Callable[[Any], tuple[Any, Tensor]]
@@ -134,8 +135,11 @@ def drive(
         twist: value ↦ log ψ, one a row: what is expected of a particle. Resampling, and when to do it, then go by w ψ.
 
     Raises:
-        ValueError: every particle of a population has weight 0, so nothing of the target was found.
+        ValueError: a threshold outside [0, 1]; weights with NaN or +∞; every particle of a population has weight 0, so nothing
+            of the target was found.
     """
+    checks.share("threshold", threshold)
+    checks.function("resample", resample)
     n = population.log_weights.shape[-1]
     for move in moves:
         like = population.log_weights
@@ -146,9 +150,18 @@ def drive(
             population = resampled(population, select, ancestors, log_twist, low)
         value, increment = move(population.value)
         population = population._replace(value=value, log_weights=population.log_weights + increment.view_as(like))
-        if (population.log_weights == -math.inf).all(-1).any():
-            raise ValueError("all particles have weight 0: the branches share no sequence that was found; use more particles")
+        _check_weights(population.log_weights)
         yield population
+
+
+def _check_weights(log_weights: Tensor) -> None:
+    """Raise ValueError where a population, [..., N], has NaN or +∞ among its log-weights, or no weight at all."""
+    largest = log_weights.amax(-1)
+    if largest.isfinite().all():
+        return
+    if (largest == -math.inf).any():
+        raise ValueError("all particles have weight 0: the branches share no sequence that was found; use more particles")
+    raise ValueError("log-weights must not be NaN or +inf, got such a particle; check the models' outputs and the weights")
 
 
 def _ancestors(log_weights: Tensor, low: Tensor, resample: Resample, generator: torch.Generator | None) -> Tensor:

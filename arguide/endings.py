@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from arguide import checks
 from arguide.guidance import normalize
 from arguide.models import Autoregressive
 from arguide.truncation import one_of
@@ -33,7 +34,8 @@ class Ending:
         cap: "truncate" or "force".
 
     Raises:
-        ValueError: no ending token, another word for the cap, or a cap below one token.
+        ValueError: no ending token, another word for the cap, or a cap below one token; from `start`, an ending token outside
+            the vocabulary.
     """
 
     model: Autoregressive
@@ -43,13 +45,15 @@ class Ending:
 
     def __post_init__(self) -> None:
         if self.cap not in CAPS:
-            raise ValueError(f"cap must be one of {', '.join(CAPS)}, not {self.cap!r}")
-        if not self.tokens or self.length < 1:
-            raise ValueError("sequences that end need an ending token, and room for one token at least")
+            raise checks.refusal("cap", f"one of {', '.join(CAPS)}", self.cap)
+        checks.tokens("tokens", self.tokens)
+        checks.integer("length", self.length)
+        checks.model("model", self.model)
 
     def start(self, n: int) -> "Ended":
         """Return the state of n empty prefixes."""
         state = self.model.start(n)
+        checks.within("tokens", max(self.tokens), state.log_probs.shape[-1])
         return Ended(self, state, torch.zeros(n, dtype=torch.bool, device=state.log_probs.device), 0)
 
     def append(self, state: "Ended", token: Tensor) -> "Ended":
@@ -126,4 +130,4 @@ def ending_tokens(model: Autoregressive) -> tuple[int, ...]:
 def check_length(model: Autoregressive, length: int) -> None:
     """Raise ValueError if sequences are asked for that stop before a model's cap, or after it."""
     if isinstance(model, Ending) and length != model.length:
-        raise ValueError(f"these sequences end after {model.length} tokens at the latest; ask for as many, not {length}")
+        raise ValueError(f"length must equal the cap {model.length}, got {length}")

@@ -16,10 +16,13 @@ for diffusion models" (2022), for logits.
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from arguide import checks
 
 Weight = float | Tensor
 
@@ -33,12 +36,14 @@ class Normalized(NamedTuple):
 
 def guidance_weights(scale: Weight) -> tuple[Weight, Weight]:
     """Return the weights (γ, 1 − γ) of (cond, uncond), which sum to 1 in double precision."""
-    scale = scale.double() if isinstance(scale, Tensor) else scale
-    return scale, 1 - scale
+    cond, uncond = composition_weights((scale,))
+    return cond, uncond
 
 
 def composition_weights(scales: Sequence[Weight]) -> tuple[Weight, ...]:
     """Return the weights (γ_1, …, γ_K, 1 − Σ_i γ_i) of (cond_1, …, cond_K, uncond), which sum to 1 in double precision."""
+    for scale in scales:
+        checks.finite("scale", scale)
     wide = tuple(scale.double() if isinstance(scale, Tensor) else scale for scale in scales)
     return (*wide, 1 - sum(wide))
 
@@ -56,10 +61,9 @@ def guide(cond: Tensor, uncond: Tensor, scale: Weight, *, floor: float | None = 
         Unnormalised guided logits [..., V]. Their `logsumexp` is the log normalizer log Z_t if both inputs are log-probs.
 
     Raises:
-        ValueError: shapes that do not fit, a scale that is not finite, or an improper tilt.
+        ValueError: shapes that do not fit, a scale that is not finite, logits with NaN or +∞, or an improper tilt.
     """
-    if cond.shape[-1] != uncond.shape[-1]:
-        raise ValueError(f"cond and uncond must share one vocabulary, not {cond.shape[-1]} and {uncond.shape[-1]} tokens")
+    checks.tensor("cond", cond), checks.tensor("uncond", uncond)
     return combine((cond, uncond), guidance_weights(scale), floor=floor)
 
 
@@ -72,8 +76,10 @@ def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float
         floor: the least log-probability that a branch of negative weight is read with.
 
     Raises:
-        ValueError: an improper tilt without a `floor`, a weight that is not finite or whose shape does not fit the rows.
+        ValueError: an improper tilt without a `floor`, a weight that is not finite or whose shape does not fit the rows, logits
+            with NaN or +∞.
     """
+    _check(logits, weights, floor)
     dtype = _precision(logits)
     wide = [branch.to(dtype) for branch in logits]
     if floor is None:
@@ -88,16 +94,17 @@ def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float
 
 def _combine_zeros(logits: Sequence[Tensor], weights: Sequence[Weight], floor: float | None) -> Tensor:
     """Combine branches that hold −∞, by the policy of the module."""
-    if not all(torch.as_tensor(weight).isfinite().all() for weight in weights):
-        raise ValueError("scales and weights must be finite")
+    for weight in weights:
+        checks.finite("weights", weight)
     total = logits[0].new_zeros(())
-    vetoed = improper = torch.zeros_like(total, dtype=torch.bool)
+    vetoed = improper = spoilt = torch.zeros_like(total, dtype=torch.bool)
     empty = torch.ones_like(vetoed)
     for branch, number in zip(logits, weights, strict=True):
         weight = torch.as_tensor(_column(number, branch), dtype=total.dtype, device=total.device)
         if floor is not None:
             branch = torch.where(weight < 0, branch.clamp(min=floor), branch)
         zero = branch == -math.inf
+        spoilt = spoilt | (weight != 0) & ~(branch < math.inf)
         total = total + torch.where(weight == 0, 0.0, weight * branch.masked_fill(zero, 0.0))
         vetoed, improper, empty = vetoed | zero & (weight > 0), improper | zero & (weight < 0), empty & zero
     removed = vetoed | empty
@@ -106,18 +113,47 @@ def _combine_zeros(logits: Sequence[Tensor], weights: Sequence[Weight], floor: f
             "improper tilt: a branch of negative weight gives probability 0 to a token that the others allow; "
             "guide raw logits before any mask or truncation, or give a floor"
         )
+    if (spoilt | ~removed & ~(total < math.inf)).any():
+        raise ValueError("logits must be finite or -inf in every branch whose weight is not 0, got NaN or +inf")
     return total.masked_fill(removed, -math.inf)
+
+
+def _check(logits: Sequence[Tensor], weights: Sequence[Weight], floor: float | None) -> None:
+    """Raise ValueError unless the branches share a vocabulary and their rows, and have a weight each."""
+    checks.matched("weights", weights, logits, "branch")
+    shapes = [checks.tensor("logits", branch).shape for branch in logits]
+    if len(set(shapes)) > 1:
+        _check_shapes(shapes)
+    if floor is not None:
+        checks.number("floor", floor)
+    for weight in weights:
+        if not isinstance(weight, Tensor):  # what is not finite in a tensor is found in the sum
+            checks.finite("weights", weight)
+
+
+def _check_shapes(shapes: Sequence[torch.Size]) -> None:
+    """Raise ValueError unless shapes [..., V] have one V, and rows that broadcast."""
+    found = " and ".join(str(tuple(shape)) for shape in shapes)
+    if len({shape[-1] for shape in shapes}) > 1:
+        raise ValueError(f"logits must share one vocabulary, got shapes {found}")
+    if any(len({*sizes} - {1}) > 1 for sizes in zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1)):
+        raise ValueError(f"logits must have rows that fit each other, got shapes {found}")
 
 
 def check_temperature(tau: float) -> None:
     """Raise ValueError unless τ is positive and finite."""
-    if not (math.isfinite(tau) and tau > 0):
-        raise ValueError(f"temperature must be positive and finite, not {tau}")
+    checks.positive("temperature", tau)
 
 
 def normalize(logits: Tensor) -> Normalized:
-    """Return log-probs [..., V] and the log normalizer log Σ_v exp(logits), [...]; a row of −∞ stays −∞ with log Z = −∞."""
-    log_normalizer = logits.logsumexp(-1)
+    """Return log-probs [..., V] and the log normalizer log Σ_v exp(logits), [...]; a row of −∞ stays −∞ with log Z = −∞.
+
+    Raises:
+        ValueError: logits with NaN or +∞.
+    """
+    log_normalizer = checks.tensor("logits", logits).logsumexp(-1)
+    if not (log_normalizer < math.inf).all():
+        raise ValueError("logits must be finite or -inf, got NaN or +inf")
     reached = torch.where(log_normalizer == -math.inf, 0.0, log_normalizer)
     return Normalized(logits - reached[..., None], log_normalizer)
 
@@ -139,5 +175,5 @@ def _column(weight: Weight, branch: Tensor) -> Weight:
         return column
     rows = branch.shape[:-1]
     if column.ndim > len(rows) or any(n not in (1, row) for n, row in zip(column.shape[::-1], rows[::-1], strict=False)):
-        raise ValueError(f"a scale per row must have shape {tuple(rows)}, not {tuple(column.shape)}")
+        raise ValueError(f"a scale per row must have shape {tuple(rows)}, got {tuple(column.shape)}")
     return column[..., None]

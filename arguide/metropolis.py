@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from arguide import sampling
+from arguide import checks, sampling
 from arguide.endings import ending_tokens, lengths, padded
 from arguide.models import Autoregressive
 from arguide.sampling import Draw, Propose, Sample
@@ -67,9 +67,13 @@ def sample_metropolis(
         advance: called after every step.
 
     Raises:
-        ValueError: a first sequence of probability 0.
+        ValueError: a first sequence of probability 0, of another number of rows than n, or of more than `length` tokens.
     """
-    draw = draw or sampling.categorical(generator)
+    sampling.check(model, n, length, 1)
+    checks.integer("steps", steps, 0)
+    draw = checks.function("draw", draw or sampling.categorical(generator))
+    for name, part in (("transform", transform), ("propose", propose), ("advance", advance)):
+        checks.function(name, part)
     ends = ending_tokens(model)
 
     def anew(kept: Draw) -> Sample:
@@ -79,6 +83,7 @@ def sample_metropolis(
     if first is None:
         now = anew(draw)
     else:
+        _check_first(first, n, length)
         first = padded(first, length, ends)  # pooled runs end where each has ended, with any of the ending tokens
         now = _widened(sampling.retrace(model, first, transform=transform, propose=propose), length, ends)
     if not log_weight_of(now).isfinite().all():
@@ -107,6 +112,12 @@ def step(now: Sample, anew: Callable[[Draw], Sample], draw: Draw, ends: tuple[in
 def log_weight_of(sample: Sample) -> Tensor:
     """Return log p̃(x)/q(x), [n]; what two sequences share of it cancels in their ratio."""
     return (sample.log_target - sample.log_proposal).sum(1)
+
+
+def _check_first(first: Tensor, n: int, length: int) -> None:
+    fits = isinstance(first, Tensor) and first.ndim == 2 and len(first) == n and first.shape[1] <= length
+    if not fits or first.is_floating_point():
+        raise checks.refusal("first", f"integer tokens [{n}, at most {length}]", first)
 
 
 def _cuts(sample: Sample, ends: tuple[int, ...]) -> Tensor:

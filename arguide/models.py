@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from torch import Tensor
 
+from arguide import checks
 from arguide.guidance import Weight, check_temperature, combine, composition_weights, normalize
 
 Weights = Sequence[Weight] | Callable[[int], Sequence[Weight]]
@@ -66,11 +67,24 @@ class LogLinear:
         models: K models over one vocabulary.
         weights: K weights, or a function from the position t = 0, 1, … to K weights (a schedule of the scale).
         floor: the policy for improper tilts, see `arguide.guidance`.
+
+    Raises:
+        ValueError: no model, what is no model, or weights that are not one finite number per model.
     """
 
     models: tuple[Autoregressive, ...]
     weights: Weights
     floor: float | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.weights):
+            checks.matched("weights", self.weights, self.models, "model")
+            for weight in self.weights:
+                checks.finite("weights", weight)
+        for model in self.models:
+            checks.model("models", model)
+        if self.floor is not None:
+            checks.number("floor", self.floor)
 
     @classmethod
     def guidance(
@@ -97,8 +111,7 @@ class LogLinear:
         check_temperature(temperature)
 
         def at(scales: Sequence[Weight]) -> tuple[Weight, ...]:
-            if len(scales) != len(conds):
-                raise ValueError(f"every condition needs a scale, not {len(scales)} scales for {len(conds)} conditions")
+            checks.matched("scales", scales, conds, "condition", 0)
             return tuple(weight / temperature for weight in composition_weights(scales))
 
         return cls((*conds, uncond), (lambda position: at(scales(position))) if callable(scales) else at(scales))

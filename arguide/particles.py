@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from arguide import sampling
+from arguide import checks, sampling
 from arguide.driver import Move, Population, Twist, drive, effective_sample_size, populate
 from arguide.endings import check_length
 from arguide.models import Autoregressive
@@ -51,6 +51,7 @@ class JointSample(NamedTuple):
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Return n sequences drawn by weight, [n, T]: importance resampling."""
+        checks.integer("n", n)
         return self.tokens[torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)]
 
 
@@ -58,7 +59,14 @@ def pooled(runs: Sequence[JointSample]) -> JointSample:
     """Return independent runs as one sample of all their particles, each run weighted by its Ẑ.
 
     `std_error` is that of log Ẑ from the spread of the runs: √(Σ_r (W_r − a_r)² R/(R − 1)) with a_r = n_r/Σ n, W_r ∝ n_r Ẑ_r.
+
+    Raises:
+        ValueError: fewer than two runs.
     """
+    if len(runs) < 2:
+        raise checks.refusal(
+            "runs", "at least two independent samples", len(runs), "one run has no spread to estimate an error by"
+        )
     logs = torch.stack([run.log_evidence + math.log(len(run.tokens)) for run in runs])
     width = max(run.tokens.shape[1] for run in runs)
     tokens = [torch.cat([run.tokens, run.tokens[:, -1:].expand(-1, width - run.tokens.shape[1])], 1) for run in runs]
@@ -136,11 +144,11 @@ def sample_joints(
     Raises:
         ValueError: no particle, every particle of a sample has weight 0, or rows have scales of their own.
     """
-    draw = draw or sampling.categorical(generator)
-    if min(count, n) < 1:
-        raise ValueError(f"a population has at least one particle, not {n}")
-    if block < 1:
-        raise ValueError(f"a block has at least one token, not {block}")
+    sampling.check(model, n, length)
+    checks.integer("count", count), checks.integer("block", block)
+    draw = checks.function("draw", draw or sampling.categorical(generator))
+    for name, part in (("transform", transform), ("propose", propose), ("twist", twist or ahead)):
+        checks.function(name, part)
     check_length(model, length)
 
     def move(path: Path, tokens: int) -> tuple[Path, Tensor]:

@@ -2,6 +2,7 @@ r"""Resampling: from N weighted particles to N equally weighted ones, without bi
 
 Every scheme has one signature, (log_weights [N], generator) ↦ ancestors [N], and one law: particle i is copied
 N·w_i times in expectation. They differ in variance only: systematic and stratified least, then residual, multinomial most.
+Weights that are NaN or +∞, or all 0, have no such law, and raise a `ValueError`.
 
 Source: Douc & Cappé, "Comparison of resampling schemes for particle filtering" (2005).
 """
@@ -11,32 +12,38 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from arguide import checks
+
 Resample = Callable[[Tensor, torch.Generator | None], Tensor]
 
 
 def multinomial(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw every ancestor independently."""
-    return _invert(log_weights.softmax(0), _uniform(log_weights, len(log_weights), generator))
+    weights = _weights(log_weights)
+    return _invert(weights, _uniform(weights, len(weights), generator))
 
 
 def stratified(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw one ancestor in each of N equal strata, (i + u_i)/N."""
-    return _comb(log_weights, _uniform(log_weights, len(log_weights), generator))
+    weights = _weights(log_weights)
+    return _comb(weights, _uniform(weights, len(weights), generator))
 
 
 def systematic(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw one ancestor in each of N equal strata at one common offset, (i + u)/N."""
-    return _comb(log_weights, _uniform(log_weights, 1, generator))
+    weights = _weights(log_weights)
+    return _comb(weights, _uniform(weights, 1, generator))
 
 
 def residual(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Copy particle i ⌊N·w_i⌋ times, and draw the rest in proportion to what remains of N·w_i."""
-    n, weights = len(log_weights), log_weights.softmax(0)
+    weights = _weights(log_weights)
+    n = len(weights)
     copies = (n * weights).floor()
     kept = torch.arange(n, device=weights.device).repeat_interleave(copies.long())
     rest = (n * weights - copies).clamp(min=0.0)
     missing = n - len(kept)
-    drawn = _invert(rest, _uniform(log_weights, missing, generator)) if missing else kept[:0]
+    drawn = _invert(rest, _uniform(weights, missing, generator)) if missing else kept[:0]
     return torch.cat([kept, drawn])
 
 
@@ -44,9 +51,19 @@ def _uniform(like: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
     return torch.rand(n, generator=generator, dtype=torch.float64, device=like.device)
 
 
-def _comb(log_weights: Tensor, offsets: Tensor) -> Tensor:
-    strata = torch.arange(len(log_weights), device=log_weights.device)
-    return _invert(log_weights.softmax(0), (strata + offsets) / len(log_weights))
+def _comb(weights: Tensor, offsets: Tensor) -> Tensor:
+    strata = torch.arange(len(weights), device=weights.device)
+    return _invert(weights, (strata + offsets) / len(weights))
+
+
+def _weights(log_weights: Tensor) -> Tensor:
+    """Return the normalised weights, [N]; NaN and +∞, or −∞ alone, have none."""
+    if checks.tensor("log_weights", log_weights).ndim != 1:
+        raise checks.refusal("log_weights", "one per particle, [N]", log_weights)
+    largest = log_weights.amax()
+    if not largest.isfinite():
+        raise checks.refusal("the largest of log_weights", "finite, so that some particle has weight and none has NaN", largest)
+    return log_weights.softmax(0)
 
 
 def _invert(weights: Tensor, levels: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from arguide import checks
 from arguide.endings import check_length
 from arguide.models import Autoregressive
 from arguide.truncation import Transform, identity
@@ -135,13 +136,23 @@ def sample(
         propose: what is transformed; the model's own law by default.
 
     Raises:
-        ValueError: a prefix after which no token has positive probability.
+        ValueError: a prefix after which no token has positive probability; no row, a length below 0, or what is no model.
     """
+    check(model, n, length)
+    for name, part in (("draw", draw or categorical), ("transform", transform), ("propose", propose)):
+        checks.function(name, part)
     drawn = rollout(model, n, length, draw=draw or categorical(generator), transform=transform, propose=propose)
     dead = (drawn.log_target == -math.inf).any(0)
     if dead.any():
         raise ValueError(f"dead end at position {int(dead.int().argmax())}: the branches leave no possible token")
     return drawn
+
+
+def check(model: Autoregressive, n: int, length: int, least: int = 0) -> None:
+    """Raise ValueError unless n rows of `length` tokens can be asked of a model."""
+    checks.model("model", model)
+    checks.integer("n", n)
+    checks.integer("length", length, least)
 
 
 def rollout(
@@ -166,9 +177,20 @@ def rollout(
 
 
 def retrace(model: Autoregressive, tokens: Tensor, *, transform: Transform = identity, propose: Propose = sequential) -> Sample:
-    """Return given sequences, [n, T], as the sample that they would be if they had been drawn."""
-    columns = iter(tokens.unbind(1))
-    return rollout(model, *tokens.shape, draw=lambda law: next(columns).to(law.device), transform=transform, propose=propose)
+    """Return given sequences, [n, T], as the sample that they would be if they had been drawn.
+
+    Raises:
+        ValueError: tokens outside the vocabulary.
+    """
+    columns, ends = iter(tokens.unbind(1)), tokens.aminmax() if tokens.numel() else (0, 0)
+    least, largest = map(int, ends)
+    checks.integer("tokens", least, 0)
+
+    def repeat(law: Tensor) -> Tensor:
+        checks.within("tokens", largest, law.shape[-1])
+        return next(columns).to(law.device)
+
+    return rollout(model, *tokens.shape, draw=repeat, transform=transform, propose=propose)
 
 
 def ended(state: Any) -> bool:

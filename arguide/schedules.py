@@ -11,6 +11,8 @@ noise levels.
 import math
 from collections.abc import Callable
 
+from arguide import checks
+
 Schedule = Callable[[int], float]
 
 
@@ -23,19 +25,18 @@ def constant(scale: float) -> Schedule:
 def interval(scale: float, start: int = 0, stop: float = math.inf, *, outside: float = 1.0) -> Schedule:
     """Return γ_t = γ for start ≤ t < stop, and `outside` (unguided by default) elsewhere."""
     _check(scale, outside)
-    if not start < stop:
-        raise ValueError(f"an interval must start before it stops, not [{start}, {stop})")
+    checks.number("start", start)
+    checks.number("stop", stop, f"a number above the start, {start}", lambda found: start < found)
     return lambda position: scale if start <= position < stop else outside
 
 
 def ramp(first: float, last: float, length: int) -> Schedule:
     """Return γ_t = first + (last − first)·min(t / length, 1): linear over `length` tokens, constant after them."""
     _check(first, last)
-    if length < 1:
-        raise ValueError(f"a ramp needs at least one token, not {length}")
+    checks.integer("length", length)
     return lambda position: first + (last - first) * min(position / length, 1.0)
 
 
 def _check(*scales: float) -> None:
-    if not all(math.isfinite(scale) for scale in scales):
-        raise ValueError("scales must be finite")
+    for scale in scales:
+        checks.number("scale", scale)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arguide import files
+from arguide import checks, files
 
 Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 Track = Callable[[Iterable[int]], Iterable[int]]
@@ -51,13 +51,12 @@ class Recipe:
     average: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1:
-            raise ValueError(f"training needs a step and a row a step at least, not {self.steps} and {self.batch}")
-        if not (self.rate > 0 and math.isfinite(self.rate)):
-            raise ValueError(f"the learning rate must be positive, not {self.rate:g}")
-        for name, share in (("dropout", self.dropout), ("dropout_from", self.dropout_from), ("average", self.average)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name} is a share between 0 and 1, not {share:g}")
+        for name in ("steps", "batch"):
+            checks.integer(name, getattr(self, name))
+        checks.positive("rate", self.rate)
+        checks.not_negative("decay", self.decay)
+        for name in ("dropout", "dropout_from", "average"):
+            checks.share(name, getattr(self, name))
 
     def dropout_at(self, step: int) -> float:
         """Return π at a step."""

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from arguide.guidance import check_temperature
+from arguide import checks
 
 Transform = Callable[[Tensor], Tensor]
+NO_LAW = "log_probs must hold a possible token in every row and no NaN, got a row that does not; nothing is left to draw"
 
 
 def identity(log_probs: Tensor) -> Tensor:
@@ -26,6 +27,8 @@ def identity(log_probs: Tensor) -> Tensor:
 
 def compose(*transforms: Transform) -> Transform:
     """Return the transform that applies the given ones, the first first."""
+    for transform in transforms:
+        checks.function("transforms", transform)
 
     def apply(log_probs: Tensor) -> Tensor:
         for transform in transforms:
@@ -37,33 +40,32 @@ def compose(*transforms: Transform) -> Transform:
 
 def temperature(tau: float) -> Transform:
     """Return p ↦ p^{1/τ} / Σ p^{1/τ}, for τ > 0."""
-    check_temperature(tau)
-    return lambda log_probs: (log_probs / tau).log_softmax(-1)
+    checks.positive("tau", tau)
+    return _lawful(lambda log_probs: log_probs / tau)
 
 
 def top_k(k: int) -> Transform:
     """Return the law restricted to its k likeliest tokens; ties with the k-th stay."""
-    if k < 1:
-        raise ValueError(f"top_k must be at least 1, not {k}")
+    checks.integer("k", k)
 
     def apply(log_probs: Tensor) -> Tensor:
         least = log_probs.topk(min(k, log_probs.shape[-1]), dim=-1).values[..., -1:]
-        return _restrict(log_probs, log_probs >= least)
+        return log_probs.masked_fill(log_probs < least, -math.inf)
 
-    return apply
+    return _lawful(apply)
 
 
 def nucleus(mass: float) -> Transform:
     """Return the law restricted to the smallest set of likeliest tokens that holds at least `mass` (top-p)."""
-    _check_mass("nucleus", mass)
+    _check_mass(mass)
     if mass == 1:
         return identity
-    return lambda log_probs: _smallest_set(log_probs, -log_probs, mass)
+    return _lawful(lambda log_probs: _smallest_set(log_probs, -log_probs, mass))
 
 
 def typical(mass: float) -> Transform:
     """Return the law restricted to the smallest set of tokens nearest the entropy, |−log p − H|, that holds `mass`."""
-    _check_mass("typical", mass)
+    _check_mass(mass)
     if mass == 1:
         return identity
 
@@ -71,14 +73,13 @@ def typical(mass: float) -> Transform:
         entropy = -torch.special.xlogy(log_probs.exp(), log_probs.exp()).sum(-1, keepdim=True)
         return _smallest_set(log_probs, (-log_probs - entropy).abs(), mass)
 
-    return apply
+    return _lawful(apply)
 
 
 def only(tokens: Sequence[int]) -> Transform:
     """Return the law restricted to these tokens."""
-    if not tokens:
-        raise ValueError("a law needs at least one token")
-    return lambda log_probs: _restrict(log_probs, one_of(tokens, log_probs))
+    kept = checks.tokens("tokens", tokens)
+    return _lawful(lambda log_probs: log_probs.masked_fill(~(one_of(kept, log_probs) | log_probs.isnan()), -math.inf))
 
 
 def defensive(share: float) -> Transform:
@@ -87,13 +88,14 @@ def defensive(share: float) -> Transform:
     Under guidance a token that is hardly ever proposed may weigh so much that log Ẑ is too low in nearly every run; from
     this proposal no weight exceeds p̃ K/ε. It costs about ε of the particles a token.
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"the share of a defensive mixture must lie in [0, 1), not {share}")
+    checks.number("share", share, "in [0, 1)", lambda found: 0 <= found < 1)
     if share == 0:
         return identity
 
     def apply(log_probs: Tensor) -> Tensor:
-        possible = log_probs > -math.inf
+        possible = ~(log_probs == -math.inf)
+        if not checks.tensor("log_probs", log_probs).amax(-1).isfinite().all():
+            raise ValueError(NO_LAW)
         even = math.log(share) - possible.sum(-1, keepdim=True).to(log_probs).log()
         return torch.logaddexp(log_probs + math.log1p(-share), even).masked_fill(~possible, -math.inf)
 
@@ -102,6 +104,7 @@ def defensive(share: float) -> Transform:
 
 def one_of(tokens: Sequence[int], like: Tensor) -> Tensor:
     """Return which entries of a vocabulary like that of log-probs [..., V] are these tokens, [V]."""
+    checks.within("tokens", max(tokens), like.shape[-1])
     which = torch.zeros(like.shape[-1], dtype=torch.bool, device=like.device)
     which[list(tokens)] = True
     return which
@@ -112,13 +115,20 @@ def _smallest_set(log_probs: Tensor, rank: Tensor, mass: float) -> Tensor:
     order = rank.argsort(stable=True, dim=-1)
     ranked = log_probs.gather(-1, order).exp()
     before = ranked.cumsum(-1) - ranked
-    return _restrict(log_probs, torch.zeros_like(ranked, dtype=torch.bool).scatter(-1, order, before < mass))
+    return log_probs.masked_fill(torch.zeros_like(ranked, dtype=torch.bool).scatter(-1, order, before >= mass), -math.inf)
 
 
-def _restrict(log_probs: Tensor, kept: Tensor) -> Tensor:
-    return log_probs.masked_fill(~kept, -math.inf).log_softmax(-1)
+def _lawful(logits_of: Transform) -> Transform:
+    """Return the transform of laws to the laws of these logits; NaN in a row, or −∞ alone, makes its first entry NaN."""
+
+    def apply(log_probs: Tensor) -> Tensor:
+        law = logits_of(checks.tensor("log_probs", log_probs)).log_softmax(-1)
+        if law[..., 0].isnan().any():
+            raise ValueError(NO_LAW)
+        return law
+
+    return apply
 
 
-def _check_mass(name: str, mass: float) -> None:
-    if not 0 < mass <= 1:
-        raise ValueError(f"the mass of {name} must lie in (0, 1], not {mass}")
+def _check_mass(mass: float) -> None:
+    checks.number("mass", mass, "in (0, 1]", lambda found: 0 < found <= 1)

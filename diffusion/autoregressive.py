@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from arguide import checks
 from arguide.driver import Move, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.discrete import categorical
@@ -43,7 +44,14 @@ class Mixture(NamedTuple):
         return parts.logsumexp(-1)
 
     def sample(self, m: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw m values of each of n mixtures, [n, K] ↦ [n, m]."""
+        """Draw m values of each of n mixtures, [n, K] ↦ [n, m].
+
+        Raises:
+            ValueError: no value, or weights with NaN.
+        """
+        checks.integer("m", m)
+        if not self.log_weights.amax(-1).isfinite().all():
+            raise ValueError("the log-weights of a mixture must have no NaN, and one above -inf per row, got a row without")
         component = torch.multinomial(self.log_weights.exp(), m, replacement=True, generator=generator)
         noise = torch.randn(component.shape, generator=generator, dtype=self.means.dtype, device=self.means.device)
         return self.means.gather(-1, component) + self.log_stds.gather(-1, component).exp() * noise
@@ -67,6 +75,7 @@ def log_density(model: Bound, x: Tensor) -> Tensor:
 
 def target(models: Sequence[Bound], weights: Sequence[float]) -> Target:
     """Return x ↦ (Σ_k w_k log p_k(x), its gradient): the joint law, for `diffusion.langevin`."""
+    _check(models, weights)
 
     def log_tilt(x: Tensor) -> Tensor:
         return torch.stack([w * log_density(model, x) for model, w in zip(models, weights, strict=True)]).sum(0)
@@ -76,6 +85,7 @@ def target(models: Sequence[Bound], weights: Sequence[float]) -> Target:
 
 def guided(model: Conditionals, label: Any, scale: float) -> Target:
     """Return the target p(x)^{1−γ} p(x|label)^γ, the joint law of guidance."""
+    checks.function("model", model), checks.number("scale", scale)
     return target((partial(model, label=label), model), (scale, 1 - scale))
 
 
@@ -105,7 +115,13 @@ def sample_joint(
         candidates: M. Whatever it is the weights are proper; many come near sequential guidance before they are weighted.
         like: a tensor whose dtype and device the sequences have; float64 on the CPU by default.
         resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
+
+    Raises:
+        ValueError: weights that are not one finite number per model, no row, value or candidate; models that give NaN.
     """
+    _check(models, weights)
+    for name, size in (("n", n), ("length", length), ("candidates", candidates)):
+        checks.integer(name, size)
     choose = categorical(generator)
     zeros = torch.zeros((n, length), dtype=torch.float64) if like is None else like.new_zeros((n, length))
 
@@ -114,6 +130,8 @@ def sample_joint(
         values = laws[0].sample(candidates, generator)
         logs = [Mixture(*(rows[:, None] for rows in law)).log_density(values) for law in laws]
         ratios = torch.stack([w * log for w, log in zip(weights, logs, strict=True)]).sum(0) - logs[0]
+        if ratios.amax(1).isnan().any():
+            raise ValueError(f"models must give densities without NaN, got NaN at position {t}")
         chosen = choose(ratios.log_softmax(-1))
         x = x.index_copy(1, torch.tensor([t], device=x.device), values.gather(1, chosen[:, None]))
         return x, ratios.logsumexp(-1) - math.log(candidates)
@@ -133,6 +151,8 @@ class MixtureNetwork(nn.Module):
 
     def __init__(self, labels: int, *, components: int = 4, hidden: int = 32) -> None:
         super().__init__()
+        for name, size in (("labels", labels), ("components", components), ("hidden", hidden)):
+            checks.integer(name, size)
         self.none, self.components = labels, components
         self.embed = nn.Embedding(labels + 1, hidden)
         self.recur = nn.GRU(1 + hidden, hidden, batch_first=True)
@@ -140,7 +160,11 @@ class MixtureNetwork(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor | int | None = None) -> Mixture:
         """Return the mixtures of all conditionals, [n, T, K]; a label for all rows or one a row, [n]."""
-        index = torch.as_tensor(self.none if label is None else label, device=x.device).expand(len(x))
+        checks.tensor("x", x, 2)
+        index = torch.as_tensor(self.none if label is None else label)
+        if index.is_floating_point() or (index.device.type == "cpu" and not ((index >= 0) & (index <= self.none)).all()):
+            raise checks.refusal("label", f"None or integers from 0 to {self.none - 1}", label)
+        index = index.to(x.device).expand(len(x))
         about = self.embed(index)[:, None].expand(-1, x.shape[1], -1)
         before = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
         states, _ = self.recur(torch.cat([before[..., None], about], -1))
@@ -156,6 +180,12 @@ def loss(network: MixtureNetwork, x: Tensor, labels: Tensor, generator: torch.Ge
     """
     del generator
     return -log_density(partial(network, label=labels), x).mean()
+
+
+def _check(models: Sequence[Bound], weights: Sequence[float]) -> None:
+    checks.matched("weights", weights, models, "model")
+    for model, weight in zip(models, weights, strict=True):
+        checks.function("models", model), checks.number("weights", weight)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from arguide import guidance
+from arguide import checks, guidance
 from diffusion.guidance import Weight
 from diffusion.models import LogLinear
 
@@ -55,7 +55,14 @@ def combine(log_probs: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
     return guidance.combine(log_probs, wide)
 
 
+def check_model(model: LogLinear) -> None:
+    """Raise ValueError unless the model is a combination of denoisers."""
+    if not isinstance(model, LogLinear):
+        raise checks.refusal("model", "a diffusion.LogLinear of denoisers", model)
+
+
 def one_target(model: LogLinear) -> None:
     """Raise ValueError unless the weights are the same for all particles and at all times, which a joint law needs."""
+    check_model(model)
     if callable(model.weights) or any(torch.as_tensor(weight).ndim for weight in model.weights):
         raise ValueError("particles share one target: give the same weights to all of them, at every time")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from arguide import checks
 from arguide.guidance import Weight as Weight
 from arguide.guidance import composition_weights as composition_weights
 from arguide.guidance import guidance_weights as guidance_weights
@@ -26,21 +27,33 @@ def guide(cond: Tensor, uncond: Tensor, scale: Weight) -> Tensor:
     Args:
         cond, uncond: scores [n, …]; any quantity affine in the score (denoised data, noise) combines alike.
         scale: γ, a number or one a sample, [n].
+
+    Raises:
+        ValueError: a scale that is not finite, or shapes that do not fit.
     """
-    if not torch.as_tensor(scale).isfinite().all():
-        raise ValueError(f"scale must be finite, not {scale}")
     return combine((cond, uncond), guidance_weights(scale))
 
 
 def combine(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
-    """Return Σ_k w_k s_k, [n, …], for K scores [n, …] and K weights, numbers or [n]."""
+    """Return Σ_k w_k s_k, [n, …], for K scores [n, …] and K weights, numbers or [n].
+
+    Raises:
+        ValueError: weights that are not one finite number, or one per sample, for each score; shapes that differ.
+    """
+    checks.matched("weights", weights, scores, "score")
+    for score, weight in zip(scores, weights, strict=True):
+        checks.finite("weights", weight)
+        if checks.tensor("scores", score).shape != scores[0].shape:
+            raise checks.refusal("scores", f"of one shape, {tuple(scores[0].shape)}", score)
     return torch.stack([expand(w, s) * s for s, w in zip(scores, weights, strict=True)]).sum(0)
 
 
 def log_normalizer(scores: Sequence[Tensor], weights: Sequence[Weight], variance: Weight) -> Tensor:
     """Return log Z_step = ½ v (‖Σ_k w_k s_k‖² − Σ_k w_k ‖s_k‖²), [n], for a step of variance v = σ² − σ'²."""
+    checks.finite("variance", variance)
+    combined = combine(scores, weights)
     parts = torch.stack([expand(w, n) * n for n, w in zip(map(_norm2, scores), weights, strict=True)])
-    return variance * (_norm2(combine(scores, weights)) - parts.sum(0)) / 2
+    return variance * (_norm2(combined) - parts.sum(0)) / 2
 
 
 def _norm2(x: Tensor) -> Tensor:
@@ -48,6 +61,9 @@ def _norm2(x: Tensor) -> Tensor:
 
 
 def expand(weight: Weight, like: Tensor) -> Tensor:
-    """Return a weight as a tensor that broadcasts over the samples' own dimensions."""
-    column = torch.as_tensor(weight, dtype=like.dtype, device=like.device)
+    """Return a weight as a tensor that broadcasts over the samples' own dimensions, never rounded to integers."""
+    dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
+    column = torch.as_tensor(weight, dtype=dtype, device=like.device)
+    if column.ndim and column.numel() not in (1, len(like)):
+        raise checks.refusal("a weight or scale per sample", f"of shape ({len(like)},)", column)
     return column if column.ndim == 0 else column.reshape(-1, *(1,) * (like.ndim - 1))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from arguide import checks
 from diffusion import predictions
 from diffusion.models import Field, Score
 from diffusion.predictions import Prediction
@@ -39,7 +40,8 @@ def from_diffusers(model: Callable[..., Any], scheduler: Any) -> Score:
         ValueError: a scheduler of another frame or prediction type; on calls, a label that is no mapping, or a network that
             predicts more than x.
     """
-    prediction, log_levels = _prediction(scheduler), _levels(scheduler).log()
+    log_levels, prediction = _levels(scheduler).log(), _prediction(scheduler)
+    checks.function("model", model)
 
     def score(x: Tensor, sigma: Tensor, label: Any = None) -> Tensor:
         sigma = torch.as_tensor(sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
@@ -71,7 +73,8 @@ class Denoiser(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.score, self.like, self.labelled = score, like, labelled
-        self.prediction, self.levels = _prediction(scheduler), _levels(scheduler)
+        self.levels, self.prediction = _levels(scheduler), _prediction(scheduler)
+        checks.function("score", score)
 
     @property
     def config(self) -> Any:
@@ -139,7 +142,7 @@ def _levels(scheduler: Any) -> Tensor:
 def _prediction(scheduler: Any) -> Prediction:
     kind = scheduler.config.get("prediction_type", "epsilon")
     if kind not in PREDICTIONS:
-        raise ValueError(f"prediction_type must be one of {', '.join(PREDICTIONS)}, not {kind!r}")
+        raise ValueError(f"prediction_type must be one of {', '.join(PREDICTIONS)}, got {kind!r}")
     return PREDICTIONS[kind]
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from arguide import checks
 from diffusion.models import Field
 from diffusion.sampling import Draw, normal
 
@@ -29,6 +30,7 @@ class State(NamedTuple):
 
 def with_autograd(log_density: Callable[[Tensor], Tensor]) -> Target:
     """Return x ↦ (log π(x), ∇ log π(x)) by autograd, from a log-density [n, d] ↦ [n]."""
+    checks.function("log_density", log_density)
 
     def target(x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
@@ -42,6 +44,8 @@ def with_autograd(log_density: Callable[[Tensor], Tensor]) -> Target:
 
 def unadjusted(score: Field, x: Tensor, sigma: Tensor, step_size: Tensor | float, draw: Draw) -> Tensor:
     """Take one Langevin step without correction: x + h·s(x, σ) + √(2h)·ξ, [n, …]."""
+    if not isinstance(step_size, Tensor):
+        checks.positive("step_size", step_size)
     return x + step_size * score(x, sigma) + (2 * step_size) ** 0.5 * draw(x)
 
 
@@ -69,8 +73,15 @@ def step(target: Target, state: State, step_size: Tensor | float, draw: Draw, un
 def mala(
     target: Target, x: Tensor, *, step_size: Tensor | float, steps: int, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Run `steps` MALA steps from x [n, d]; return x and the mean acceptance rate of every chain, [n]."""
-    draw, uniform, state = normal(generator), _uniform(generator), init(target, x)
+    """Run `steps` MALA steps from x [n, d]; return x and the mean acceptance rate of every chain, [n].
+
+    Raises:
+        ValueError: a step size that is not positive, no step, or a start where the log-density or the score is not finite.
+    """
+    checks.positive("step_size", step_size), checks.integer("steps", steps)
+    draw, uniform, state = normal(generator), _uniform(generator), init(checks.function("target", target), _start(x))
+    if not (state.log_density.isfinite().all() and state.score.isfinite().all()):
+        raise ValueError("x must start where the target has a finite log-density and score, got a chain that does not")
     accepts = torch.zeros_like(state.log_density)
     for _ in range(steps):
         state, accepted = step(target, state, step_size, draw, uniform)
@@ -81,11 +92,19 @@ def mala(
 def annealed(
     score: Field, x: Tensor, sigmas: Tensor, *, steps: int, ratio: float = 0.1, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Run unadjusted Langevin down a grid, `steps` steps of size h = ratio·σ² at each level above 0; return x [n, …]."""
-    draw = normal(generator)
-    for sigma in sigmas[sigmas > 0]:
+    """Run unadjusted Langevin down a grid, `steps` steps of size h = ratio·σ² at each level above 0; return x [n, …].
+
+    Raises:
+        ValueError: a grid that rises or holds what is no noise level, no step, a ratio that is not positive; a score that has
+            led to NaN or ∞.
+    """
+    draw, x = normal(generator), _start(x)
+    checks.function("score", score)
+    for sigma in _levels(sigmas, steps, ratio):
         for _ in range(steps):
             x = unadjusted(score, x, sigma, ratio * sigma**2, draw)
+    if not x.isfinite().all():
+        raise ValueError("x must stay finite, got NaN or inf at the end; check the score, or take a smaller ratio")
     return x
 
 
@@ -105,10 +124,29 @@ def annealed_mala(
 
     Args:
         target_at: sigma ↦ target, for instance of Σ_k w_k log p_{σ,k}.
+
+    Raises:
+        ValueError: as `annealed`, and as `mala` at every level.
     """
-    for sigma in sigmas[sigmas > 0]:
+    checks.function("target_at", target_at), _start(x)
+    for sigma in _levels(sigmas, steps, ratio):
         x, _ = mala(target_at(sigma), x, step_size=ratio * sigma**2, steps=steps, generator=generator)
     return x
+
+
+def _start(x: Tensor) -> Tensor:
+    if not checks.tensor("x", x).isfinite().all() or not x.is_floating_point():
+        raise checks.refusal("x", "finite floating-point samples [n, …]", x)
+    return x
+
+
+def _levels(sigmas: Tensor, steps: int, ratio: float) -> Tensor:
+    """Return the levels above 0, of which there is one at least."""
+    checks.integer("steps", steps), checks.positive("ratio", ratio)
+    levels = checks.falling("sigmas", sigmas, ends_at_zero=False, least=1)
+    if levels[0] == 0:
+        raise checks.refusal("sigmas", "levels of which one is above 0", levels)
+    return levels[levels > 0]
 
 
 def _log_proposal(start: State, end: Tensor, step_size: Tensor | float) -> Tensor:

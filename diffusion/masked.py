@@ -24,10 +24,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from arguide import checks
 from arguide.driver import drive, populate
 from arguide.guidance import normalize
 from arguide.resampling import Resample, systematic
-from diffusion.discrete import Choose, categorical, combine, one_target
+from diffusion.discrete import Choose, categorical, check_model, combine, one_target
 from diffusion.models import LogLinear
 from diffusion.particles import JointSample, driven
 
@@ -100,9 +101,10 @@ def sample(
         choose: the seam of randomness, log-probs [n, T·V] ↦ flat index of the jump, [n].
 
     Raises:
-        ValueError: unmasked tokens that leave no possible jump.
+        ValueError: unmasked tokens that leave no possible jump; no row, no token, or what is no model.
     """
-    choose, x = choose or categorical(generator), torch.full((n, length), MASK, device=device)
+    choose = _check(model, n, length, rule, choose or categorical(generator))
+    x = torch.full((n, length), MASK, device=device)
     for left in range(length, 0, -1):
         x, increment = step(model, x, rule, choose)
         if (increment == -math.inf).any():
@@ -131,11 +133,17 @@ def sample_joint(
         ValueError: weights that differ between samples or times; every particle of weight 0.
     """
     one_target(model)
-    choose = choose or categorical(generator)
+    choose = _check(model, n, length, rule, choose or categorical(generator))
     first = populate(torch.full((n, length), MASK, device=device), torch.zeros(n, dtype=torch.float64, device=device))
     moves = [lambda x: step(model, x, rule, choose)] * length
     steps = drive(first, moves, lambda x, i: x[i], resample=resample, threshold=threshold, generator=generator)
     return driven(steps)
+
+
+def _check(model: LogLinear, n: int, length: int, rule: Rule, choose: Choose) -> Choose:
+    check_model(model)
+    checks.integer("n", n), checks.integer("length", length), checks.function("rule", rule)
+    return checks.function("choose", choose)
 
 
 def _at(log_rates: Tensor, log_order: Tensor) -> Jump:

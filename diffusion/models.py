@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from arguide import checks
 from diffusion.guidance import Weight, combine, composition_weights, log_normalizer
 
 Weights = Sequence[Weight] | Callable[[Tensor], Sequence[Weight]]
@@ -31,10 +32,21 @@ class LogLinear:
     Attributes:
         scores: K functions (x, sigma) ↦ score; `conditioned` binds a label.
         weights: K weights, or a function from sigma to K weights (a schedule or an interval of the scale).
+
+    Raises:
+        ValueError: no score, what is no function, or weights that are not one finite number per score.
     """
 
     scores: tuple[Field, ...]
     weights: Weights
+
+    def __post_init__(self) -> None:
+        if not callable(self.weights):
+            checks.matched("weights", self.weights, self.scores, "score")
+            for weight in self.weights:
+                checks.finite("weights", weight)
+        for score in self.scores:
+            checks.function("scores", score)
 
     @classmethod
     def guidance(
@@ -58,12 +70,10 @@ class LogLinear:
         Args:
             scales: γ_i, K numbers or tensors [n], or a function from sigma to them.
         """
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, not {temperature}")
+        checks.positive("temperature", temperature)
 
         def at(scales: Sequence[Weight]) -> tuple[Weight, ...]:
-            if len(scales) != len(conds):
-                raise ValueError(f"every condition needs a scale, not {len(scales)} scales for {len(conds)} conditions")
+            checks.matched("scales", scales, conds, "condition", 0)
             return tuple(weight / temperature for weight in composition_weights(scales))
 
         return cls((*conds, uncond), (lambda sigma: at(scales(sigma))) if callable(scales) else at(scales))
@@ -88,9 +98,15 @@ class LogLinear:
             shape: [n, …], n directions of the samples' shape.
             sigma: the noise level of the target, the last of a grid that is above 0; its dtype and device are used.
         """
+        checks.shape("shape", shape, 2)
+        checks.not_negative("sigma", checks.tensor("sigma", sigma, 0))
+        checks.positive("radius", radius)
         x = torch.randn(shape, generator=generator, dtype=sigma.dtype, device=sigma.device).flatten(1)
         x = (radius * max(1.0, float(sigma)) * x / x.norm(dim=1, keepdim=True)).reshape(shape)
-        if ((self(x, sigma) * x).flatten(1).sum(1) >= 0).any():
+        inward = (self(x, sigma) * x).flatten(1).sum(1)
+        if inward.isnan().any():
+            raise ValueError("scores must be finite far from the data, got NaN")
+        if (inward >= 0).any():
             raise ValueError("improper tilt: far samples are pushed outwards, so the combination has infinite mass")
 
     def guided(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,16 +123,19 @@ class LogLinear:
 
 def conditioned(score: Score, label: Any = None) -> Field:
     """Bind a label: return (x, sigma) ↦ score(x, sigma, label)."""
+    checks.function("score", score)
     return lambda x, sigma: score(x, sigma, label)
 
 
 def from_denoiser(denoiser: Score) -> Score:
     """Return the score (D(x, σ) − x)/σ² of a model that predicts the clean data."""
+    checks.function("denoiser", denoiser)
     return lambda x, sigma, label=None: (denoiser(x, sigma, label) - x) / sigma**2
 
 
 def from_noise(noise: Score) -> Score:
     """Return the score −ε(x, σ)/σ of a model that predicts the noise."""
+    checks.function("noise", noise)
     return lambda x, sigma, label=None: -noise(x, sigma, label) / sigma
 
 
@@ -125,12 +144,25 @@ def from_velocity(velocity: Score) -> Score:
 
     From it x_0 = α·z − √(1−α²)·v (Salimans & Ho, "Progressive distillation", 2022, appendix D).
     """
+    checks.function("velocity", velocity)
 
     def denoiser(x: Tensor, sigma: Tensor, label: Any = None) -> Tensor:
         alpha = (1 + sigma**2) ** -0.5
         return alpha**2 * x - sigma * alpha * velocity(alpha * x, sigma, label)
 
     return from_denoiser(denoiser)
+
+
+def scale_of(scale: Weight | Callable[[Tensor], Weight]) -> Callable[[Tensor], Weight]:
+    """Return a scale as a function of the noise level.
+
+    Raises:
+        ValueError: a scale that is not finite, from the function too.
+    """
+    if callable(scale):
+        return lambda sigma: checks.finite("scale", scale(sigma))
+    checks.finite("scale", scale)
+    return lambda _: scale
 
 
 def with_classifier(score: Field, log_classifier: Field, scale: Weight | Callable[[Tensor], Weight]) -> Field:
@@ -142,11 +174,13 @@ def with_classifier(score: Field, log_classifier: Field, scale: Weight | Callabl
     Args:
         log_classifier: (x [n, …], sigma) ↦ log p(y | x, σ), [n].
     """
+    checks.function("score", score), checks.function("log_classifier", log_classifier)
+    scale_at = scale_of(scale)
 
     def guided(x: Tensor, sigma: Tensor) -> Tensor:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(log_classifier(leaf, sigma).sum(), leaf)
-        return combine((score(x, sigma), gradient), (1.0, scale(sigma) if callable(scale) else scale))
+        return combine((score(x, sigma), gradient), (1.0, scale_at(sigma)))
 
     return guided

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from arguide import checks
 from arguide.driver import Move, Population, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.models import LogLinear
@@ -72,6 +73,7 @@ def sample_joints(
     draw: Draw | None = None,
     resample: Resample = systematic,
     threshold: float = 0.5,
+    ends_at_zero: bool = True,
 ) -> list[JointSample]:
     """Draw `count` independent samples, side by side in one batch, as `sample_joint` draws each.
 
@@ -79,15 +81,19 @@ def sample_joints(
         model: the log-linear combination, its weights the same at every noise level. Its scores may differ by row of the
             batch, [count·N, …], in their label say, where all rows of a sample are alike.
         shape: of one sample, [N, …].
-        sigmas: a grid of `diffusion.noise`; finer grids for less bias.
+        sigmas: a grid of `diffusion.noise`, falling to 0; finer grids for less bias.
         noise: λ of the reverse process.
         solver: the ODE step, see `diffusion.sampling`.
         resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
+        ends_at_zero: False lets the grid end above 0; then particles at its last level are returned, which are still noised.
 
     Raises:
-        ValueError: as `sample_joint`, of any of them.
+        ValueError: as `sample_joint`, of any of them; a grid, shape or noise level that cannot be; scores with NaN.
     """
-    draw = draw or normal(generator)
+    checks.integer("count", count), checks.shape("shape", shape), checks.not_negative("noise", noise)
+    checks.falling("sigmas", sigmas, ends_at_zero=ends_at_zero)
+    checks.function("solver", solver)
+    draw = checks.function("draw", draw or normal(generator))
     total = _total_weight(model)
     x = init(sigmas.new_empty((count * shape[0], *shape[1:])), sigmas[0], draw, total)
     population = populate(Particle(x, model.guided(x, sigmas[0])[1]), sigmas.new_zeros(count, shape[0]))
@@ -143,6 +149,8 @@ def _select(value: Particle, index: Tensor) -> Particle:
 
 
 def _total_weight(model: LogLinear) -> float:
+    if not isinstance(model, LogLinear):
+        raise checks.refusal("model", "a diffusion.LogLinear", model)
     if callable(model.weights):
         raise ValueError("weights that depend on sigma have no joint law; give the same weights at every noise level")
     if any(torch.as_tensor(weight).ndim for weight in model.weights):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from arguide import checks
 from diffusion.models import Field
 
 Convert = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -49,6 +50,7 @@ velocity = Prediction(_velocity, _score_of_velocity)
 
 def with_denoised(score: Field, transform: Transform) -> Field:
     """Return the score (f(D) − x)/σ² of a transformed denoised estimate, D = x + σ²·s ↦ f(D)."""
+    checks.function("score", score), checks.function("transform", transform)
 
     def transformed(x: Tensor, sigma: Tensor) -> Tensor:
         return denoised.score(transform(denoised.of(score(x, sigma), x, sigma)), x, sigma)
@@ -61,8 +63,7 @@ def dynamic_threshold(quantile: float = 0.995, bound: float = 1.0) -> Transform:
 
     s is the `quantile` of a sample's own |D|, interpolated, and at least `bound`; what lies within the bound stays as it is.
     """
-    if not (0 <= quantile <= 1 and bound > 0):
-        raise ValueError(f"a threshold needs a quantile in [0, 1] and a positive bound, not {quantile} and {bound}")
+    checks.share("quantile", quantile), checks.positive("bound", bound)
 
     def transform(clean: Tensor) -> Tensor:
         flat = clean.flatten(1)

@@ -15,8 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from arguide import checks
 from diffusion.guidance import Weight, expand, guide
-from diffusion.models import Field
+from diffusion.models import Field, scale_of
 from diffusion.predictions import Prediction
 
 Scale = Weight | Callable[[Tensor], Weight]
@@ -25,6 +26,10 @@ Rule = Callable[[Tensor, Tensor, Tensor], Tensor]  # (cond [n, …], uncond [n, 
 
 def guided_by(cond: Field, uncond: Field, rule: Rule, prediction: Prediction) -> Field:
     """Return the score of rule(c, u, σ), where c and u are the two models' predictions of one quantity."""
+    for name, part in (("cond", cond), ("uncond", uncond), ("rule", rule)):
+        checks.function(name, part)
+    if not isinstance(prediction, Prediction):
+        raise checks.refusal("prediction", "one of diffusion.predictions", prediction)
 
     def guided(x: Tensor, sigma: Tensor) -> Tensor:
         c, u = (prediction.of(score(x, sigma), x, sigma) for score in (cond, uncond))
@@ -35,7 +40,8 @@ def guided_by(cond: Field, uncond: Field, rule: Rule, prediction: Prediction) ->
 
 def linear(scale: Scale) -> Rule:
     """Return plain guidance, γ·c + (1−γ)·u; γ a number, one a sample, or a function of σ."""
-    return lambda cond, uncond, sigma: guide(cond, uncond, _at(scale, sigma))
+    scale_at = scale_of(scale)
+    return lambda cond, uncond, sigma: guide(cond, uncond, scale_at(sigma))
 
 
 def rescaled(scale: Scale, mix: float = 0.7) -> Rule:
@@ -43,11 +49,11 @@ def rescaled(scale: Scale, mix: float = 0.7) -> Rule:
 
     A sample without spread, as any of one number, is left as it is.
     """
-    if not 0 <= mix <= 1:
-        raise ValueError(f"mix must lie in [0, 1], not {mix}")
+    checks.share("mix", mix)
+    scale_at = scale_of(scale)
 
     def rule(cond: Tensor, uncond: Tensor, sigma: Tensor) -> Tensor:
-        guided = guide(cond, uncond, _at(scale, sigma))
+        guided = guide(cond, uncond, scale_at(sigma))
         spread, wanted = _std(guided), _std(cond)
         ratio = torch.where(spread > 0, wanted / spread, 1.0)
         return expand(1 + mix * (ratio - 1), guided) * guided
@@ -62,8 +68,8 @@ def projected(scale: Scale, *, parallel: float = 0.0, threshold: float = math.in
         parallel: η; 1 does not project.
         threshold: r, the largest norm of Δ; none by default.
     """
-    if not threshold > 0 or not math.isfinite(parallel):
-        raise ValueError(f"a projection needs threshold > 0 and a finite parallel, not {threshold} and {parallel}")
+    checks.number("parallel", parallel), checks.number("threshold", threshold, "positive", lambda found: found > 0)
+    scale_at = scale_of(scale)
 
     def rule(cond: Tensor, uncond: Tensor, sigma: Tensor) -> Tensor:
         c, delta = cond.flatten(1), (cond - uncond).flatten(1)
@@ -71,7 +77,7 @@ def projected(scale: Scale, *, parallel: float = 0.0, threshold: float = math.in
         direction = torch.nn.functional.normalize(c, dim=1)
         along = (delta * direction).sum(1, keepdim=True) * direction
         update = (delta - (1 - parallel) * along).reshape(cond.shape)
-        return cond + expand(_at(scale, sigma) - 1, cond) * update
+        return cond + expand(scale_at(sigma) - 1, cond) * update
 
     return rule
 
@@ -85,8 +91,8 @@ class Momentum:
     """
 
     def __init__(self, rule: Rule, beta: float = -0.5) -> None:
-        if not -1 < beta < 1:
-            raise ValueError(f"beta must lie in (-1, 1), not {beta}")
+        checks.function("rule", rule)
+        checks.number("beta", beta, "in (-1, 1)", lambda found: -1 < found < 1)
         self.rule, self.beta = rule, beta
         self._first, self._running = math.inf, None  # type: float, Tensor | None
 
@@ -100,10 +106,6 @@ class Momentum:
             raise ValueError("momentum belongs to one run: make a new Momentum for every run")
         self._running = delta + self.beta * self._running
         return self.rule(cond, cond - self._running, sigma)
-
-
-def _at(scale: Scale, sigma: Tensor) -> Weight:
-    return scale(sigma) if callable(scale) else scale
 
 
 def _std(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from arguide import checks
 from diffusion.guidance import Weight, guide
 from diffusion.models import Field
 
@@ -54,7 +55,12 @@ def sde(noise: float = 1.0, *, noise_scale: float = 1.0, solver: Step = heun, af
     Args:
         solver: the ODE step.
         after: share of the noise that comes after the ODE, as far as σ' leaves room for it; 0 is Karras et al.'s churn.
+
+    Raises:
+        ValueError: a noise level or scale below 0, a share outside [0, 1], or what is no solver.
     """
+    checks.not_negative("noise", noise), checks.not_negative("noise_scale", noise_scale), checks.share("after", after)
+    checks.function("solver", solver)
 
     def step(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, draw: Draw) -> Tensor:
         added = noise**2 * (sigma**2 - sigma_next**2)
@@ -75,6 +81,7 @@ def cfg_plus_plus(uncond: Field, strength: Weight) -> Step:
     Args:
         strength: λ, a number or one a sample, [n].
     """
+    checks.function("uncond", uncond), checks.finite("strength", strength)
 
     def step(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Tensor:
         away = uncond(x, sigma)
@@ -84,10 +91,38 @@ def cfg_plus_plus(uncond: Field, strength: Weight) -> Step:
 
 
 def trajectory(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) -> Iterator[Tensor]:
-    """Yield x at sigmas[1], sigmas[2], …, starting from x [n, …] at sigmas[0]."""
-    for sigma, sigma_next in pairwise(sigmas):
+    """Yield x at sigmas[1], sigmas[2], …, starting from x [n, …] at sigmas[0].
+
+    Args:
+        sigmas: a falling grid, which may end above 0.
+
+    Raises:
+        ValueError: a grid that rises or holds what is no noise level; in place of the last x, a step that gave NaN or ∞.
+    """
+    checks.tensor("x", x)
+    checks.falling("sigmas", sigmas, ends_at_zero=False)
+    for name, part in (("score", score), ("step", step), ("draw", draw)):
+        checks.function(name, part)
+    return _steps(score, x, sigmas, step, draw)
+
+
+def _steps(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) -> Iterator[Tensor]:
+    """Yield x after every step; that all were finite is looked at once, at the end, where no step waits for it."""
+    sums = [x.detach().sum()]
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas), 2):
         x = step(score, x, sigma, sigma_next, draw)
+        sums.append(x.detach().sum())
+        if i == len(sigmas):
+            _check_finite(torch.stack(sums), sigmas)
         yield x
+
+
+def _check_finite(sums: Tensor, sigmas: Tensor) -> None:
+    spoilt = ~sums.isfinite()
+    if spoilt.any():
+        first = int(spoilt.int().argmax())
+        where = f"in the step from sigma {float(sigmas[first - 1]):g}" if first else "at the start"
+        raise ValueError(f"x must stay finite, got {float(sums[first])} {where}; check the score, the scale and the grid there")
 
 
 def sample(
@@ -99,8 +134,21 @@ def sample(
     generator: torch.Generator | None = None,
     draw: Draw | None = None,
     total_weight: float = 1.0,
+    ends_at_zero: bool = True,
 ) -> Tensor:
-    """Draw x_0, [n, …] = shape, from N(0, σ_max²/W) through the grid; dtype and device are those of `sigmas`."""
-    draw = draw or normal(generator)
+    """Draw x_0, [n, …] = shape, from N(0, σ_max²/W) through the grid; dtype and device are those of `sigmas`.
+
+    Args:
+        sigmas: a grid of `diffusion.noise`: at least two levels, falling to 0.
+        total_weight: W, the sum of the weights of a log-linear combination.
+        ends_at_zero: False lets the grid end above 0; then x at its last level is returned, which is still noised.
+
+    Raises:
+        ValueError: a grid, shape or total weight that cannot be; a step that gave NaN or ∞.
+    """
+    draw = checks.function("draw", draw or normal(generator))
+    checks.shape("shape", shape)
+    checks.falling("sigmas", sigmas, ends_at_zero=ends_at_zero)
+    checks.positive("total_weight", total_weight)
     first = init(sigmas.new_empty(shape), sigmas[0], draw, total_weight)
     return deque(trajectory(score, first, sigmas, step, draw), maxlen=1).pop()

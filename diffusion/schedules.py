@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from arguide import checks
+
 Schedule = Callable[[Tensor], float]
 
 
@@ -28,16 +30,16 @@ def interval(scale: float, low: float = 0.0, high: float = math.inf, *, outside:
     ρ = (a + low²)(b + high²) / ((a + high²)(b + low²)).
     """
     _check(scale, outside)
-    if not 0 <= low < high:
-        raise ValueError(f"an interval of noise levels needs 0 ≤ low < high, not ({low}, {high}]")
+    checks.not_negative("low", low)
+    checks.number("high", high, f"above low, {low}", lambda found: low < found)
     return lambda sigma: scale if low < float(sigma) <= high else outside
 
 
 def ramp(first: float, last: float, high: float, low: float) -> Schedule:
     """Return `first` for σ ≥ high, `last` for σ ≤ low, and between them what is linear in log σ."""
     _check(first, last)
-    if not 0 < low < high < math.inf:
-        raise ValueError(f"a ramp over noise levels needs 0 < low < high, not low {low} and high {high}")
+    checks.positive("low", low)
+    checks.number("high", high, f"finite and above low, {low}", lambda found: low < found < math.inf)
 
     def at(sigma: Tensor) -> float:
         level = min(max(float(sigma), low), high)
@@ -47,5 +49,5 @@ def ramp(first: float, last: float, high: float, low: float) -> Schedule:
 
 
 def _check(*scales: float) -> None:
-    if not all(math.isfinite(scale) for scale in scales):
-        raise ValueError("scales must be finite")
+    for scale in scales:
+        checks.number("scale", scale)

@@ -11,11 +11,13 @@ Source: Dieleman (2022), the section on temperature.
 
 from torch import Tensor
 
+from arguide import checks
 from diffusion.models import Field
 
 
 def scaled(score: Field, beta: float) -> Field:
     """Return β·s(x, σ), the naive temperature 1/β."""
+    checks.function("score", score), checks.positive("beta", beta)
     return lambda x, sigma: beta * score(x, sigma)
 
 
@@ -25,6 +27,7 @@ def gaussian_correction(score: Field, beta: float, variance: float) -> Field:
     Args:
         variance: a.
     """
+    checks.function("score", score), checks.positive("beta", beta), checks.positive("variance", variance)
 
     def corrected(x: Tensor, sigma: Tensor) -> Tensor:
         tau = sigma**2

@@ -26,9 +26,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from arguide import checks
 from arguide.driver import Move, drive, populate
 from arguide.resampling import Resample, systematic
-from diffusion.discrete import Choose, categorical, combine, one_target
+from diffusion.discrete import Choose, categorical, check_model, combine, one_target
 from diffusion.models import LogLinear
 from diffusion.particles import JointSample, driven
 
@@ -86,9 +87,10 @@ def sample(
         choose: the seam of randomness, log-probs [m, V] ↦ [m].
 
     Raises:
-        ValueError: a step that leaves no possible token.
+        ValueError: a step that leaves no possible token; a grid, sizes or a number of rows that cannot be.
     """
-    choose, counts = choose or categorical(generator), torch.tensor(sizes, device=times.device)
+    choose = _check(model, n, sizes, times, choose or categorical(generator))
+    counts = torch.tensor(sizes, device=times.device)
     x = init(n, counts, choose)
     for pair in pairwise(times):
         x, log_z = step(model, x, counts, *pair, choose)
@@ -117,7 +119,8 @@ def sample_joint(
         ValueError: weights that differ between samples or times; every particle of weight 0.
     """
     one_target(model)
-    choose, counts = choose or categorical(generator), torch.tensor(sizes, device=times.device)
+    choose = _check(model, n, sizes, times, choose or categorical(generator))
+    counts = torch.tensor(sizes, device=times.device)
     x = init(n, counts, choose)
     # Of pure noise, Π_k p_k^{w_k} is (Π_j 1/V_j)^W with W = Σ_k w_k; drawn uniformly, it weighs (Π_j V_j)^{1−W}.
     total = sum(float(weight) for weight in model.weights_at(times[0]))
@@ -127,6 +130,12 @@ def sample_joint(
     ]
     steps = drive(first, moves, lambda x, i: x[i], resample=resample, threshold=threshold, generator=generator)
     return driven(steps)
+
+
+def _check(model: LogLinear, n: int, sizes: Sequence[int], times: Tensor, choose: Choose) -> Choose:
+    check_model(model)
+    checks.integer("n", n), checks.shape("sizes", sizes), checks.falling("times", times)
+    return checks.function("choose", choose)
 
 
 def _noise(same: Tensor, sizes: Tensor, time: Tensor) -> Tensor:

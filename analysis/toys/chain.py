@@ -11,13 +11,14 @@ transition counts, what an unconditional model of order one would learn.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from analysis.toys import checks
 from analysis.toys.law import Joint, Label, Weights, check_proper, guidance, log_combine, log_divide
 
 CHUNK = 256  # steps whose transitions are made at once, V² numbers each
@@ -45,6 +46,7 @@ class MarkovLaw(NamedTuple):
 
     def log_transition(self, t: int) -> Tensor:
         """Return log p(x_{t+1} = j | x_t = i) for t = 1 … T − 1, [V, V]; rows of −∞ for states that have no future."""
+        checks.integer("t", t, 1, self.length - 1)
         return log_divide(self.step + self.messages[t], self.messages[t - 1][:, None])
 
     def marginals(self) -> Tensor:
@@ -54,6 +56,8 @@ class MarkovLaw(NamedTuple):
 
     def expectation(self, first: Tensor, step: Tensor) -> Tensor:
         """Return E[first(x_1) + Σ_t step(x_t, x_{t+1})], []; values where the law has no mass do not count."""
+        checks.alike("first", first, "the law's", self.first)
+        checks.alike("step", step, "the law's", self.step)
         pairs = torch.zeros_like(self.step)
         for rows, transitions in self._walk():
             pairs += torch.einsum("ti,tij->ij", rows[:-1], transitions)
@@ -75,15 +79,22 @@ class MarkovLaw(NamedTuple):
 
     def kl(self, other: "MarkovLaw") -> Tensor:
         """Return KL(self ‖ other), []."""
+        checks.alike("other's messages", other.messages, "this law's", self.messages)
         gap = self.expectation(_gap(self.first, other.first), _gap(self.step, other.step))
         return gap - self.log_normalizer + other.log_normalizer
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x), [n, T] ↦ [n]."""
+        """Return log p(x), [n, T] ↦ [n].
+
+        Raises:
+            ValueError: codes outside 0 … V − 1, or another length.
+        """
+        checks.codes("x", x, [len(self.first)] * self.length)
         return self.first[x[:, 0]] + self.step[x[:, :-1], x[:, 1:]].sum(1) - self.log_normalizer
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw n sequences, [n, T]."""
+        checks.integer("n", n)
         initial = self.log_initial().exp()
         tokens = [torch.multinomial(initial, n, replacement=True, generator=generator)]
         for t in range(1, self.length):
@@ -117,23 +128,24 @@ class MarkovChain:
         unconditional: tuple[Tensor, Tensor] | None = None,
         labels: tuple[str, ...] | None = None,
     ) -> None:
-        initial = torch.as_tensor(initial, dtype=torch.float64)
-        transition = torch.as_tensor(transition, dtype=torch.float64)
-        if initial.ndim != 2 or transition.shape != (*initial.shape, initial.shape[1]) or length < 1:
-            raise ValueError("a chain needs initial [K, V], transition [K, V, V] and a length of at least 1")
+        initial, transition = checks.real("initial", initial), checks.real("transition", transition)
+        if initial.ndim != 2 or 0 in initial.shape:
+            raise checks.refusal("initial", "[K, V], one row per label of the chain", initial)
+        if transition.shape != (*initial.shape, initial.shape[1]):
+            raise checks.refusal("transition", f"[K, V, V] as initial, {(*initial.shape, initial.shape[1])}", transition)
+        checks.integer("length", length)
         _check_laws(initial, transition)
-        prior = torch.full((len(initial),), 1 / len(initial)) if prior is None else torch.as_tensor(prior)
-        if len(prior) != len(initial) or len(labels or initial) != len(initial):
-            raise ValueError(f"a chain of {len(initial)} labels needs as many prior probabilities and labels")
-        self.length = length
-        self.labels = labels or tuple(map(str, range(len(initial))))
+        prior = torch.full((len(initial),), 1 / len(initial)) if prior is None else checks.real("prior", prior)
+        if prior.shape != (len(initial),):
+            raise checks.refusal("prior", f"one probability per label, [{len(initial)}]", prior)
+        self.length, self.labels = length, checks.names(labels, len(initial))
         self._laws: dict[int | None, tuple[Tensor, Tensor]] = {
             y: (initial[y].log(), transition[y].log()) for y in range(len(initial))
         }
         if unconditional is None:
             _check_laws(prior)
             unconditional = self._pooled(prior.double())
-        _check_laws(*unconditional)
+        unconditional = _unconditional(unconditional, initial.shape[1])
         self._laws[None] = (unconditional[0].double().log(), unconditional[1].double().log())
 
     @property
@@ -144,7 +156,7 @@ class MarkovChain:
     def index(self, label: Label) -> int | None:
         """Return a label's index from its index or its name; None stays None."""
         index = self.labels.index(label) if isinstance(label, str) and label in self.labels else label
-        if isinstance(index, str) or index not in self._laws:
+        if not isinstance(index, int | None) or index not in self._laws:
             raise ValueError(f"no label {label!r}; the labels are {', '.join(self.labels[:20])}")
         return index
 
@@ -154,6 +166,7 @@ class MarkovChain:
         Raises:
             ValueError: an improper tilt, or laws that share no sequence.
         """
+        checks.weights(weights)
         first, step = self._combined(weights)
         messages = [torch.zeros(self.size, dtype=torch.float64)]
         for _ in range(self.length - 1):
@@ -165,6 +178,7 @@ class MarkovChain:
 
     def log_sequential(self, weights: Weights) -> tuple[MarkovLaw, tuple[Tensor, Tensor]]:
         """Return the sequential law, and its log normalizers (log Z_1 [], log Z_{t+1}(x_t) [V], the same at every t)."""
+        checks.weights(weights)
         first, step = self._combined(weights)
         log_z1, log_z = first.logsumexp(0), step.logsumexp(1)
         zeros = torch.zeros(self.length, self.size, dtype=torch.float64)
@@ -258,6 +272,19 @@ def _check_laws(*laws: Tensor) -> None:
     for law in laws:
         if not law.isfinite().all() or (law < 0).any() or ((law.sum(-1) - 1).abs() > 1e-6).any():
             raise ValueError("a chain's rows must be probabilities that sum to 1")
+
+
+def _unconditional(laws: tuple[Tensor, Tensor], size: int) -> tuple[Tensor, Tensor]:
+    """Return p(x_1) [V] and p(x_{t+1} | x_t) [V, V] in float64, checked."""
+    if not isinstance(laws, Sequence) or len(laws) != 2:
+        raise checks.refusal("unconditional", "a pair of p(x_1) [V] and p(x_{t+1} | x_t) [V, V]", laws)
+    first, step = (checks.real("unconditional", law) for law in laws)
+    if first.shape != (size,) or step.shape != (size, size):
+        raise checks.refusal(
+            "unconditional", f"of shapes {(size,)} and {(size, size)}", (tuple(first.shape), tuple(step.shape))
+        )
+    _check_laws(first, step)
+    return first, step
 
 
 def _weighted(mass: Tensor, value: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from analysis.toys import checks
 from analysis.toys.law import Weights, check_proper, log_combine, log_divide
 from analysis.toys.table import Table, noised
 
@@ -32,6 +33,7 @@ def masked_law(table: Table, weights: Weights, *, normalized: bool) -> Tensor:
     Raises:
         ValueError: an improper tilt.
     """
+    checks.weights(weights)
     axes = range(table.length)
     laws = [table.log_probs(label) for label in weights]
     reached = {frozenset[int](): torch.zeros((1,) * table.length, dtype=torch.float64)}
@@ -60,6 +62,8 @@ def uniform_law(table: Table, weights: Weights, *, time: float = 25.0, accuracy:
     Raises:
         ValueError: a table with zeros, near which rates grow without bound.
     """
+    checks.weights(weights)
+    checks.positive("time", time), checks.positive("accuracy", accuracy)
     laws = [table.log_probs(label) for label in weights]
     if any((law == -math.inf).any() for law in laws):
         raise ValueError("the law under uniform noise is solved for tables without zeros")

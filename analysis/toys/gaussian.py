@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from analysis.toys import checks
 from analysis.toys.law import Label, Weights, guidance
 
 ImproperMessage = "improper tilt: the combined precision is not positive definite, so the density has infinite mass"
@@ -28,6 +29,7 @@ class Gaussian(NamedTuple):
 
     def log_density(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """Return log N(x; μ, Σ + σ²I), [n, d] ↦ [n], as a product of autoregressive conditionals (by Cholesky)."""
+        checks.points("x", x, len(self.mean))
         factor = torch.linalg.cholesky(self._noised(sigma))
         whitened = torch.linalg.solve_triangular(factor, (x - self.mean).mT, upper=False)
         log_volume = factor.diagonal().log().sum() + len(self.mean) * math.log(2 * math.pi) / 2
@@ -35,9 +37,11 @@ class Gaussian(NamedTuple):
 
     def score(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
         """Return −(Σ + σ²I)^{−1}(x − μ), [n, d]."""
+        checks.points("x", x, len(self.mean))
         return torch.linalg.solve(self._noised(sigma), (self.mean - x).mT).mT
 
     def _noised(self, sigma: Tensor | float) -> Tensor:
+        checks.not_negative("sigma", sigma)
         return self.covariance + sigma**2 * torch.eye(len(self.mean), dtype=torch.float64)
 
 
@@ -61,6 +65,7 @@ def tilt(laws: Sequence[Gaussian], weights: Sequence[float]) -> GaussianJoint:
     Raises:
         ValueError: an improper tilt.
     """
+    _check(laws, weights)
     precisions = [torch.linalg.inv(law.covariance) for law in laws]
     pairs = list(zip(weights, precisions, laws, strict=True))
     precision = torch.stack([w * inverse for w, inverse, _ in pairs]).sum(0)
@@ -78,6 +83,7 @@ def sequential_tilt(laws: Sequence[Gaussian], weights: Sequence[float]) -> Gauss
     Raises:
         ValueError: an improper tilt at some t.
     """
+    _check(laws, weights)
     dim = len(laws[0].mean)
     weight = torch.tensor(weights, dtype=torch.float64)
     regress, shift, noise, rows = torch.zeros(dim, dim, dtype=torch.float64), [], [], []
@@ -107,6 +113,8 @@ def diffused(laws: Sequence[Gaussian], weights: Sequence[float], noise: float, *
 
     The moment equations are integrated by RK4 over log τ, from 10^7 times the widest variance to 10^−9 of the narrowest.
     """
+    _check(laws, weights)
+    checks.not_negative("noise", noise), checks.integer("steps", steps)
     dim, total = len(laws[0].mean), sum(weights)
     eye = torch.eye(dim, dtype=torch.float64)
     spectrum = torch.cat([torch.linalg.eigvalsh(law.covariance) for law in laws])
@@ -137,6 +145,7 @@ def diffused(laws: Sequence[Gaussian], weights: Sequence[float], noise: float, *
 
 def w2(p: Gaussian, q: Gaussian) -> Tensor:
     """Return the 2-Wasserstein distance, √(‖μ_p − μ_q‖² + tr(Σ_p + Σ_q − 2(Σ_p^½ Σ_q Σ_p^½)^½)), []."""
+    checks.alike("p's mean", p.mean, "q's", q.mean)
     values, axes = torch.linalg.eigh(p.covariance)
     root = axes @ torch.diag(values.clamp(min=0).sqrt()) @ axes.mT
     cross = torch.linalg.eigvalsh(root @ q.covariance @ root).clamp(min=0).sqrt().sum()
@@ -146,6 +155,7 @@ def w2(p: Gaussian, q: Gaussian) -> Tensor:
 
 def kl(p: Gaussian, q: Gaussian) -> Tensor:
     """Return KL(p ‖ q), []."""
+    checks.alike("p's mean", p.mean, "q's", q.mean)
     inverse = torch.linalg.inv(q.covariance)
     gap = q.mean - p.mean
     log_ratio = torch.linalg.slogdet(q.covariance)[1] - torch.linalg.slogdet(p.covariance)[1]
@@ -156,6 +166,9 @@ class GaussianPair:
     """A conditional and an unconditional Gaussian, given one by one: p(x | any label) and p(x)."""
 
     def __init__(self, cond: Gaussian, uncond: Gaussian) -> None:
+        for name, law in (("cond", cond), ("uncond", uncond)):
+            _check_gaussian(name, law)
+        checks.alike("cond's mean", cond.mean, "uncond's", uncond.mean)
         self.cond, self.uncond = cond, uncond
 
     @classmethod
@@ -196,8 +209,8 @@ class GaussianSequence(GaussianPair):
     """x_t = y + AR(1) noise of unit variance and correlation ρ, y ~ N(0, 1), t = 1 … T; the label is the value of y."""
 
     def __init__(self, length: int, correlation: float = 0.7) -> None:
-        if length < 1 or not -1 < correlation < 1:
-            raise ValueError(f"a sequence needs length ≥ 1 and |correlation| < 1, not {length} and {correlation}")
+        checks.integer("length", length)
+        checks.number("correlation", correlation, "in (-1, 1)", lambda found: -1 < found < 1)
         time = torch.arange(length, dtype=torch.float64)
         covariance = correlation ** (time[:, None] - time).abs()
         zero = torch.zeros(length, dtype=torch.float64)
@@ -205,10 +218,31 @@ class GaussianSequence(GaussianPair):
 
     def law(self, label: Label | float = None) -> Gaussian:
         """Return p(x | y = label), p(x) for None."""
-        return self.uncond if label is None else Gaussian(self.cond.mean + float(label), self.cond.covariance)
+        if label is None:
+            return self.uncond
+        return Gaussian(self.cond.mean + checks.number("label", label), self.cond.covariance)
+
+
+def _check(laws: Sequence[Gaussian], weights: Sequence[float]) -> None:
+    if not laws or len(laws) != len(weights):
+        raise checks.refusal("weights", f"one per law, {len(laws)}, and at least one", list(weights))
+    for law, weight in zip(laws, weights, strict=True):
+        checks.number("weights", weight)
+        checks.alike("laws' mean", law.mean, "the first law's", laws[0].mean)
+
+
+def _check_gaussian(name: str, law: Gaussian) -> None:
+    """Raise ValueError unless a law has a finite mean [d] and a symmetric, positive definite covariance [d, d]."""
+    if not isinstance(law, Gaussian) or law.mean.ndim != 1 or law.covariance.shape != 2 * law.mean.shape:
+        raise checks.refusal(name, "a Gaussian of mean [d] and covariance [d, d]", law)
+    if not (law.mean.isfinite().all() and law.covariance.isfinite().all()):
+        raise ValueError(f"{name} must have a finite mean and covariance")
+    if not torch.allclose(law.covariance, law.covariance.mT) or torch.linalg.eigvalsh(law.covariance)[0] <= 0:
+        raise ValueError(f"{name} must have a covariance that is symmetric and positive definite")
 
 
 def _scalar(mean: float, variance: float) -> Gaussian:
+    checks.number("mean", mean), checks.positive("variance", variance)
     return Gaussian(torch.tensor([mean], dtype=torch.float64), torch.tensor([[variance]], dtype=torch.float64))
 
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from analysis.toys import checks
+
 Label = int | str | None
 Weights = Mapping[Label, float]
 
@@ -40,10 +42,7 @@ def guidance(label: Label, scale: float, temperature: float = 1.0) -> Weights:
     Raises:
         ValueError: a scale that is not finite, or a temperature that is not positive.
     """
-    if not math.isfinite(scale):
-        raise ValueError(f"scale must be finite, not {scale}")
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature must be positive and finite, not {temperature}")
+    checks.number("scale", scale), checks.positive("temperature", temperature)
     return {None: (1 - scale) / temperature, label: scale / temperature} if label is not None else {None: 1 / temperature}
 
 

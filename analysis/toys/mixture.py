@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from analysis.toys import checks
 from analysis.toys.law import Joint, Label, Sequential
 
 if TYPE_CHECKING:
@@ -27,28 +28,38 @@ class GaussianMixture:
         weights: p(y, m), [K, M], summing to 1; or p(m), [M], for one label a component.
 
     Raises:
-        ValueError: shapes that do not fit, negative variances or weights, weights that do not sum to 1.
+        ValueError: shapes that do not fit, negative variances or weights, covariances that are not symmetric, weights that
+            do not sum to 1.
     """
 
     def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor) -> None:
-        self.means = torch.as_tensor(means, dtype=torch.float64)
-        covariances = torch.as_tensor(covariances, dtype=torch.float64)
-        weights = torch.as_tensor(weights, dtype=torch.float64)
+        self.means, covariances = checks.real("means", means), checks.real("covariances", covariances)
+        weights = checks.real("weights", weights)
         self.weights = torch.diag(weights) if weights.ndim == 1 else weights
-        if self.means.ndim != 2 or self.weights.shape[1] != len(self.means) or len(covariances) != len(self.means):
-            raise ValueError("a mixture of M components in d dimensions needs means [M, d], M covariances and weights [K, M]")
+        self._check_shapes(covariances)
         if not self.means.isfinite().all():
-            raise ValueError("a mixture's means must be finite")
+            raise ValueError("the means of a mixture must be finite")
         if (self.weights < 0).any() or not math.isclose(float(self.weights.sum()), 1, abs_tol=1e-6):
-            raise ValueError("a mixture's weights must be probabilities that sum to 1")
+            raise ValueError("the weights of a mixture must be probabilities that sum to 1")
+        if not torch.allclose(covariances, covariances.mT if covariances.ndim == 3 else covariances, equal_nan=True):
+            raise ValueError("the covariances of a mixture must be symmetric")
         if covariances.ndim == 1:
             self.variances, self._axes = covariances[:, None], None
         else:
-            self.variances, self._axes = torch.linalg.eigh(covariances)
+            self.variances, self._axes = torch.linalg.eigh(covariances.nan_to_num(nan=-1.0, posinf=-1.0))
         if (self.variances < -1e-12).any() or not self.variances.isfinite().all():
-            raise ValueError("a mixture's covariances must be positive semi-definite")
+            raise ValueError("the covariances of a mixture must be finite and positive semi-definite")
         self.variances = self.variances.clamp(min=0.0)
         self._centre = self.means.mean(0)
+
+    def _check_shapes(self, covariances: Tensor) -> None:
+        if self.means.ndim != 2 or 0 in self.means.shape:
+            raise checks.refusal("means", "[M, d] of a mixture of M components", self.means)
+        count, dim = self.means.shape
+        if covariances.shape not in ((count,), (count, dim, dim)):
+            raise checks.refusal("covariances", f"those of the mixture, [{count}] or [{count}, {dim}, {dim}]", covariances)
+        if self.weights.ndim != 2 or self.weights.shape[1] != count:
+            raise checks.refusal("weights", f"those of the mixture, [K, {count}] or [{count}]", self.weights)
 
     @property
     def dim(self) -> int:
@@ -78,6 +89,7 @@ class GaussianMixture:
         self, n: int, sigma: Tensor | float = 0.0, label: Label = None, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draw x_σ ~ p_σ(· | label), [n, d]."""
+        checks.integer("n", n), checks.not_negative("sigma", sigma)
         component = torch.multinomial(self._log_weights(label).exp(), n, replacement=True, generator=generator)
         xi = torch.randn((n, self.dim), generator=generator, dtype=torch.float64)
         xi = xi * (self.variances + sigma**2)[component].sqrt()
@@ -87,12 +99,14 @@ class GaussianMixture:
 
     def nearest(self, x: Tensor) -> Tensor:
         """Return the index of the nearest mean, [n, d] ↦ [n]."""
+        checks.points("x", x, self.dim)
         return torch.cdist(x, self.means).argmin(1)
 
     def axes(self, points: int | None = None, width: float = 9.0) -> tuple[Tensor, ...]:
         """Return d axes of equally spaced points that reach `width` standard deviations beyond the means (d ≤ 2)."""
         if self.dim > 2:
             raise ValueError(f"a grid serves at most 2 dimensions, not {self.dim}")
+        checks.positive("width", width), checks.integer("points", points or 2, 2)
         reach = width * self.variances.max().sqrt()
         count = points or (4001 if self.dim == 1 else 401)
         bounds = zip(self.means.amin(0) - reach, self.means.amax(0) + reach, strict=True)
@@ -103,6 +117,8 @@ class GaussianMixture:
         from analysis.toys.table import Table
 
         axes = self.axes() if axes is None else tuple(axes)
+        if len(axes) != self.dim:
+            raise checks.refusal("axes", f"one per dimension, {self.dim}", len(axes))
         points = torch.cartesian_prod(*axes).reshape(-1, self.dim)
         labels = range(len(self.weights))
         prior = self.weights.sum(1).log()
@@ -130,6 +146,7 @@ class GaussianMixture:
         rules, and (1−γ) min_m uᵀP_m u + γ min_{m of y} uᵀP_m u must be positive. Directions are 720 in the plane, the
         axes of every pair of components in more dimensions.
         """
+        checks.number("scale", scale)
         if scale >= 0:
             return
         precision = self._precisions()
@@ -153,8 +170,8 @@ class GaussianMixture:
     def _spread(self, sigma: Tensor | float) -> Tensor:
         """Return the noised variances along each component's axes, [M, 1] or [M, d]."""
         spread = self.variances + sigma**2
-        if (spread <= 0).any():
-            raise ValueError("points have no density at sigma = 0; ask for a noise level above 0")
+        if not (spread > 0).all():
+            raise ValueError("points have no density at sigma = 0, nor at NaN; sigma must be above 0")
         return spread
 
     def _natural(self, spread: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,6 +182,7 @@ class GaussianMixture:
 
     def _log_components(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """Return log N(x; μ_m, Σ_m + σ²I), [n, M]."""
+        checks.points("x", x, self.dim)
         spread = self._spread(sigma)
         if self._axes is None:
             return self._log_isotropic(x - self._centre, spread)
@@ -190,4 +208,6 @@ class GaussianMixture:
             return self.weights.sum(0).log()
         if not isinstance(label, int) or not 0 <= label < len(self.weights):
             raise ValueError(f"no label {label!r}; the labels are 0 to {len(self.weights) - 1}")
+        if self.weights[label].sum() == 0:
+            raise ValueError(f"label {label} has probability 0")
         return (self.weights[label] / self.weights[label].sum()).log()

@@ -5,7 +5,6 @@ r"""Toys from files: exact laws of real data.
 * `.csv`, `.parquet` of a text and a label column, or lines "label<tab>text": a `MarkovChain` of characters a class.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
@@ -15,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from analysis.toys import checks
 from analysis.toys.chain import MarkovChain
 from analysis.toys.table import Table
 
@@ -68,6 +68,7 @@ def read_chain(
     frame = _read_frame(path) if path.suffix in (".csv", ".parquet") else _read_lines(path)
     _check_columns(path, frame, text_column, label_column)
     _check_smoothing(smoothing)
+    checks.integer("least", least, 0), checks.integer("length", 1 if length is None else length)
     frame = frame[[text_column, label_column]].dropna()
     if frame.empty:
         raise ValueError(f"{path.name}: no row has both a text and a label")
@@ -102,6 +103,8 @@ def digits_table(pixels: int = 10, smoothing: float = 0.02) -> tuple[Table, Tens
     Source: scikit-learn `load_digits` (1,797 images of the UCI optical digits).
     """
     from sklearn.datasets import load_digits
+
+    checks.integer("pixels", pixels, 1, 64)
 
     data = load_digits()
     bright = (data.data > 7).astype(np.int64)
@@ -168,8 +171,7 @@ def _count_table(path: Path, frame: pd.DataFrame, label_column: str, smoothing: 
 
 
 def _check_smoothing(smoothing: float) -> None:
-    if not (math.isfinite(smoothing) and smoothing >= 0):
-        raise ValueError(f"smoothing must be finite and not negative, not {smoothing}")
+    checks.not_negative("smoothing", smoothing)
 
 
 def _check_columns(path: Path, frame: pd.DataFrame, *columns: str) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from analysis.toys import checks
 from analysis.toys.law import Joint, Label, Sequential, Weights, check_proper, guidance, log_combine, log_divide
 from analysis.toys.mixture import GaussianMixture
 
@@ -29,7 +30,7 @@ class Table:
         values: for every x_t the V_t values its codes stand for; the codes themselves by default.
 
     Raises:
-        ValueError: entries that are negative, NaN or do not sum to 1, no variable, or names that do not fit.
+        ValueError: entries that are negative, NaN or do not sum to 1, no variable, or names that do not fit or repeat.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Table:
         labels: Sequence[str] | None = None,
         values: Sequence[Sequence[object]] | None = None,
     ) -> None:
-        joint = torch.as_tensor(joint, dtype=torch.float64)
+        joint = checks.real("joint", joint)
         if joint.ndim < 2 or 0 in joint.shape:
             raise ValueError(f"a table needs a label and at least one variable, [y, x_1, …], not shape {tuple(joint.shape)}")
         if not joint.isfinite().all() or (joint < 0).any():
@@ -51,16 +52,18 @@ class Table:
     @classmethod
     def from_log(cls, log_joint: Tensor) -> "Table":
         """Return the table ∝ exp(log_joint), [K, V_1, …, V_T], which may underflow without harm."""
+        if log_joint.ndim < 2 or not log_joint.amax().isfinite():
+            raise checks.refusal("log_joint", "[K, V_1, …] without NaN, and not all -inf", log_joint)
         table = cls.__new__(cls)
         table._set(log_joint - log_joint.flatten().logsumexp(0), None, None)
         return table
 
     def _set(self, log_joint: Tensor, labels: Sequence[str] | None, values: Sequence[Sequence[object]] | None) -> None:
         self.log_joint_with_label = log_joint
-        self.labels = tuple(map(str, range(len(log_joint)) if labels is None else labels))
+        self.labels = checks.names(labels, len(log_joint))
         self.values = tuple(map(tuple, map(range, self.shape) if values is None else values))
-        if len(self.labels) != len(log_joint) or tuple(map(len, self.values)) != self.shape:
-            raise ValueError("a table needs one name per label and one value per code")
+        if tuple(map(len, self.values)) != self.shape:
+            raise ValueError(f"values must hold one value per code, {self.shape}, got {tuple(map(len, self.values))}")
         self._conditionals: dict[int | None, tuple[Tensor, ...]] = {}
         self._marginals: dict[int | None, Tensor] = {}
 
@@ -107,6 +110,7 @@ class Table:
         Raises:
             ValueError: an improper tilt, or weights whose laws share no x.
         """
+        checks.weights(weights)
         logits = check_proper(log_combine([self.log_probs(label) for label in weights], list(weights.values())))
         log_normalizer = logits.flatten().logsumexp(0)
         if log_normalizer == -math.inf:
@@ -119,6 +123,7 @@ class Table:
         Raises:
             ValueError: an improper tilt at a prefix.
         """
+        checks.weights(weights)
         log_q, log_normalizers = torch.zeros((), dtype=torch.float64), []
         for branches in zip(*(self.log_conditionals(label) for label in weights), strict=True):
             logits = check_proper(log_combine(branches, list(weights.values())))
@@ -142,6 +147,7 @@ class Table:
 
     def mixture(self, spacing: float = 1.0) -> GaussianMixture:
         """Return the table as points in R^T: code v of x_t stands at spacing·(v − (V_t − 1)/2)."""
+        checks.positive("spacing", spacing)
         axes = [spacing * (torch.arange(size, dtype=torch.float64) - (size - 1) / 2) for size in self.shape]
         points = torch.cartesian_prod(*axes).reshape(-1, self.length)
         return GaussianMixture(points, torch.zeros(len(points)), self.log_joint_with_label.flatten(1).exp())
@@ -151,6 +157,7 @@ class Table:
 
         Codes that x_j does not have, V_j ≤ v < V, are −∞. Time tells nothing that the masks do not.
         """
+        checks.codes("x", x, self.shape, -1)
         index = self.index(label)
         if index not in self._marginals:
             log_p = self.log_probs(index)
@@ -162,6 +169,8 @@ class Table:
 
     def denoise_uniform(self, x: Tensor, time: Tensor, label: Label = None) -> Tensor:
         """Return log p(x_0,j = v | x_t = x, label), [n, T, V], where each x_j is uniform with probability 1 − exp(−time)."""
+        checks.codes("x", x, self.shape)
+        checks.not_negative("time", time)
         rows = []
         for axis, size in enumerate(self.shape):
             others = [other for other in range(self.length) if other != axis]

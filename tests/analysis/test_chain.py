@@ -190,5 +190,5 @@ def test_labels_are_found_by_name_or_index():
     ],
 )
 def test_malformed_chains_raise(initial, transition, length, kwargs):
-    with pytest.raises(ValueError, match=r"chain|prior|label"):
+    with pytest.raises(ValueError, match=r"chain|prior|label|transition|length"):
         MarkovChain(initial, transition, length, **kwargs)

@@ -217,7 +217,7 @@ def test_entries_that_are_no_probabilities_raise(joint, words):
 
 def test_names_that_do_not_fit_raise():
     for wrong in ({"labels": ["a"]}, {"values": [[1, 2, 3]]}):
-        with pytest.raises(ValueError, match="name per label"):
+        with pytest.raises(ValueError, match=r"per (label|code)"):
             Table(np.full((2, 2), 0.25), **wrong)
 
 

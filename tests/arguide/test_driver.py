@@ -79,3 +79,13 @@ def test_a_population_that_found_nothing_is_refused():
 
     with pytest.raises(ValueError, match="weight 0"):
         list(driver.drive(driver.populate(value, zeros(2, N)), [move], select))
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf])
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_a_particle_whose_weight_has_no_value_is_refused(spoilt, threshold):
+    def move(value):
+        return value, torch.where(torch.arange(len(value)) == 1, spoilt, 0.0)
+
+    with pytest.raises(ValueError, match="NaN or"):
+        list(driver.drive(driver.populate(first([1.0]), zeros(1, N)), [move], select, threshold=threshold))

@@ -250,7 +250,7 @@ def test_lengths_count_the_end():
 
 @pytest.mark.parametrize(
     ("message", "wrong"),
-    [("cap must be", (None, (0,), 3, "stop")), ("an ending token", (None, (), 3)), ("room", (None, (0,), 0))],
+    [("cap must be", (None, (0,), 3, "stop")), ("at least one token", (None, (), 3)), ("length must", (None, (0,), 0))],
 )
 def test_an_ending_that_cannot_be_is_refused(message, wrong):
     with pytest.raises(ValueError, match=message):
@@ -259,7 +259,7 @@ def test_an_ending_that_cannot_be_is_refused(message, wrong):
 
 def test_another_length_than_the_cap_is_refused(table):
     for run in (lambda m: sample_joint(m, 2, 2), lambda m: arguide.sample(m, 2, 4), lambda m: sample_metropolis(m, 2, 2, 1)):
-        with pytest.raises(ValueError, match="after 3 tokens at the latest"):
+        with pytest.raises(ValueError, match="length must equal the cap 3, got"):
             run(model(table, "truncate"))
 
 

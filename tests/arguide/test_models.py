@@ -97,9 +97,11 @@ def test_a_temperature_that_is_not_positive_raises(table, tau):
 
 
 def test_a_scale_that_is_not_finite_raises(table):
-    model = LogLinear.guidance(table.autoregressive(0), table.autoregressive(), math.nan)
-    with pytest.raises(ValueError, match="finite"):
-        sample(model, 2, 3)
+    cond, uncond = table.autoregressive(0), table.autoregressive()
+    with pytest.raises(ValueError, match="scale must be finite, got nan"):
+        LogLinear.guidance(cond, uncond, math.nan)
+    with pytest.raises(ValueError, match="scale must be finite, got nan"):
+        sample(LogLinear.guidance(cond, uncond, lambda t: math.nan), 2, 3)
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
@@ -130,5 +132,5 @@ def test_a_composition_of_one_condition_is_guidance(table):
 
 
 def test_a_composition_needs_one_scale_a_condition(table):
-    with pytest.raises(ValueError, match="not 2 scales for 1 conditions"):
+    with pytest.raises(ValueError, match="scales must be one per condition, 1, got 2"):
         LogLinear.composition(table.autoregressive(), [table.autoregressive(0)], (1.0, 2.0))

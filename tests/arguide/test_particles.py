@@ -42,7 +42,7 @@ def exact_estimate(branches, seam, model, shape, n=2, drawn_twist=None, **kwargs
 CASES = {
     "T = 2": ((2, 2, 2), 0.9, 2.5, 0.0),
     "T = 3": ((2, 2, 2, 2), 0.9999, 3.0, 0.0),
-    "always": ((2, 2, 2), 1.1, -0.4, 0.0),
+    "always": ((2, 2, 2), 1.0, -0.4, 0.0),
     "three tokens": ((2, 3, 3), 0.9, 2.0, 0.0),
     "zeros": ((2, 3, 3), 1.0, 2.0, 0.35),
 }
@@ -139,7 +139,7 @@ def test_a_twist_may_be_drawn_at_random_if_what_was_drawn_is_taken_back(make_joi
 def test_looking_ahead_evens_the_weights(make_joint, brute):
     """With the weight of the next token known before resampling, the last resampling leaves nothing to weigh."""
     joint = make_joint(9, (2, 3, 2, 3))
-    options = {"threshold": 2.0, "generator": torch.Generator().manual_seed(0)}
+    options = {"threshold": 1.0, "generator": torch.Generator().manual_seed(0)}
     result = sample_joint(guided(Table(joint), 0, 2.5), 100, 3, twist=particles.ahead, **options)
     assert result.ess[-1].item() == pytest.approx(100)
     assert sample_joint(guided(Table(joint), 0, 2.5), 100, 3, **options).ess[-1] < 99
@@ -450,7 +450,7 @@ def test_no_tokens_is_a_population_of_equal_weights(make_joint):
 
 @pytest.mark.parametrize("wrong", [{"n": 0}, {"n": 3, "block": 0}])
 def test_nothing_to_draw_is_refused(make_joint, wrong):
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="integer of at least 1, got 0"):
         sample_joint(guided(Table(make_joint()), 0, 2.0), length=2, **wrong)
 
 

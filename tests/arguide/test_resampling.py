@@ -96,3 +96,20 @@ def test_the_generator_decides(scheme):
     runs = [scheme(log_weights, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)]
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("scheme", [stratified, systematic])
+def test_many_equal_weights_in_single_precision_keep_everyone(scheme):
+    """A weight is 10^-6 here, and what single precision rounds of a sum near 1 is up to 6·10^-8."""
+    n = 1_000_003
+    ancestors = scheme(torch.zeros(n), torch.Generator().manual_seed(0))
+    copies = torch.bincount(ancestors, minlength=n)
+    assert len(copies) == n
+    assert (copies == 1).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("log_weights", [[math.nan, 0.0, 0.0], [0.0, math.inf, 0.0], [-math.inf] * 3])
+def test_weights_without_a_law_are_refused(scheme, log_weights):
+    with pytest.raises(ValueError, match="log_weights"):
+        scheme(torch.tensor(log_weights), None)

@@ -31,5 +31,5 @@ def test_a_ramp_is_linear_and_then_constant():
     ],
 )
 def test_what_is_no_schedule_is_refused(make):
-    with pytest.raises(ValueError, match=r"finite|start before|at least one token"):
+    with pytest.raises(ValueError, match=r"finite|above the start|integer of at least 1"):
         make()

@@ -179,7 +179,7 @@ def test_the_loss_of_a_causal_model_counts_every_token_once():
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"dropout": 1.2}, "dropout"), ({"dropout_from": -1.0}, "dropout_from"), ({"rate": 0.0}, "rate"), ({"batch": 0}, "a row")],
+    [({"dropout": 1.2}, "dropout"), ({"dropout_from": -1.0}, "dropout_from"), ({"rate": 0.0}, "rate"), ({"batch": 0}, "batch")],
 )
 def test_a_recipe_out_of_range_is_refused(wrong, says):
     with pytest.raises(ValueError, match=says):

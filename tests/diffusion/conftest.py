@@ -46,7 +46,7 @@ def _count(run, sigmas):
 
 def _sampled_law(score, sigmas, *, step=heun, dim=1, total_weight=1.0):
     def run(n, sigmas, draw):
-        return sample(score, (n, dim), sigmas, step=step, draw=draw, total_weight=total_weight)
+        return sample(score, (n, dim), sigmas, step=step, draw=draw, total_weight=total_weight, ends_at_zero=False)
 
     draws = _count(run, sigmas)
     probes = torch.cat([torch.zeros(1, draws * dim, dtype=torch.float64), torch.eye(draws * dim, dtype=torch.float64)])
@@ -60,7 +60,7 @@ def _weighted_law(model, sigmas, **options):
     """Return the law and log evidence that `sample_joint` without resampling tends to for infinitely many particles."""
 
     def run(n, sigmas, draw):
-        return sample_joint(model, (n, 1), sigmas, threshold=0, draw=draw, **options)
+        return sample_joint(model, (n, 1), sigmas, threshold=0, draw=draw, ends_at_zero=False, **options)
 
     draws = _count(run, sigmas)
     eye = torch.eye(draws, dtype=torch.float64)

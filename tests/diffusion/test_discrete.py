@@ -44,10 +44,11 @@ def test_weights_must_be_finite():
 
 
 def test_particles_share_one_target():
-    one_target(LogLinear((), (2.0, torch.tensor(-1.0))))
+    denoisers = (lambda x, time: x, lambda x, time: -x)
+    one_target(LogLinear(denoisers, (2.0, torch.tensor(-1.0))))
     for weights in ((torch.tensor([1.0, 2.0]), 0.0), lambda time: (1.0, 0.0)):
         with pytest.raises(ValueError, match="share one target"):
-            one_target(LogLinear((), weights))
+            one_target(LogLinear(denoisers, weights))
 
 
 def test_a_draw_is_one_index_a_row_and_follows_its_seed():

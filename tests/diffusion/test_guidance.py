@@ -53,7 +53,7 @@ def test_combining_is_permutation_equivariant_and_takes_one_weight_per_score(bra
     scores, weights = branches((4, 2), 3), (0.7, -2.0, torch.tensor([1.0, 2.0, 3.0, 4.0]))
     turned = combine([scores[i] for i in (2, 0, 1)], [weights[i] for i in (2, 0, 1)])
     torch.testing.assert_close(combine(scores, weights), turned, rtol=1e-12, atol=1e-12)
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="weights must be one per score, 3, got 2"):
         combine(scores, weights[:2])
 
 
@@ -100,3 +100,14 @@ def test_the_log_normalizer_is_what_the_ode_leaves_of_the_tilt_at_any_weights(pl
     scores = [plane.score(x.detach(), sigma, label) for label in (0, None)]
     torch.testing.assert_close(log_normalizer(scores, weights, 1.0), expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(log_normalizer(scores, weights, 0.25), expected / 4, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1.5, torch.tensor([0.25, -0.5]), -0.75])
+def test_integer_scores_are_guided_by_the_whole_scale(scale):
+    cond, uncond = torch.tensor([[4, 8], [2, -4]]), torch.tensor([[0, 4], [6, 2]])
+    exact = guide(cond.double(), uncond.double(), scale)
+    torch.testing.assert_close(guide(cond, uncond, scale).double(), exact)
+    weights = (scale, 1 - scale)
+    torch.testing.assert_close(
+        log_normalizer((cond, uncond), weights, 0.5).double(), log_normalizer((cond.double(), uncond.double()), weights, 0.5)
+    )

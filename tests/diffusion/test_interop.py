@@ -358,7 +358,7 @@ def test_a_scheduler_of_another_frame_is_refused_by_name(use):
 @pytest.mark.parametrize("use", [lambda s: from_diffusers(None, s), lambda s: Denoiser(None, s)])
 def test_another_prediction_type_is_refused(use):
     process = diffusers.DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
-    with pytest.raises(ValueError, match="prediction_type must be one of epsilon, v_prediction, sample, not 'flow_prediction'"):
+    with pytest.raises(ValueError, match="prediction_type must be one of epsilon, v_prediction, sample, got 'flow_prediction'"):
         use(process)
 
 

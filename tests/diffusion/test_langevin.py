@@ -179,6 +179,15 @@ def test_the_annealed_step_is_in_proportion_to_the_variance_of_its_level_and_spa
     assert abs(float(squares) - n) < 5 * (2 * n) ** 0.5
 
 
+def test_the_corrected_annealed_step_is_in_proportion_to_the_variance_of_its_level():
+    """On a flat target every proposal is accepted, so x is a sum of steps of variance 2·ratio·σ²."""
+    levels, n, generator = torch.tensor([3.0, 0.5, 0.0], dtype=torch.float64), 20_000, torch.Generator().manual_seed(9)
+    flat = lambda x: (torch.zeros(len(x)).double(), torch.zeros_like(x))  # noqa: E731
+    x = annealed_mala(lambda _: flat, torch.zeros(n, 1).double(), levels, steps=3, ratio=0.2, generator=generator)
+    squares = x.square().sum() / (3 * 2 * 0.2 * (3.0**2 + 0.5**2))  # χ² of n degrees of freedom
+    assert abs(float(squares) - n) < 5 * (2 * n) ** 0.5
+
+
 def test_a_generators_seed_fixes_the_chains(skewed):
     x, target = torch.zeros(5, 1).double(), target_of(skewed)
     first, again, other = (

@@ -109,7 +109,7 @@ def test_resampling_between_jumps_keeps_the_evidence_and_the_law_unbiased(make_j
         def resample(log_weights, _generator):
             return torch.full((2,), index(log_weights.softmax(0).tolist()))
 
-        return sample_joint(guided(table, 3.0), 2, 2, rule=rule, choose=choose, resample=resample, threshold=2)
+        return sample_joint(guided(table, 3.0), 2, 2, rule=rule, choose=choose, resample=resample, threshold=1.0)
 
     evidence, found = weighted(run, table.shape)
     assert evidence == pytest.approx(float(log_z.exp()), rel=1e-12)
@@ -151,6 +151,26 @@ def test_known_tokens_stay_and_one_mask_a_row_goes(table):
     found, _ = step(guided(table, 2.0), x, normalized, lambda law: torch.multinomial(law.exp(), 1).squeeze(1))
     assert (found[:, 1] == 1).all()
     assert ((found == -1).sum(1) == table.length - 2).all()
+
+
+def test_a_denoiser_is_given_the_share_of_masked_tokens_as_its_time(table):
+    times = []
+
+    def denoise(x, time, label=None):
+        assert float(time) == pytest.approx(float((x == -1).double().mean()))
+        times.append(float(time))
+        return table.denoise_masked(x, time, label)
+
+    for run in (sample, sample_joint):
+        run(LogLinear((denoise,), (1.0,)), 4, table.length)
+        assert times == pytest.approx([left / table.length for left in range(table.length, 0, -1)])
+        times.clear()
+    step(
+        LogLinear((denoise,), (1.0,)),
+        torch.tensor([[0, *[-1] * (table.length - 1)]] * 2),
+        normalized,
+        lambda law: law.argmax(1),
+    )
 
 
 def test_branches_that_share_nothing_are_a_dead_end():

@@ -143,6 +143,17 @@ def test_an_improper_tilt_is_named_from_its_scores_alone(variance, variance_unco
         model.check_proper((16, 1), torch.tensor(0.01, dtype=torch.float64))
 
 
+def test_a_tilt_that_is_improper_in_one_direction_only_is_improper(points):
+    """Precision 1 along one axis and −0.3 along the other: most far samples are pulled back."""
+    sigma = torch.tensor(0.01, dtype=torch.float64)
+    outward = LogLinear((lambda x, sigma: x * torch.tensor([-1.0, 0.3], dtype=torch.float64),), (1.0,))
+    x = points(64, 2)
+    pushed = (outward(x, sigma) * x).sum(1) >= 0
+    assert 0 < int(pushed.sum()) < 64
+    with pytest.raises(ValueError, match="improper"):
+        outward.check_proper((64, 2), sigma, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize(("variance", "variance_uncond", "scale"), [(1.0, 2.0, 5.0), (2.0, 1.5, 3.9), (2.0, 1.5, -1.0)])
 def test_a_proper_tilt_passes(variance, variance_uncond, scale):
     pair = GaussianPair.scalar(1.0, variance, variance_uncond)
@@ -214,9 +225,9 @@ def test_a_composition_of_conditions_in_another_order_is_the_same(plane, points)
 @pytest.mark.parametrize("scales", [(1.0,), (1.0, 2.0, 3.0)])
 def test_a_composition_needs_one_scale_a_condition(plane, points, scales):
     fields = [conditioned(plane.score, label) for label in (0, 1)]
-    with pytest.raises(ValueError, match="every condition needs a scale"):
+    with pytest.raises(ValueError, match="scales must be one per condition"):
         LogLinear.composition(conditioned(plane.score), fields, scales)
-    with pytest.raises(ValueError, match="every condition needs a scale"):
+    with pytest.raises(ValueError, match="scales must be one per condition"):
         LogLinear.composition(conditioned(plane.score), fields, lambda sigma: scales)(points(2, 2), torch.tensor(1.0))
 
 

@@ -60,5 +60,5 @@ def test_the_vp_grid_is_sigma_of_alpha_bar_integrated_over_its_rates():
 @pytest.mark.parametrize("make", [geometric, edm, lambda n, low, high: variance_preserving(n, time_min=low, time_max=high)])
 @pytest.mark.parametrize("bad", [(1, 0.1, 1.0), (0, 0.1, 1.0), (5, 0.0, 1.0), (5, -0.1, 1.0), (5, 2.0, 1.0), (5, 1.0, 1.0)])
 def test_a_grid_without_two_rising_levels_is_refused(make, bad):
-    with pytest.raises(ValueError, match="noise grid"):
+    with pytest.raises(ValueError, match=r"steps must|(min|max) must be (positive|finite)"):
         make(*bad)

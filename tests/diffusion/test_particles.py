@@ -175,18 +175,35 @@ def test_a_threshold_of_zero_never_resamples_and_one_always_does(model):
 
 
 def test_resampling_takes_everything_a_particle_carries(model):
-    """Ancestors in reverse order at every step give the same particles, relabelled."""
+    """Ancestors in reverse order at every resampling give the same particles, relabelled."""
     first = 10 * torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def run(ancestors):
         draws = iter([first])
         options = {"draw": lambda like: next(draws, torch.zeros_like(like)), "resample": lambda *_: ancestors}
-        return sample_joint(model, (6, 2), edm(5, 0.05, 20.0), threshold=2, **options)
+        return sample_joint(model, (6, 2), edm(5, 0.05, 20.0), threshold=1.0, **options)
 
     kept, turned = run(torch.arange(6)), run(torch.arange(5, -1, -1))
-    torch.testing.assert_close(turned.x.flip(0), kept.x)
-    torch.testing.assert_close(turned.log_weights.flip(0), kept.log_weights)
+    orders = [run.x[:, 0].argsort() for run in (turned, kept)]
+    torch.testing.assert_close(turned.x[orders[0]], kept.x[orders[1]])
+    torch.testing.assert_close(turned.log_weights[orders[0]], kept.log_weights[orders[1]])
     torch.testing.assert_close(turned.log_evidence, kept.log_evidence)
+
+
+@pytest.mark.parametrize("noise", [1.0, 3.0])
+def test_the_last_step_only_denoises(model, noise):
+    """No noise enters it: what is drawn after the first normals changes nothing on a grid of one step."""
+    grid, first = torch.tensor([2.0, 0.0], dtype=torch.float64), torch.tensor([[0.4, -1.0], [1.5, 0.3], [-0.2, 0.9]]).double()
+
+    def run(later):
+        draws = iter([first])
+        return sample_joint(model, (3, 2), grid, noise=noise, draw=lambda like: next(draws, torch.full_like(like, later)))
+
+    sigma = grid[0]
+    for later in (0.0, 5.0, -20.0):
+        result = run(later)
+        torch.testing.assert_close(result.x, sigma * first + sigma**2 * model(sigma * first, sigma))
+        torch.testing.assert_close(result.log_weights, run(0.0).log_weights)
 
 
 def test_one_model_alone_has_weights_of_one_and_evidence_zero(plane):

@@ -104,6 +104,25 @@ def test_a_trajectory_yields_every_level_and_sample_returns_the_last(skewed):
     assert not again.equal(other)
 
 
+def test_a_grid_may_end_above_zero_only_where_that_is_asked_for(skewed):
+    field, grid = conditioned(skewed.score), torch.tensor([5.0, 2.0, 0.5], dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"sigmas must be a grid that ends in 0, got 0\.5"):
+        sample(field, (4, 1), grid)
+    first = torch.linspace(-1, 1, 4).double()[:, None]
+    noised = sample(field, (4, 1), grid, draw=lambda like: first, ends_at_zero=False)
+    assert noised.equal(transport(field, 5.0 * first, grid, heun))
+
+
+@pytest.mark.parametrize("step", [euler, heun, sde()])
+def test_a_score_that_fails_is_named_with_its_step(skewed, step):
+    def failing(x, sigma):
+        return torch.where(sigma < 1.5, math.nan, skewed.score(x, sigma))
+
+    grid = torch.tensor([5.0, 2.0, 1.0, 0.2, 0.0], dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"x must stay finite, got nan in the step from sigma [125];"):
+        sample(failing, (4, 1), grid, step=step, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize("weight", [0.5, 1.0, 3.0])
 def test_the_first_law_is_the_power_of_wide_noise(weight):
     draw = normal(torch.Generator().manual_seed(5))

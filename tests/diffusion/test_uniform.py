@@ -103,7 +103,7 @@ def test_several_particles_resampled_on_the_way_are_exact_too(make_joint, branch
         def resample(log_weights, _generator):
             return torch.full((2,), choose(log_weights.softmax(0).tolist()))
 
-        return sample_joint(guided(table, 3.0), 2, table.shape, times, choose=seam(choose), resample=resample, threshold=2)
+        return sample_joint(guided(table, 3.0), 2, table.shape, times, choose=seam(choose), resample=resample, threshold=1.0)
 
     for mass, result in branches(run):
         for x, weight in zip(result.x[:, 0].tolist(), result.log_weights.exp().tolist(), strict=True):

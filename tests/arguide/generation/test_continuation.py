@@ -22,7 +22,7 @@ ALL = [name for name in CONFIGS if name != "recurrent_gemma"]
 def drawn(model, n=6, length=7, seed=0, given=GIVEN, prompt=PROMPT, **options):
     law = continuation(model, torch.tensor([prompt]), **given)
     generator = torch.Generator().manual_seed(seed)
-    options = {"threshold": 2.0, "resample": arguide.multinomial, **options}
+    options = {"threshold": 1.0, "resample": arguide.multinomial, **options}
     return sample_joint(law, n, length, generator=generator, **options)
 
 
