@@ -44,7 +44,7 @@ def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) ->
             frame = experiment.run(settings, track(experiment.title))
             frame.insert(0, "experiment", experiment.name)
             results.write_frame(path, frame)
-        yield Chapter(experiment, frame, found)
+        yield Chapter(experiment, frame, found, settings.quick)
 
 
 def _finished(path: Path) -> pd.DataFrame | None:
