@@ -7,7 +7,7 @@ import pytest
 
 from analysis import display, report, reproduce, results, study
 from analysis.data import Source
-from analysis.experiment import BANNER, Experiment, Plot, Settings, Verdict, headline, tidy
+from analysis.experiment import BANNER, Chapter, Experiment, Plot, Settings, Verdict, headline, tidy
 
 VERDICT = "It is <i>so</i> & not otherwise"
 
@@ -105,3 +105,19 @@ def test_a_command_of_a_study_quotes_alike(tmp_path):
     path = tmp_path / "my names.csv"
     path.write_text("")
     assert "--data 'my names.csv'" in study.command(study.Plan(Source(str(path), "text"), False))
+
+
+@pytest.mark.parametrize("options", [[], ["--quick"]])
+def test_a_study_is_quick_where_the_command_says_so(run, tmp_path, monkeypatch, options):
+    plans = []
+
+    def publish(plan, out, *rest, **more):
+        plans.append(plan)
+        frame = tidy([{"quantity": "q", "value": 1.0}])
+        return out / "report.html", [Chapter(made(), frame, False, plan.quick)]
+
+    monkeypatch.setattr(study, "publish", publish)
+    code, out, err = run("study", "--data", "digits", "--out", tmp_path, *options)
+    assert code == 0, err
+    assert plans[0].quick == bool(options)
+    assert ("Quick run" in out) == bool(options)
