@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis import findings
+from analysis.estimates import Difference
 from analysis.experiment import Plot, Story, Verdict, pick
 from analysis.families import JOINT, SEQUENTIAL
 from analysis.figures import study as figures
@@ -18,6 +19,7 @@ from analysis.quality import difference
 from analysis.temperatures import NOISE, ODE, SDE, WEIGHTS
 
 RISES = ("precision", "accuracy")
+SMALLEST = 0.05  # of interest, of any share
 DISTANCE = "energy distance"
 
 
@@ -51,25 +53,32 @@ def best(frame: pd.DataFrame, family: str, quantity: str) -> Change:
     return (min if quantity == DISTANCE else max)(changes(frame, family, quantity), key=lambda change: change.mean)
 
 
-def works(frame: pd.DataFrame, family: str) -> bool:
-    """Whether some β > 1 clearly gains precision or accuracy."""
-    return any(change.mean > change.half for quantity in RISES for change in changes(frame, family, quantity))
+def gain(frame: pd.DataFrame, family: str) -> bool | None:
+    """Return whether some β > 1 clearly gains precision or accuracy; None where their intervals do not decide that."""
+    found = [change for quantity in RISES for change in changes(frame, family, quantity)]
+    if any(change.mean > change.half for change in found):
+        return True
+    return False if all(change.mean + change.half < SMALLEST for change in found) else None
+
+
+def _gained(frame: pd.DataFrame, family: str, what: str) -> str:
+    """Say what lowering a temperature gains."""
+    if family == JOINT and reached(frame, JOINT) is None:
+        return f"What lowering the temperature of {what} gains is not decided: its law is reached at no β > 1."
+    return {
+        True: f"Lowering the temperature of {what} works here.",
+        False: f"Lowering the temperature of {what} gains less than {SMALLEST:g} of precision and of accuracy here.",
+        None: f"What lowering the temperature of {what} gains here is not decided: the interval of some gain holds 0, and more "
+        f"than the {SMALLEST:g} that would matter.",
+    }[gain(frame, family)]
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
     """Return whether the joint's temperature is of use where that of the factors is, and what becomes of scores times β."""
     frame = frame[frame["beta"].notna()]
     near = {family: best(frame, family, DISTANCE) for family in (SEQUENTIAL, JOINT)}
-    answer = {
-        (True, False): "Lowering the temperature of the factors works here, and lowering that of the joint law does not.",
-        (True, True): "Lowering the temperature works here, of the factors and of the joint law alike.",
-        (False, True): "Lowering the temperature of the joint law works here, and lowering that of the factors does not.",
-        (False, False): "Lowering the temperature gains nothing that can be seen here, of the factors or of the joint law.",
-    }[works(frame, SEQUENTIAL), works(frame, JOINT)]
-    if reached(frame, JOINT) is None:
-        gains = "works" if works(frame, SEQUENTIAL) else "gains nothing that can be seen"
-        answer = f"Lowering the temperature of the factors {gains} here; of the joint law it cannot be told."
-    told = [answer, *(_family(frame, family) for family in (SEQUENTIAL, JOINT)), _agreement(frame, JOINT), _apart(frame)]
+    told = [_gained(frame, SEQUENTIAL, "the factors"), _gained(frame, JOINT, "the joint law")]
+    told += [*(_family(frame, family) for family in (SEQUENTIAL, JOINT)), _agreement(frame, JOINT), _apart(frame)]
     scores = [family for family in (ODE, SDE, NOISE, WEIGHTS) if family in set(frame["family"])]
     if scores:
         told += [_scores(frame, scores), _agreement(frame, WEIGHTS)]
@@ -108,18 +117,26 @@ def _apart(frame: pd.DataFrame) -> str:
     told = []
     for quantity in (*RISES, "coverage"):
         first, second = (by_beta(frame, family, quantity)[at].tolist() for family in (JOINT, SEQUENTIAL))
-        mean, half = difference(first, second, len(RISES) + 1)
-        told.append(f"{quantity} {mean:+.3f} ± {half:.3f}")
-    return f"There, {JOINT} − {SEQUENTIAL}: {', '.join(told)}."
+        found = Difference(*difference(first, second, len(RISES) + 1), SMALLEST)
+        told.append(f"{quantity} {found}: {found.answer}")
+    return f"There, {JOINT} − {SEQUENTIAL}: {'; '.join(told)}."
 
 
 def _scores(frame: pd.DataFrame, families: list[str]) -> str:
     means = {family: by_beta(frame, family, DISTANCE).mean() for family in families}
     told = ", ".join(f"{family} {' '.join(f'{value:.2f}' for value in mean)}" for family, mean in means.items())
-    last = {family: mean.iloc[-1] for family, mean in means.items()}
-    nearest = min(last, key=lambda family: last[family])
     betas = ", ".join(f"{beta:g}" for beta in means[families[0]].index)
-    return f"In diffusion, {DISTANCE} at β = {betas}: {told}; the nearest to the data in the end is “{nearest}”."
+    return f"In diffusion, {DISTANCE} at β = {betas}: {told}; in the end {_nearest(frame, families)}."
+
+
+def _nearest(frame: pd.DataFrame, families: list[str]) -> str:
+    """Say which family ends nearest to the data, if the next one's difference from it is clear."""
+    last = {family: by_beta(frame, family, DISTANCE).iloc[:, -1] for family in families}
+    first, second = sorted(families, key=lambda family: float(last[family].mean()))[:2]
+    mean, half = difference(last[second].tolist(), last[first].tolist())
+    if mean > half:
+        return f"the nearest to the data is “{first}”"
+    return f"the nearest to the data is not decided (“{second}” − “{first}”: {mean:+.3f} ± {half:.3f})"
 
 
 def story(*, images: bool) -> Story:

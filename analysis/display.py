@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
@@ -18,6 +18,9 @@ from tqdm import tqdm
 
 from analysis.measurement import Measurement
 from analysis.targets import Target
+
+if TYPE_CHECKING:
+    from analysis.experiment import Chapter  # imports matplotlib, which completions do without
 
 Record = Mapping[str, Any]
 LEAST = 24  # characters of a column in which text can still be read
@@ -30,6 +33,16 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         shown.add_row(*map(Text, row))
     print(title)
     Console().print(shown)
+
+
+def chapters(title: str, done: Sequence["Chapter"]) -> None:
+    """Print the number of every chapter; those of a quick run below its banner."""
+    from analysis.experiment import BANNER
+
+    if any(chapter.quick for chapter in done):
+        Console().print(Text(BANNER, style="bold"))
+    rows = [(each.experiment.title, each.verdict.measure, each.verdict.number) for each in done]
+    table(title, ("chapter", "what decides it", "number"), rows)
 
 
 def bar(title: str) -> Any:

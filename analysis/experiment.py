@@ -1,17 +1,21 @@
 r"""What an experiment is: a claim, a computation that returns a tidy frame, a verdict read off the frame, and its figures.
 
 A tidy frame has one number a row: `law` (the distribution), `family` (how it is drawn or guided), `quantity`, `scale`,
-`length`, `value`, `std_error` (0 where the number is exact), and whatever else an experiment varies.
+`length`, `value`, `std_error` (0 where the number is exact), `freedom` (the degrees of freedom of that error, where few batches
+or runs give it), and whatever else an experiment varies.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 
+BANNER = "Quick run: few samples, short trainings, coarse grids. Its numbers show that everything runs. They decide nothing."
 COLUMNS = ("law", "family", "quantity", "scale", "length")
 
 
@@ -89,16 +93,32 @@ class Experiment(Story):
 
 
 class Chapter(NamedTuple):
-    """A finished experiment: its story and frame, and whether it was found on disk."""
+    """A finished experiment: its story and frame, whether it was found on disk, and whether it is of a quick run."""
 
     experiment: Story
     frame: pd.DataFrame
     found: bool
+    quick: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict on the frame."""
-        return self.experiment.verdict(self.frame)
+        """The verdict on the frame, empty for a quick run, which decides nothing."""
+        told = self.experiment.verdict(self.frame)
+        return told._replace(verdict="") if self.quick else told
+
+
+def headline(chapters: Sequence[Chapter]) -> dict[str, Any]:
+    """Return the chapters' numbers and verdicts, ready for JSON; a quick run has null for a verdict, and its banner."""
+    told = {chapter.experiment.name: chapter.verdict._asdict() for chapter in chapters}
+    if not any(chapter.quick for chapter in chapters):
+        return {"headline": told}
+    return {"quick": BANNER, "headline": {name: each | {"verdict": None} for name, each in told.items()}}
+
+
+def stream(seed: int, *key: int) -> torch.Generator:
+    """Return the generator of one piece of a run, independent of those of other seeds and other keys."""
+    state = np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
 
 
 def tidy(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

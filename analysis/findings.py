@@ -2,7 +2,8 @@ r"""What a study finds: the empirical question and the source's claims, told fro
 
 At equal γ two families differ in accuracy and in diversity at once; so they are compared at equal accuracy too: a joint law's
 diversity against that of the sequential one, read between its scales at the accuracy that the joint law has. Intervals hold
-95 %, by Student's t over the seeds, those of one scale together. Seeds train and draw anew; the data are split once.
+95 %, by Student's t over the seeds, those of one scale together. Seeds train and draw anew; the data are split once. What an
+interval decides depends on the smallest difference of interest, see `analysis.estimates`: a wide one decides nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.estimates import Difference
 from analysis.experiment import Plot, Story, Verdict, pick
 from analysis.families import AWARE, CLEAN, CORRECTED, JOINT, LIMITS, ODE, SDE, SEQUENTIAL
 from analysis.figures import study as figures
 from analysis.quality import difference
 
 MEASURES = ("accuracy", "coverage", "spread")
+SMALLEST = 0.05  # of interest: of shares, and of the spread in units of the data's
+SMALLEST_COST = 0.02  # of interest, of the loss
 PAIRS = ((JOINT, SEQUENTIAL), (CORRECTED, SDE))
 
 
@@ -97,19 +101,30 @@ def question(frame: pd.DataFrame) -> Verdict:
     return Verdict(
         f"{JOINT} − {SEQUENTIAL} at γ = {at:g}, coverage of held-out data",
         _signed(coverage),
-        f"{_answer(accuracy, coverage, spread)} {' '.join(told)}{rest}",
+        f"{answer(accuracy, coverage, spread)} {' '.join(told)}{rest}",
     )
 
 
-def _answer(*values: tuple[float, float]) -> str:
-    clear = [
-        f"{'more' if mean > 0 else 'less'} {name}"
-        for (mean, half), name in zip(values, ("accurate", "covering", "spread out"), strict=True)
-        if abs(mean) > half
-    ]
-    if not clear:
-        return "No difference is seen in practice at equal γ: every interval holds 0."
-    return f"At equal γ the difference is seen in practice: the joint law is {' and '.join(clear)}."
+def answer(*values: tuple[float, float]) -> str:
+    """Return what the differences of accuracy, coverage and spread decide at equal γ, one sentence for each outcome."""
+    found = {name: Difference(mean, half, SMALLEST) for name, (mean, half) in zip(MEASURES, values, strict=True)}
+    words = dict(zip(MEASURES, ("accurate", "covering", "spread out"), strict=True))
+    clear = [_clear(words[name], each) for name, each in found.items() if each.clear]
+    alike = [name for name, each in found.items() if each.small and not each.clear]
+    wide = {name: each for name, each in found.items() if not each.small and not each.clear}
+    told = []
+    if clear:
+        told.append(f"At equal γ the difference is seen in practice: the joint law is {' and '.join(clear)}.")
+    if wide:
+        named = ", ".join(f"{name} ({each.mean:+.3f} ± {each.half:.3f})" for name, each in wide.items())
+        told.append(f"Not decided at equal γ: {named}. The interval holds 0, and more than the {SMALLEST:g} that would matter.")
+    if alike:
+        told.append(f"No difference of {SMALLEST:g} or more at equal γ: {', '.join(alike)}.")
+    return " ".join(told)
+
+
+def _clear(word: str, found: Difference) -> str:
+    return f"{'more' if found.mean > 0 else 'less'} {word}" + (f" (by less than {SMALLEST:g})" if found.small else "")
 
 
 def trade(frame: pd.DataFrame) -> Verdict:
@@ -134,25 +149,33 @@ def trade(frame: pd.DataFrame) -> Verdict:
 
 def claims(frame: pd.DataFrame) -> Verdict:
     """Return what dropout costs the conditional model, and what the other rows of the source come to."""
-    rows = pick(frame, quantity="held-out loss", law="pixels")
-    loss = {name: rows[rows["family"] == name].sort_values(by="seed")["value"].tolist() for name in rows["family"].unique()}
+
+    def by_variant(quantity: str) -> dict[str, list[float]]:
+        rows = pick(frame, quantity=quantity, law="pixels").sort_values(by="seed")
+        return {str(name): group["value"].tolist() for name, group in rows.groupby("family")}
+
+    loss = by_variant("held-out loss")
     pairs = min(map(len, loss.values()))
     cost = difference(loss["dropout"][:pairs], loss["without dropout"][:pairs])
     late = difference(loss["dropout at the end"][:pairs], loss["dropout"][:pairs])
     scale_of_loss = float(np.mean(loss["dropout"]))
-    none = pick(frame, quantity="held-out loss, no label", law="pixels")
-    ends = none[none["family"] == "dropout at the end"]["value"].mean() - none[none["family"] == "dropout"]["value"].mean()
-    if abs(cost[0]) + cost[1] <= 0.02 * scale_of_loss:
-        answer = "seemingly nothing"
+    none = by_variant("held-out loss, no label")
+    ends = difference(none["dropout at the end"][:pairs], none["dropout"][:pairs])
+    found = Difference(*cost, SMALLEST_COST * scale_of_loss)
+    if found.small:
+        told = f"costs the conditional model seemingly nothing: less than {SMALLEST_COST:.0%} of its loss"
+    elif found.clear:
+        told = "costs the conditional model something" if found.mean > 0 else "makes the conditional model better"
     else:
-        answer = "something" if abs(cost[0]) > cost[1] else "nothing that so few seeds can tell"
+        told = (
+            f"may cost the conditional model something or not: not decided, for the interval holds 0, and more "
+            f"than {SMALLEST_COST:.0%} of its loss ({found.smallest:.3f}), which would matter"
+        )
     return Verdict(
         "what conditioning dropout costs the conditional model, nats a held-out sequence",
         f"{_signed(cost)} of {scale_of_loss:.1f}",
-        f"Conditioning dropout costs the conditional model {answer}. Dropout in the "
-        f"last fifth of the training alone: conditional {_signed(late)}, unconditional {ends:+.2f} nats against dropout "
-        f"throughout."
-        f"{_gradients(frame)}",
+        f"Conditioning dropout {told}. Dropout in the last fifth of the training alone: conditional {_signed(late)}, "
+        f"unconditional {_signed(ends)} nats against dropout throughout.{_gradients(frame)}",
     )
 
 

@@ -24,18 +24,18 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 from torch.nn import functional
 
 import arguide
+from analysis.estimates import Estimate
 from arguide.diagnostics import WIDER
 from arguide.driver import effective_sample_size
 from arguide.endings import ending_tokens, lengths
 from arguide.sampling import retrace
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]
-LEVEL, PROBES = 0.95, 2
+PROBES = 2
 
 
 @dataclass(frozen=True)
@@ -59,32 +59,6 @@ class Plan:
         for name in ("samples", "particles", "repeats"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} must be at least 2, to tell an error; not {getattr(self, name)}")
-
-
-class Estimate(NamedTuple):
-    """A number with its standard error, and the degrees of freedom that this is known by."""
-
-    value: float
-    std_error: float
-    freedom: float
-
-    @property
-    def half(self) -> float:
-        """Half the width of the interval."""
-        return float(stdtrit(self.freedom, (1 + LEVEL) / 2)) * self.std_error
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The interval."""
-        return self.value - self.half, self.value + self.half
-
-    def minus(self, other: "Estimate") -> "Estimate":
-        """Return the difference of two independent estimates."""
-        variances = self.std_error**2, other.std_error**2
-        total = sum(variances)
-        parts = variances[0] ** 2 / self.freedom + variances[1] ** 2 / other.freedom
-        freedom = total**2 / parts if parts > 0 else min(self.freedom, other.freedom)
-        return Estimate(self.value - other.value, math.sqrt(total), freedom)
 
 
 class Texts(NamedTuple):

@@ -3,15 +3,17 @@
 import base64
 import html
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.experiment import Chapter, Plot
+from analysis.experiment import BANNER, Chapter, Plot
 
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 0 auto; padding: 1.5rem; }
 h1 { line-height: 1.2; margin-bottom: 0.2rem; } h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1.2rem; }
 blockquote { margin: 0.8rem 0; padding: 0.1rem 1rem; border-left: 4px solid #0072B2; color: #333; background: #f5f8fa; }
+.banner { padding: 0.6rem 1rem; border: 2px solid #D55E00; background: #fdf1ea; font-weight: bold; }
 .number { font-size: 1.15rem; margin: 0.8rem 0; } .number b { color: #0072B2; }
 figure { margin: 1.2rem 0; } figure img { height: auto; } figcaption { font-size: 0.9rem; color: #444; }
 table { border-collapse: collapse; width: 100%; font-size: 0.93rem; }
@@ -48,20 +50,36 @@ def render(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>arguide: {html.escape(title)}</title><style>{STYLE}</style></head><body>\n"
         f"<h1>{html.escape(title)}</h1>\n"
-        f"{introduction}{_headline(chapters)}{sections}"
+        f"{_banner(chapters)}{introduction}{_headline(chapters)}{sections}"
         f"<footer><p>Made by <code>{html.escape(made_by)}</code></p>"
         f"<pre>{html.escape(json.dumps(run, indent=2, ensure_ascii=False))}</pre></footer>\n</body></html>\n"
     )
 
 
-def command(config: dict[str, object]) -> str:
+def command(config: Mapping[str, object]) -> str:
     """Return the command that makes a run again."""
-    options = ["--quick"] if config["quick"] else []
-    options += [f"--seed {config['seed']}"] if config["seed"] else []
-    options += [f"--text {str(config['text']).split(' (sha256')[0]}"] if config["text"] else []
-    options += [f"--model {str(config['model']).split('@')[0]}"] if config.get("model") else []
-    options += [f"--device {config['device']}"] if config["device"] != "cpu" else []
-    return " ".join(["arguide reproduce", *options])
+    options = {
+        "--quick": bool(config["quick"]),
+        "--seed": config["seed"],
+        "--text": config["text"] and str(config["text"]).rsplit(" (sha256", 1)[0],
+        "--model": config.get("model") and str(config["model"]).rsplit("@", 1)[0],
+        "--device": None if config["device"] == "cpu" else config["device"],
+    }
+    return shell("arguide reproduce", options)
+
+
+def shell(program: str, options: Mapping[str, object]) -> str:
+    """Return a command that a shell reads back as it is meant.
+
+    Args:
+        options: name ↦ value; an option of True has no value, one of None, False, 0 or "" is left out.
+    """
+    parts = [part for name, value in options.items() if value for part in ((name,) if value is True else (name, f"{value}"))]
+    return " ".join([program, shlex.join(parts)] if parts else [program])
+
+
+def _banner(chapters: Sequence[Chapter]) -> str:
+    return f'<p class="banner">{html.escape(BANNER)}</p>\n' if any(chapter.quick for chapter in chapters) else ""
 
 
 def _headline(chapters: Sequence[Chapter]) -> str:
@@ -77,12 +95,13 @@ def _headline(chapters: Sequence[Chapter]) -> str:
 
 def _section(folder: Path, number: int, chapter: Chapter) -> str:
     experiment, verdict = chapter.experiment, chapter.verdict
+    told = f"<p>{html.escape(verdict.verdict)}</p>\n" if verdict.verdict else ""
     figures = "".join(_figure(folder / "figures" / f"{plot.name}.png", plot) for plot in experiment.plots)
     return (
         f'<section id="{experiment.name}"><h2>{number}. {html.escape(experiment.title)}</h2>\n'
         f"<blockquote><p>The source: {html.escape(experiment.claim)}</p></blockquote>\n"
         f'<p class="number">{html.escape(verdict.measure)}: <b>{html.escape(verdict.number)}</b></p>\n'
-        f"<p>{html.escape(verdict.verdict)}</p>\n{figures}</section>\n"
+        f"{told}{figures}</section>\n"
     )
 
 

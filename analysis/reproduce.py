@@ -42,7 +42,7 @@ def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) ->
             frame = experiment.run(settings, track(experiment.title))
             frame.insert(0, "experiment", experiment.name)
             results.write_frame(path, results.marked(frame, part))
-        yield Chapter(experiment, frame, found)
+        yield Chapter(experiment, frame, found, settings.quick)
 
 
 def publish(folder: Path, done: list[Chapter]) -> Path:

@@ -4,7 +4,6 @@ A study is a list of tasks, each of which writes one file when it is finished: f
 samples, one a seed and scale. Tasks run in processes of their own; a study that was killed goes on with those that are left.
 """
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -53,6 +52,7 @@ class Plan:
         effort: multiplies the steps of every training.
         seed: the first seed.
         models: a folder whose models are loaded, where it has one of the name, and not trained.
+        quick: whether it is to see that everything runs; then it has no verdicts.
     """
 
     source: Source
@@ -63,6 +63,7 @@ class Plan:
     effort: float = 1.0
     seed: int = 0
     models: str | None = None
+    quick: bool = False
 
     def __post_init__(self) -> None:
         if self.seeds < 2:
@@ -254,7 +255,7 @@ def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = Fa
     chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(rows.names), "std_error": 0.0}])
     frame = pd.concat([frame, chance], ignore_index=True)
     told = [*stories(images=plan.images), cooling.story(images=plan.images)]
-    chapters = [Chapter(story, frame, False) for story in told]
+    chapters = [Chapter(story, frame, False, plan.quick) for story in told]
     mpl.use("agg")
     for chapter in chapters:
         for plot in chapter.experiment.plots:
@@ -283,17 +284,18 @@ def check_models(plan: Plan, rows: Data, folder: Path) -> None:
 def command(plan: Plan) -> str:
     """Return the command that makes a study again."""
     source = plan.source
-    options = {"--data": results.shown(source.data)}
+    options: dict[str, object] = {"--data": results.shown(source.data)}
     if source.data != data.DIGITS:
         options[f"--{'image' if plan.images else 'text'}-column"] = source.column
     options |= {"--label-column": source.label} if source.label != "label" else {}
     options |= {"--max-labels": f"{source.most}"} if source.most is not None else {}
     options |= {"--image-size": f"{source.size}"} if plan.images else {}
     options |= {"--scales": ",".join(f"{scale:g}" for scale in plan.scales)}
-    options |= {"--effort": f"{plan.effort:g}"} if plan.effort != 1 else {}
+    options |= {"--effort": f"{plan.effort:g}"} if plan.effort != 1 and not plan.quick else {}
     options |= {"--models": Path(plan.models).name} if plan.models else {}
-    options |= {"--seeds": f"{plan.seeds}", "--samples": f"{plan.samples}", "--seed": f"{plan.seed}"}
-    return f"{PROGRAM} {shlex.join(part for option in options.items() for part in option)}"
+    options |= {"--quick": True} if plan.quick else {"--seeds": f"{plan.seeds}"}
+    options |= {"--samples": f"{plan.samples}", "--seed": f"{plan.seed}"}
+    return report.shell(PROGRAM, options)
 
 
 def own() -> list[str]:

@@ -12,7 +12,7 @@ from analysis.options import Device, Json, Seed
 
 def reproduce(
     out: Annotated[Path, typer.Option(help="Folder of the report; an unfinished run there is picked up.")] = Path("report"),
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids: about a minute instead of ten.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids, about a minute: to see that it runs.")] = False,
     text: Annotated[Path | None, typer.Option(help="Labelled text (.csv, .parquet, or label<tab>text lines).")] = None,
     model: Annotated[str | None, typer.Option(help="A language model for the chapter on text; a tiny one by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in the folder first.")] = False,
@@ -23,7 +23,7 @@ def reproduce(
     """Run every experiment, and write report.html, figures/, results.parquet and run.json."""
     from analysis import display, loading, results
     from analysis import reproduce as argument
-    from analysis.experiment import Settings
+    from analysis.experiment import Settings, headline
     from analysis.toys import read_chain
 
     options.check_file(text)
@@ -39,9 +39,7 @@ def reproduce(
     done = list(argument.chapters(out, settings, display.bar))
     page = argument.publish(out, done)
     if json:
-        headline = {c.experiment.name: c.verdict._asdict() for c in done}
-        print(json_format.dumps({"report": str(page), "headline": headline}, indent=2, ensure_ascii=False))
+        print(json_format.dumps({"report": str(page)} | headline(done), indent=2, ensure_ascii=False))
         return
-    rows = [(c.experiment.title, c.verdict.measure, c.verdict.number) for c in done]
-    display.table("Joint against sequential guidance", ("chapter", "what decides it", "number"), rows)
+    display.chapters("Joint against sequential guidance", done)
     print(f"The report is {page}")

@@ -38,6 +38,7 @@ def study(
     from analysis import data as sources
     from analysis import display, loading
     from analysis import study as work
+    from analysis.experiment import headline
 
     if text_column and image_column:
         raise ValueError("give either --text-column or --image-column")
@@ -46,7 +47,8 @@ def study(
     column, images = sources.kind_of(data, text_column, image_column)
     source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)
     effort, seeds = (0.1, 2) if quick else (effort, seeds)
-    plan = work.Plan(source, images, tuple(options.apart(options.scales_of(scales))), seeds, samples, effort, seed, models)
+    chosen = tuple(options.apart(options.scales_of(scales)))
+    plan = work.Plan(source, images, chosen, seeds, samples, effort, seed, models, quick)
     loading.silence()
 
     def track(what: str, items: Any, total: int) -> Any:
@@ -54,9 +56,7 @@ def study(
 
     page, chapters = work.publish(plan, out, track, jobs or min(8, os.cpu_count() or 1), fresh=fresh)
     if json:
-        headline = {chapter.experiment.name: chapter.verdict._asdict() for chapter in chapters}
-        print(json_format.dumps({"report": str(page), "headline": headline}, indent=2, ensure_ascii=False))
+        print(json_format.dumps({"report": str(page)} | headline(chapters), indent=2, ensure_ascii=False))
         return
-    rows = [(each.experiment.title, each.verdict.measure, each.verdict.number) for each in chapters]
-    display.table(f"A study of {data}", ("chapter", "what decides it", "number"), rows)
+    display.chapters(f"A study of {data}", chapters)
     print(f"The report is {page}")

@@ -78,7 +78,7 @@ def _moments(x: Tensor) -> Iterator[dict[str, Any]]:
     for quantity, of in (("mean", torch.mean), ("variance", torch.var)):
         values = [float(of(batch)) for batch in x.chunk(BATCHES)]
         error = float(np.std(values, ddof=1) / BATCHES**0.5)
-        yield {"quantity": quantity, "value": float(of(x)), "std_error": error}
+        yield {"quantity": quantity, "value": float(of(x)), "std_error": error, "freedom": BATCHES - 1.0}
 
 
 def _pull() -> Iterator[dict[str, Any]]:

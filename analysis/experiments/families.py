@@ -7,7 +7,7 @@ divergence from the joint, and it is constant where there is none.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,6 +18,7 @@ import arguide
 import diffusion
 from analysis import distances, draws
 from analysis.draws import LABEL, Case, Draws
+from analysis.estimates import Estimate, by_family, difference, nearest
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
 from analysis.experiments.scale_factors import coupled_table
 from analysis.factors import path_normalizers
@@ -30,12 +31,14 @@ from diffusion import masked
 TABLE, SEQUENCE = "table", "Gaussian sequence"
 AR, WEIGHTED, ODE, SDE = "sequential AR", "AR with weights", "diffusion ODE", "diffusion SDE"
 CORRECTED, MALA, EXACT = "Feynman–Kac", "MALA", "exact draws"
-# Sequential guidance by draws too: only so does it compare with what has no exact law.
-DRAWN = "sequential AR, drawn"
 # Diffusion of the tokens themselves: exact laws, and draws by weight.
 MASKED, RATES, UNIFORM = "masked softmax", "masked rates", "uniform noise"
 MASKED_WEIGHTED, RATES_WEIGHTED, UNIFORM_WEIGHTED = "softmax with weights", "rates with weights", "uniform with weights"
+# Draws of exact laws: only so do these compare with what has no exact law, for few draws are far from any law.
+DRAWN = {name: f"{name}, drawn" for name in (AR, MASKED, RATES, UNIFORM)}
 SCALE, TABLE_LENGTH, SEQUENCE_LENGTH = 3.0, 2, 4
+CHEAP, SMALLEST = 10, 0.02  # times as many batches where a batch costs next to nothing; of interest, total variation
+REACHING = (WEIGHTED, CORRECTED, MALA)  # what should draw from the joint tilt
 Row = dict[str, Any]
 
 
@@ -76,33 +79,52 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     """Return who reaches the joint tilt, who comes nearest without correction, and how far Σ log Z spreads."""
     tables = pick(frame, law=TABLE, quantity="tv", scale=SCALE)
     length = int(tables["length"].max())
-    longest = pick(tables, length=length).set_index("family")
-    tv, error = longest["value"].to_dict(), longest["std_error"].to_dict()
-    nearest = min((DRAWN, ODE, SDE), key=lambda name: tv[name])
-    # Few batches make wide errors: to count as at the floor, a family must also be nearer to it than to the uncorrected.
-    limit = {name: tv[EXACT] + 4 * (error[name] ** 2 + error[EXACT] ** 2) ** 0.5 for name in tv}
-    halfway = (tv[EXACT] + tv[nearest]) / 2
-    reached = [name for name in (WEIGHTED, CORRECTED, MALA) if tv[name] <= min(limit[name], halfway)]
+    tv = by_family(pick(tables, length=length))
     spread = pick(frame, quantity="path_sd", length=length).set_index("family")["value"].to_dict()
+    uncorrected = {name: tv[name] for name in (DRAWN[AR], ODE, SDE)}
+    only = "is not the only class that can" if _place(tv, WEIGHTED) == "at" else "may be the only class that can: not decided"
     return Verdict(
-        f"total variation to the joint tilt at γ = {SCALE:g}, T = {length}",
-        ", ".join(f"{name} {tv[name]:.3f}" for name in (DRAWN, ODE, SDE, WEIGHTED, CORRECTED, MALA, EXACT)),
-        f"Diffusion is {'not' if WEIGHTED in reached else 'perhaps'} the only class that can: weighted by Z_t, autoregressive "
-        f"draws are {tv[WEIGHTED]:.3f} from the joint, as many exact ones {tv[EXACT]:.3f}. Feynman–Kac "
-        f"corrected diffusion is {tv[CORRECTED]:.3f} ± {error[CORRECTED]:.3f}, MALA {tv[MALA]:.3f} ± {error[MALA]:.3f}; at the "
-        f"floor: {', '.join(reached) or 'none'}. Uncorrected, the nearest is {nearest} ({tv[nearest]:.3f}); on "
+        f"total variation of draws to the joint tilt at γ = {SCALE:g}, T = {length}",
+        ", ".join(f"{name} {tv[name]}" for name in (*uncorrected, *REACHING, EXACT)),
+        f"All of these are draws; the same number of exact draws measures {tv[EXACT]}, the floor. Weighted draws count for "
+        f"fewer, so they are above it even where their law is right. Above the floor by less than {SMALLEST:g}: "
+        f"{_placed(tv, 'at')}. Above it: {_placed(tv, 'above')}. Not decided: {_placed(tv, '')}. So diffusion {only}. "
+        f"Uncorrected, {nearest(uncorrected)}; on "
         f"Gaussian sequences {_hunch(frame)} Σ log Z spreads by {spread[AR]:.2f} nats along autoregressive and "
-        f"{spread[SDE]:.2f} along diffusion paths. Diffusion of the tokens themselves misses the joint too: "
-        f"{_discrete(tv)}.",
+        f"{spread[SDE]:.2f} along diffusion paths. {_discrete(tv)}",
     )
 
 
-def _discrete(tv: Mapping[Any, float]) -> str:
-    """Say how far guided discrete diffusion is from the joint, without and with weights, beside the sequential law."""
-    pairs = ((RATES, RATES_WEIGHTED), (MASKED, MASKED_WEIGHTED), (UNIFORM, UNIFORM_WEIGHTED))
-    found = "; ".join(f"{name} {tv[name]:.3f}, weighted {tv[mended]:.3f}" for name, mended in pairs)
-    nearer = [name for name, _ in pairs if tv[name] < tv[AR]]
-    return f"{found}; nearer than left to right ({tv[AR]:.3f}): {', '.join(nearer) or 'none'}"
+def _place(tv: dict[str, Estimate], family: str) -> str:
+    """Return where weighted or corrected draws are: "at" the floor of exact draws, "above" it, or "", not decided."""
+    excess = difference(tv[family], tv[EXACT], SMALLEST, len(REACHING))
+    if excess.small:
+        return "at"
+    return "above" if excess.clear and excess.mean > 0 else ""
+
+
+def _placed(tv: dict[str, Estimate], where: str) -> str:
+    """Return the families that are there, with what they have above the floor."""
+    found = {name: difference(tv[name], tv[EXACT], SMALLEST, len(REACHING)) for name in REACHING if _place(tv, name) == where}
+    return ", ".join(f"{name} ({each.mean:+.3f} ± {each.half:.3f})" for name, each in found.items()) or "none"
+
+
+def _discrete(tv: dict[str, Estimate]) -> str:
+    """Say how far guided discrete diffusion is from the joint: exact laws beside exact laws, draws beside draws."""
+    exact = {name: tv[name] for name in (RATES, MASKED, UNIFORM, AR)}
+    pairs = {RATES: RATES_WEIGHTED, MASKED: MASKED_WEIGHTED, UNIFORM: UNIFORM_WEIGHTED}
+    nearer = [name for name in pairs if tv[name].value < tv[AR].value]
+    changes = {name: difference(tv[mended], tv[DRAWN[name]], SMALLEST, len(pairs)) for name, mended in pairs.items()}
+    drawn = "; ".join(
+        f"{name} {tv[DRAWN[name]].value:.3f}, with weights {tv[pairs[name]].value:.3f} "
+        f"({change.mean:+.3f} ± {change.half:.3f}: {change.answer})"
+        for name, change in changes.items()
+    )
+    return (
+        f"Diffusion of the tokens themselves misses the joint too. Exact laws: "
+        f"{', '.join(f'{name} {each.value:.3f}' for name, each in exact.items())}; nearer than left to right: "
+        f"{', '.join(nearer) or 'none'}. Draws, floor {tv[EXACT].value:.3f}: {drawn}."
+    )
 
 
 def _hunch(frame: pd.DataFrame) -> str:
@@ -133,18 +155,20 @@ def _table(length: int, scale: float, effort: Effort, generator: torch.Generator
     for family, law in laws.items():
         yield row | {"family": family, "value": float(distances.tv(law, log_p))}
     case = Case(table.mixture(), scale, length, effort.samples, effort.batches, generator)
+    cheap = case._replace(batches=CHEAP * case.batches)
     coarse, fine = draws.points_grid(effort.steps // 2), draws.points_grid(effort.steps)
     families: dict[str, Iterable[Draws]] = {
-        DRAWN: draws.unweighted(case, table),
-        WEIGHTED: draws.weighted(case, table),
+        **{DRAWN[name]: draws.exact_points(cheap, laws[name]) for name in (MASKED, RATES, UNIFORM)},
+        DRAWN[AR]: draws.unweighted(cheap, table),
+        WEIGHTED: draws.weighted(cheap, table),
+        EXACT: draws.exact_points(cheap, log_p),
         ODE: draws.diffused(case, coarse, diffusion.heun),
         SDE: draws.diffused(case, coarse, diffusion.sde()),
         CORRECTED: draws.corrected(case, fine),
         MALA: draws.annealed(case, effort.levels),
-        MASKED_WEIGHTED: draws.unmasked(case, table, masked.normalized),
-        RATES_WEIGHTED: draws.unmasked(case, table, masked.unnormalized),
+        MASKED_WEIGHTED: draws.unmasked(cheap, table, masked.normalized),
+        RATES_WEIGHTED: draws.unmasked(cheap, table, masked.unnormalized),
         UNIFORM_WEIGHTED: draws.renoised(case, table, diffusion.geometric(effort.steps, 0.02, 8.0)),
-        EXACT: draws.exact_points(case, log_p),
     }
     for family, batches in families.items():
         found = [distances.empirical(draws.cells(case.toy, x), log_p.numel(), weights) for x, weights in batches]
@@ -167,10 +191,12 @@ def _sampled_sequence(length: int, scale: float, effort: Effort, generator: torc
     toy = GaussianSequence(length)
     target = toy.joint_guided(LABEL, scale).law
     case = Case(toy, scale, length, effort.samples, effort.batches, generator)
+    cheap = case._replace(batches=CHEAP * case.batches)
     families: dict[str, Iterable[Draws]] = {
         CORRECTED: draws.corrected(case, diffusion.edm(effort.steps, 0.05, 50.0, rho=3.0)),
         MALA: draws.langevin(case, 5 * effort.steps),
-        EXACT: draws.exact_gaussian(case, target),
+        DRAWN[AR]: draws.exact_gaussian(cheap, toy.sequential_guided(LABEL, scale).law),
+        EXACT: draws.exact_gaussian(cheap, target),
     }
     for family, batches in families.items():
         row = {"law": SEQUENCE, "family": family, "quantity": "w2", "scale": scale, "length": length}
@@ -205,7 +231,7 @@ def _fit(batch: Draws) -> Gaussian:
 
 
 def _mean(found: Tensor) -> Row:
-    return {"value": float(found.mean()), "std_error": float(found.std() / len(found) ** 0.5)}
+    return {"value": float(found.mean()), "std_error": float(found.std() / len(found) ** 0.5), "freedom": len(found) - 1.0}
 
 
 def _exact_spread(table: Table, scale: float) -> float:
@@ -246,22 +272,23 @@ EXPERIMENT = Experiment(
         Plot(
             "families_tables",
             (figures.against_scale(TABLE), figures.against_length(TABLE)),
-            "Total variation to the joint tilt on tables of three-valued sequences. Sequential guidance is exact; the others "
-            "are measured on equally many draws, of which the best possible is grey; bands are two standard errors. Annealed "
-            "MALA keeps what it held when its chains ceased to cross between points.",
+            "Total variation to the joint tilt on tables of three-valued sequences, of equally many draws by every family; "
+            "grey: that number of exact draws, the best possible. Bands are 95 % intervals. Annealed MALA keeps what it "
+            "held when its chains ceased to cross between points.",
         ),
         Plot(
             "families_discrete",
             (figures.discrete_against_scale, figures.discrete_against_length, figures.discrete_weighted),
             "Total variation to the joint tilt of diffusion of the tokens themselves, on the same tables: masks taken off at "
             "rates guided as they are or normalised at every position, and uniform noise. Left and middle: exact laws, nothing "
-            "is sampled. Right: weighted draws; grey is the best that as many can do.",
+            "is sampled. Right: draws, weighted (lines) and as they are (dashed), which few draws raise alike; grey: that "
+            "number of exact draws, the best possible.",
         ),
         Plot(
             "families_sequences",
             (figures.against_scale(SEQUENCE), figures.against_length(SEQUENCE), figures.sampled),
-            "W2 to the joint tilt on Gaussian sequences. Left and middle: exact laws, nothing is sampled. Right: "
-            "Gaussians fitted to samples of what should draw from the joint; grey is the best that as many draws can do.",
+            "W2 to the joint tilt on Gaussian sequences. Left and middle: exact laws, nothing is sampled. Right: Gaussians "
+            "fitted to equally many samples of each; grey: that number of exact draws, the best possible.",
         ),
         Plot(
             "families_paths",

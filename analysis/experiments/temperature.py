@@ -15,6 +15,7 @@ from torch import Tensor
 import diffusion
 from analysis import distances
 from analysis.distances import wasserstein
+from analysis.estimates import by_family, nearest
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
 from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import temperature as figures
@@ -68,9 +69,9 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     none = exact[exact["law"].isin(["independent x_t", "Gaussian sequence"])]["value"].max()
     at = pick(frame, law=GAUSSIAN, quantity="variance", beta=2.0).set_index("family")["value"].to_dict()
     theory = pick(frame, quantity="closed_form", beta=2.0).set_index("family")["value"].to_dict()
-    w1 = pick(frame, law=MIXTURE, quantity="w1", beta=2.0).set_index("family")["value"].to_dict()
+    w1 = by_family(pick(frame, law=MIXTURE, quantity="w1", beta=2.0))
     floor = w1.pop("exact draws")
-    best = min(w1, key=lambda family: w1[family])
+    first = min(w1.values(), key=lambda each: each.value)
     ode, sde = "score × β, ODE", "score × β, SDE"
     return Verdict(
         "KL(sequential ‖ joint) at τ = ½, T = 5",
@@ -78,8 +79,8 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         f"Lowering every factor's temperature is not lowering the joint's. They agree (≤ {none:.0e}) under independence, and "
         f"for any Gaussian sequence though it is not independent. In diffusion, score × 2 on N(0, 1), where p² has variance "
         f"½, gives {at[ode]:.2e} by the ODE (closed form {theory[ode]:.2e}, and it depends on σ_max) and {at[sde]:.3f} by the "
-        f"SDE ({theory[sde]:.3f}); weights give {at['weights']:.3f}. On two modes the nearest to p² is “{best}”, at W1 "
-        f"{w1[best]:.3f} against {floor:.3f} for as many exact draws.",
+        f"SDE ({theory[sde]:.3f}); weights give {at['weights']:.3f}. On two modes, by W1 to p², {nearest(w1)}, at "
+        f"{first}; the same number of exact draws measures {floor}.",
     )
 
 
@@ -172,7 +173,8 @@ def _batches(
 
 
 def _mean(values: list[float]) -> dict[str, float]:
-    return {"value": float(np.mean(values)), "std_error": float(np.std(values, ddof=1) / len(values) ** 0.5)}
+    error = float(np.std(values, ddof=1) / len(values) ** 0.5)
+    return {"value": float(np.mean(values)), "std_error": error, "freedom": len(values) - 1.0}
 
 
 def _densities(settings: Settings) -> Iterator[dict[str, Any]]:
@@ -223,8 +225,8 @@ EXPERIMENT = Experiment(
             "temperature_diffusion",
             (figures.variance, figures.w1, figures.density),
             "Diffusion on exact scores. Left: variance on N(0, 1), closed forms as dashed lines. Middle: distance to p^β on "
-            "two modes, colours as on the left; grey is what as many exact draws measure. Two rules are made for Gaussians. "
-            "Right: the densities at β = 2.",
+            "two modes, colours as on the left; grey: that number of exact draws, the best possible. Two rules are made for "
+            "Gaussians. Right: the densities at β = 2.",
         ),
     ),
 )

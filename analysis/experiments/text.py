@@ -5,20 +5,20 @@ length. The model is the one given with `--model`, or a tiny one of a made-up la
 says whether the particles found the joint law; where they did not, its numbers are shown as such and decide nothing.
 """
 
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 
-from analysis import measurement, practice
-from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
+from analysis import comparison, measurement, practice
+from analysis.estimates import Difference
+from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, stream, tidy
 from analysis.figures import text as figures
 from analysis.toys import stories
 
-JOINT = (1.0, 1.25, 1.5, 2.0, 3.0)
-SEQUENTIAL = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
+SMALLEST = {"adherence": 1.0, "log perplexity": 0.05}  # of interest: nats a text, nats a token
 PROMPTS = {
     "Lily had a big dog named Max.": ("dog", "Max"),
     "Tom found a red ball in the park.": ("ball", "park"),
@@ -26,38 +26,51 @@ PROMPTS = {
 }
 
 
+class Effort(NamedTuple):
+    """How much a run draws: texts a run of every law, their length, and the scales of every family."""
+
+    texts: int
+    length: int
+    joint: tuple[float, ...]
+    sequential: tuple[float, ...]
+    gap: tuple[float, ...]
+
+
+FULL = Effort(128, 24, (1.0, 1.25, 1.5, 2.0, 3.0), (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0), (1.5, 2.0))
+QUICK = Effort(32, 12, (1.0, 1.5, 3.0), (1.0, 1.5, 2.0, 3.0, 4.0), (1.5,))
+
+
 def run(settings: Settings, track: Track) -> pd.DataFrame:
     """Return adherence, perplexity and diversity by family and scale, and the gap by length, a law a prompt."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the fastest for models this small
     try:
-        return tidy(_rows(settings, track))
+        return tidy(measured(dict(_cases(settings)), QUICK if settings.quick else FULL, settings.seed, track))
     finally:
         torch.set_num_threads(threads)
 
 
-def _rows(settings: Settings, track: Track) -> Iterator[dict[str, Any]]:
-    cases = dict(_cases(settings))
-    n, length = (32, 12) if settings.quick else (128, 24)
-    scales: dict[str, tuple[float, ...]] = {"joint": JOINT, "sequential": SEQUENTIAL, "gap": (1.5, 2.0)}
-    if settings.quick:
-        scales = {"joint": (1.0, 1.5, 3.0), "sequential": (1.0, 1.5, 2.0, 3.0, 4.0), "gap": (1.5,)}
+def measured(cases: Mapping[str, practice.Case], effort: Effort, seed: int, track: Track) -> Iterator[dict[str, Any]]:
+    """Yield the rows of every prompt, family and scale. Shared random numbers would correlate their errors."""
+    scales = {"joint": effort.joint, "sequential": effort.sequential, "gap": effort.gap}
     jobs = [(prompt, family, scale) for prompt in cases for family, several in scales.items() for scale in several]
-    for prompt, family, scale in track(jobs):
-        generator = torch.Generator().manual_seed(settings.seed)
-        case = {"law": prompt, "family": family, "scale": scale, "length": length}
-        if family == "gap":
-            yield from _gap(cases[prompt], case, n, generator)
-            continue
-        if family == "joint":
-            groups, diagnosis = practice.joint(cases[prompt], scale, n, length, generator)
-            yield case | {"quantity": "log_z", "value": diagnosis.log_evidence, "std_error": diagnosis.std_error}
-            yield case | {"quantity": "trusted", "value": float(diagnosis.trusted)}
-            yield case | {"quantity": "spread", "value": diagnosis.spread}
-        else:
-            groups = practice.sequential(cases[prompt], scale, n, length, generator)
-        for quantity, value, error in practice.measures(cases[prompt], groups, 64, generator):
-            yield case | {"quantity": quantity, "value": value, "std_error": error}
+    for number, (prompt, family, scale) in enumerate(track(jobs)):
+        row = {"law": prompt, "family": family, "scale": scale, "length": effort.length}
+        drawn = _gap if family == "gap" else _texts
+        yield from drawn(cases[prompt], row, effort.texts, stream(seed, number))
+
+
+def _texts(case: practice.Case, row: dict[str, Any], n: int, generator: torch.Generator) -> Iterator[dict[str, Any]]:
+    """Yield what is measured of the texts of one law."""
+    if row["family"] == "joint":
+        groups, diagnosis = practice.joint(case, row["scale"], n, row["length"], generator)
+        yield row | {"quantity": "log_z", "value": diagnosis.log_evidence, "std_error": diagnosis.std_error}
+        yield row | {"quantity": "trusted", "value": float(diagnosis.trusted)}
+        yield row | {"quantity": "spread", "value": diagnosis.spread}
+    else:
+        groups = practice.sequential(case, row["scale"], n, row["length"], generator)
+    for quantity, value, error in practice.measures(case, groups, 64, generator):
+        yield row | {"quantity": quantity, "value": value, "std_error": error, "freedom": practice.GROUPS - 1.0}
 
 
 def _gap(case: practice.Case, row: dict[str, Any], n: int, generator: torch.Generator) -> Iterator[dict[str, Any]]:
@@ -66,9 +79,10 @@ def _gap(case: practice.Case, row: dict[str, Any], n: int, generator: torch.Gene
     plan = measurement.Plan(2 * n, n, practice.GROUPS)
     found = measurement.measure(case.law(row["scale"], length), case.law(0.0, length), length, plan, generator=generator)
     for each in found.lengths.to_dict("records"):
-        error = float(np.hypot(each["log_z_std_error"], each["log_path_std_error"]))
         at = row | {"family": "sequential", "length": each["length"]}
-        yield at | {"quantity": "kl", "value": each["kl"], "std_error": error}
+        interval = {"low": each["kl_low"], "high": each["kl_high"]}
+        error = math.hypot(each["log_z_std_error"], each["log_path_std_error"])
+        yield at | {"quantity": "kl", "value": each["kl"], "std_error": error} | interval
         yield at | {"quantity": "ess_share", "value": each["ess_share"]}
 
 
@@ -92,62 +106,40 @@ def _cases(settings: Settings) -> Iterator[tuple[str, practice.Case]]:
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return how far the two laws are apart where the joint one is trusted: at equal γ, and at equal adherence."""
+    """Return the difference of the two laws where the joint one is trusted: at equal γ, and at equal adherence."""
     joint = frame[(frame["family"] == "joint") & (frame["scale"] > 1)]
     pairs = joint[["law", "scale"]].drop_duplicates().itertuples(index=False)
-    rows = [_compared(frame, str(prompt), float(scale)) for prompt, scale in pairs]
-    doubted = {row["scale"] for row in rows if not row["trusted"]}
-    scale = max((row["scale"] for row in rows if row["scale"] not in doubted), default=None)
+    rows = [comparison.compared(frame, str(prompt), float(scale)) for prompt, scale in pairs]
+    doubted = {row.scale for row in rows if not row.trusted}
+    scale = max((row.scale for row in rows if row.scale not in doubted), default=None)
     if scale is None:
         return Verdict(
             "difference of adherence at equal γ", "not converged", "At no γ above 1 did the particles find every joint law."
         )
-    at = [row for row in rows if row["scale"] == scale]
-    adherence, error = _mean(at, "adherence")
-    matched, width = _mean(at, "matched")
-    equal = [row for row in at if np.isfinite(row["own"])]
-    real = "more than its error" if abs(matched) > 2 * width else "within its error"
+    at = [row for row in rows if row.scale == scale]
+    same = comparison.pooled([row.adherence for row in at])
+    adherence = Difference(same.value, same.half, SMALLEST["adherence"])
     doubts = ", ".join(f"{each:g}" for each in sorted(doubted))
     doubt = f" At γ = {doubts} the particles did not converge for every prompt, and nothing follows there." if doubts else ""
-    own = float(np.mean([row["own"] for row in equal])) if equal else float("nan")
     return Verdict(
-        f"adherence of the joint law less the sequential one's at γ = {scale:g}, mean over prompts",
-        f"{adherence:+.2f} ± {2 * error:.2f} nats a text",
-        f"At equal γ the joint law follows the prompt by {adherence:+.2f} ± {2 * error:.2f} nats more. The sequential law is "
-        f"as adherent at γ = {own:.2f}; there the log perplexity of the joint law under the conditional model differs by "
-        f"{matched:+.3f} ± {2 * width:.3f} a token: {real}." + doubt,
+        f"joint minus sequential adherence at γ = {scale:g}, mean over prompts",
+        f"{adherence.mean:+.2f} ± {adherence.half:.2f} nats a text",
+        f"At equal γ, joint minus sequential adherence is {adherence} nats a text: {adherence.answer}. {_matched(at)}{doubt}",
     )
 
 
-def _mean(rows: list[dict[str, Any]], name: str) -> tuple[float, float]:
-    pairs = np.array([row[name] for row in rows if np.isfinite(row[name][0])])
-    if not len(pairs):
-        return float("nan"), float("nan")
-    return float(pairs[:, 0].mean()), float(np.sqrt((pairs[:, 1] ** 2).sum()) / len(pairs))
-
-
-def _compared(frame: pd.DataFrame, prompt: str, scale: float) -> dict[str, Any]:
-    """Return the differences of one prompt at one γ, and at the sequential law's own γ of equal adherence."""
-    rows = frame[frame["law"] == prompt]
-    joint = pick(rows, family="joint", scale=scale).set_index("quantity")
-    curve = pick(rows, family="sequential").pivot_table(index="scale", columns="quantity", values=["value", "std_error"])
-    value, error = curve["value"], curve["std_error"]
-    adherence, loss = joint.loc["adherence"], joint.loc["perplexity, conditional"]
-    same = float(adherence["value"] - value["adherence"][scale])
-    noise = float(np.hypot(adherence["std_error"], error["adherence"][scale]))
-    points = value["adherence"].to_numpy()
-    inside = points.min() <= adherence["value"] <= points.max()
-    own = float(np.interp(adherence["value"], points, curve.index)) if inside else float("nan")
-    theirs = float(np.interp(own, curve.index, np.log(value["perplexity, conditional"])))
-    relative = error["perplexity, conditional"] / value["perplexity, conditional"]
-    width = float(np.hypot(loss["std_error"] / loss["value"], np.interp(own, curve.index, relative)))
-    return {
-        "scale": scale,
-        "trusted": bool(joint.loc["trusted", "value"]),
-        "adherence": (same, noise),
-        "own": own,
-        "matched": (float(np.log(loss["value"])) - theirs, width),
-    }
+def _matched(rows: list[comparison.Compared]) -> str:
+    """Say what the laws differ by at equal adherence."""
+    found = [row for row in rows if row.matched is not None]
+    if not found:
+        return "The sequential law has the joint law's adherence at no γ that was sampled."
+    own, theirs = sum(row.own for row in found) / len(found), comparison.pooled([row.matched for row in found])
+    loss = Difference(theirs.value, theirs.half, SMALLEST["log perplexity"])
+    part = "" if len(found) == len(rows) else f", for {len(found)} of {len(rows)} prompts"
+    return (
+        f"The sequential law has the same adherence at γ = {own:.2f}{part}; there the joint law's log perplexity under the "
+        f"conditional model, minus the sequential one's, is {loss} nats a token: {loss.answer}."
+    )
 
 
 EXPERIMENT = Experiment(
@@ -161,8 +153,8 @@ EXPERIMENT = Experiment(
         Plot(
             "text",
             (figures.adherence, figures.perplexity, figures.diversity),
-            "Adherence to the prompt, perplexity and diversity against γ, means over the prompts with bands of two standard "
-            "errors; hollow points: the particles did not converge, so nothing follows from them.",
+            "Adherence to the prompt, perplexity and diversity against γ, means over the prompts with 95 % intervals as "
+            "bands; hollow points: the particles did not converge, so nothing follows from them.",
         ),
         Plot(
             "text_gap",

@@ -9,9 +9,11 @@ from analysis.experiment import pick
 from analysis.figures.style import FAMILIES, label, lines
 
 Panel = Callable[[pd.DataFrame, Axes], Axes]
-ORDER = ("sequential AR", "diffusion ODE", "diffusion SDE", "AR with weights", "Feynman–Kac", "MALA", "exact draws")
-UNCORRECTED, CORRECTED = ORDER[:3], ORDER[3:]
+UNCORRECTED = ("sequential AR", "diffusion ODE", "diffusion SDE")
+CORRECTED = ("AR with weights", "Feynman–Kac", "MALA", "exact draws")
+DRAWN = ("sequential AR, drawn", *UNCORRECTED[1:], *CORRECTED)
 GUIDED = ("sequential AR", "masked softmax", "masked rates", "uniform noise")
+AS_DRAWN = tuple(f"{name}, drawn" for name in GUIDED)
 WEIGHTED = ("AR with weights", "softmax with weights", "rates with weights", "uniform with weights", "exact draws")
 DISTANCE = {"table": ("tv", "total variation"), "Gaussian sequence": ("w2", "W2 (units of x)")}
 SWEPT = {"table": 2, "Gaussian sequence": 4}
@@ -23,7 +25,8 @@ def against_scale(law: str) -> Panel:
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         quantity, name = DISTANCE[law]
         rows = pick(frame, law=law, quantity=quantity, length=SWEPT[law])
-        lines(rows, ax, x="scale", order=ORDER if law == "table" else UNCORRECTED)
+        lines(rows, ax, x="scale", order=DRAWN if law == "table" else UNCORRECTED)
+        ax.set_ylim(bottom=0)
         return label(ax, title=f"{law.capitalize()}s, T = {SWEPT[law]}", x="scale γ", y=f"{name} to the joint tilt")
 
     return panel
@@ -35,8 +38,9 @@ def against_length(law: str) -> Panel:
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         quantity, name = DISTANCE[law]
         rows = pick(frame, law=law, quantity=quantity, scale=3.0)
-        lines(rows, ax, x="length", order=ORDER if law == "table" else UNCORRECTED)
+        lines(rows, ax, x="length", order=DRAWN if law == "table" else UNCORRECTED)
         ax.set_xticks(sorted(rows["length"].unique()))
+        ax.set_ylim(bottom=0)
         return label(
             ax,
             title=f"{law.capitalize()}s, γ = 3",
@@ -61,8 +65,15 @@ def discrete_against_length(frame: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def discrete_weighted(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the distance of weighted draws of discrete diffusion against the length."""
-    return _by_length(frame, ax, WEIGHTED, "Weighted draws, γ = 3", legend="")
+    """Draw the distance of draws of discrete diffusion, with weights and without, against the length."""
+    rows = pick(frame, law="table", quantity="tv", scale=3.0)
+    for family in AS_DRAWN:
+        line = pick(rows, family=family).sort_values("length")
+        ax.plot(line["length"], line["value"], color=FAMILIES[family][0], ls="--", lw=1.2, alpha=0.8)
+    ax.plot([], [], color="#444444", ls="--", lw=1.2, label="dashed: no weights")
+    _by_length(frame, ax, WEIGHTED, "Draws, γ = 3", legend="")
+    ax.set_ylim(0, 1.6 * rows[rows["family"].isin(AS_DRAWN)]["value"].max())  # room for the legend
+    return ax
 
 
 def _by_length(frame: pd.DataFrame, ax: Axes, order: tuple[str, ...], title: str, legend: str | None) -> Axes:
@@ -77,7 +88,7 @@ def sampled(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw W2 of what should follow a Gaussian sequence's joint tilt against the length."""
     rows = pick(frame, law="Gaussian sequence", quantity="w2", scale=3.0)
     rows = rows[rows["length"].isin(pick(rows, family="exact draws")["length"])]
-    lines(rows, ax, x="length", order=("sequential AR", *CORRECTED))
+    lines(rows, ax, x="length", order=("sequential AR, drawn", *CORRECTED))
     ax.set_xticks(sorted(rows["length"].unique()))
     ax.set_ylim(bottom=0)
     return label(ax, title="… and samplers of the joint, γ = 3", x="length T", y="W2 (units of x) to the joint tilt")
@@ -101,8 +112,8 @@ def paths(length: int) -> Panel:
 
 def spread(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the standard deviation of Σ log Z against the length."""
-    rows = frame[(frame["quantity"] == "path_sd") & frame["family"].isin(ORDER)]
-    lines(rows, ax, x="length", order=ORDER)
+    rows = frame[(frame["quantity"] == "path_sd") & frame["family"].isin(UNCORRECTED)]
+    lines(rows, ax, x="length", order=UNCORRECTED)
     ax.set_xticks(sorted(rows["length"].unique()))
     ax.set_ylim(bottom=0)
     return label(ax, title="Spread of Σ log Z, γ = 3", x="length T", y="standard deviation (nats)")

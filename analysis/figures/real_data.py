@@ -2,13 +2,13 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 
 from analysis.experiment import pick
-from analysis.figures.style import BLACK, BLUE, GREEN, ORANGE, label, lines
+from analysis.figures.style import BLACK, BLUE, ORANGE, label, lines
 
-PALETTE = {"toy table": ORANGE, "digits": BLUE, "text": GREEN}
+PALETTE = {"toy table": ORANGE, "digits": BLUE}
+WIDTH = 0.6  # of the points of a law at a scale
 
 
 def gap(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -47,9 +47,14 @@ def smoothing(frame: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def _strip(rows: pd.DataFrame, ax: Axes) -> None:
+    """Draw a point a label, in order of the labels from left to right, and their median as a bar, by law and scale."""
     rows = rows[rows["law"].isin(PALETTE) & (rows["scale"] > 1)]
-    order = [law for law in PALETTE if law in set(rows["law"])]
-    options = {"data": rows, "x": "scale", "y": "value", "hue": "law", "hue_order": order, "palette": PALETTE, "ax": ax}
-    sns.stripplot(**options, dodge=True, size=3.5, alpha=0.55, jitter=0.15)
-    bars = {"estimator": "median", "errorbar": None, "linestyle": "none", "marker": "_", "markersize": 16}
-    sns.pointplot(**options | {"palette": dict.fromkeys(PALETTE, BLACK)}, **bars, dodge=0.53, legend=False)
+    scales, laws = sorted(rows["scale"].unique()), [law for law in PALETTE if law in set(rows["law"])]
+    for i, law in enumerate(laws):
+        for at, scale in enumerate(scales):
+            values = pick(rows, law=law, scale=scale).sort_values("label")["value"].to_numpy()
+            middle, width = at + (i - (len(laws) - 1) / 2) * 0.45, WIDTH / len(laws)
+            x = middle + width * (np.arange(len(values)) - (len(values) - 1) / 2) / max(1, len(values))
+            ax.plot(x, values, "o", color=PALETTE[law], ms=3.5, mew=0, alpha=0.7, label=law if at == 0 else None)
+            ax.plot([middle - width / 2, middle + width / 2], [np.median(values)] * 2, color=BLACK, lw=1.6, zorder=3)
+    ax.set_xticks(range(len(scales)), [f"{scale:g}" for scale in scales])

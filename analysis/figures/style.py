@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.estimates import of_row
 from analysis.experiment import Plot
 
 # Okabe & Ito's palette, told apart by the colour-blind; the marker repeats what the colour says.
@@ -50,6 +51,8 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "weights": (GREEN, "P"),
     "score × β, weights": (GREEN, "P"),
 }
+# Draws of what has an exact law look like that law.
+FAMILIES |= {f"{name}, drawn": FAMILIES[name] for name in ("sequential AR", "masked softmax", "masked rates", "uniform noise")}
 CYCLE = (ORANGE, BLUE, GREEN, RED, PURPLE, SKY, BLACK)
 MARKERS = ("o", "D", "P", "v", "^", "X", "s")
 
@@ -67,15 +70,15 @@ def draw(plot: Plot, frame: pd.DataFrame) -> Figure:
 def lines(
     frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: Sequence[Any] | None = None, prefix: str = ""
 ) -> Axes:
-    """Draw value against x, one line for each value of `by`, with a band of two standard errors."""
+    """Draw value against x, one line for each value of `by`, with its 95 % interval as a band."""
     for i, name in enumerate(order if order is not None else frame[by].unique()):
         rows = frame[frame[by] == name].sort_values(x)
         if rows.empty:
             continue
         colour, marker = FAMILIES.get(str(name), (CYCLE[i % len(CYCLE)], MARKERS[i % len(MARKERS)]))
         ax.plot(rows[x], rows["value"], color=colour, marker=marker, markersize=4.5, lw=1.6, label=f"{prefix}{name}")
-        low, high = rows["value"] - 2 * rows["std_error"], rows["value"] + 2 * rows["std_error"]
-        ax.fill_between(rows[x], low, high, color=colour, alpha=0.18, lw=0)
+        half = [of_row(row).half for _, row in rows.iterrows()]
+        ax.fill_between(rows[x], rows["value"] - half, rows["value"] + half, color=colour, alpha=0.18, lw=0)
     return ax
 
 

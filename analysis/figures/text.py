@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis import estimates
 from analysis.experiment import pick
 from analysis.figures.style import CYCLE, FAMILIES, MARKERS, label
 
@@ -38,9 +38,7 @@ def matched(frame: pd.DataFrame, ax: Axes) -> Axes:
         rows = [_mean(frame, family, name) for name in ("adherence", "perplexity, conditional")]
         x, y = (each["value"] for each in rows)
         ax.plot(x, y, color=colour, lw=1.4)
-        ax.errorbar(
-            x, y, xerr=2 * rows[0]["std_error"], yerr=2 * rows[1]["std_error"], fmt="none", ecolor=colour, alpha=0.4, lw=1
-        )
+        ax.errorbar(x, y, xerr=rows[0]["half"], yerr=rows[1]["half"], fmt="none", ecolor=colour, alpha=0.4, lw=1)
         _points(ax, x, y, rows[0]["trusted"], colour, marker, family)
     return label(ax, title="At equal adherence", x="log p(x|y) / p(x) of a text, nats", y="perplexity of a token")
 
@@ -63,7 +61,7 @@ def _against_scale(frame: pd.DataFrame, ax: Axes, quantity: str) -> None:
         rows = _mean(frame, family, quantity)
         colour, marker = FAMILIES[family]
         ax.plot(rows.index, rows["value"], color=colour, lw=1.4)
-        low, high = rows["value"] - 2 * rows["std_error"], rows["value"] + 2 * rows["std_error"]
+        low, high = rows["value"] - rows["half"], rows["value"] + rows["half"]
         ax.fill_between(rows.index, low, high, color=colour, alpha=0.15, lw=0)
         _points(ax, rows.index, rows["value"], rows["trusted"], colour, marker, family)
 
@@ -76,12 +74,13 @@ def _points(ax: Axes, x: Any, y: Any, trusted: Any, colour: str, marker: str, na
 
 
 def _mean(frame: pd.DataFrame, family: str, quantity: str) -> pd.DataFrame:
-    """Return the mean over prompts by scale, its error, and whether every prompt is trusted."""
-    rows = pick(frame, family=family, quantity=quantity).groupby("scale")
+    """Return the mean over prompts by scale, half its interval, and whether every prompt is trusted."""
     told = pick(frame, family=family, quantity="trusted").groupby("scale")["value"].min()
-    error = rows["std_error"].apply(lambda column: float(np.sqrt((column**2).sum()) / len(column)))
-    out = pd.DataFrame({"value": rows["value"].mean(), "std_error": error})
-    return out.assign(trusted=[bool(told.get(scale, 1.0)) for scale in out.index])
+    rows = []
+    for scale, group in pick(frame, family=family, quantity=quantity).groupby("scale"):
+        found = estimates.mean([estimates.of_row(row) for _, row in group.iterrows()])
+        rows.append((scale, found.value, found.half, bool(told.get(scale, 1.0))))
+    return pd.DataFrame(rows, columns=["scale", "value", "half", "trusted"]).set_index("scale")
 
 
 def _against_length(frame: pd.DataFrame, ax: Axes, quantity: str) -> None:
@@ -89,6 +88,5 @@ def _against_length(frame: pd.DataFrame, ax: Axes, quantity: str) -> None:
     for i, (scale, group) in enumerate(rows.groupby("scale")):
         for _, line in group.groupby("law"):
             ax.plot(line["length"], line["value"], color=CYCLE[i], alpha=0.55, lw=1.2)
-            low, high = line["value"] - 2 * line["std_error"], line["value"] + 2 * line["std_error"]
-            ax.fill_between(line["length"], low, high, color=CYCLE[i], alpha=0.08, lw=0)
+            ax.fill_between(line["length"], line["low"], line["high"], color=CYCLE[i], alpha=0.08, lw=0)
         ax.plot([], [], color=CYCLE[i], marker=MARKERS[i], markersize=0, label=f"γ = {scale:g}")

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput
 
 from arguide.text.caches import Reading, check_filled, merge, mergeable, prepared, takes_ready_mask
 from arguide.text.products import stepping
 from arguide.text.prompts import Prompt
-from arguide.text.seam import Cache, arguments, cache_name, full_cache, prepares_plainly, recurs
+from arguide.text.seam import arguments, cache_name, full_cache, prepares_plainly, recurs
 
 ROOM = 128  # positions that a mask is longer than its prompt at first
 
@@ -133,7 +134,9 @@ def forward(
     """
     known, name, device = arguments(model.__class__), cache_name(model), model.device
     inputs, mask = inputs.to(device), None if mask is None else mask.to(device)
-    given: dict[str, Any] = {"use_cache": cache is not None, "attention_mask": mask, name: cache, **context}
+    given: dict[str, Any] = {"use_cache": cache is not None, "attention_mask": mask, **context}
+    if name:
+        given[name] = cache
     if positions is not None and "position_ids" in known:
         given["position_ids"] = positions.to(device)
     if "logits_to_keep" in known:
@@ -142,7 +145,11 @@ def forward(
         given["inputs_embeds"] = inputs
         inputs = torch.empty(inputs.shape[:2], dtype=torch.long, device=inputs.device)
     with torch.inference_mode():
-        if not prepares_plainly(model.__class__) or model.config.is_encoder_decoder or (cache is not None and cache.is_compileable):
+        if (
+            not prepares_plainly(model.__class__)
+            or model.config.is_encoder_decoder
+            or (cache is not None and cache.is_compileable)
+        ):
             given = model.prepare_inputs_for_generation(inputs, is_first_iteration=first, **given)
         elif "inputs_embeds" not in given:
             given["input_ids"] = inputs

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers.cache_utils import Cache, DynamicLayer
 
 from arguide.text.seam import (
     MERGEABLE,
-    Cache,
-    DynamicLayer,
     RecurrentLayer,
     attention_kind,
     empty_cache,

@@ -135,8 +135,8 @@ class GuidedLM(Hooks):
         given = next((ids for ids in (inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if ids is not None), None)
         encoded, mask = kwargs.get("encoder_outputs"), kwargs.get("attention_mask")
         if mask is None and encoded is None and given is not None:
-            pad, ends = (_settings(name, kwargs, config, self.generation_config)[:1] for name in ("pad_token_id", "eos_token_id"))
-            mask = found_mask(given, *pad, ends=ends[0] if ends else None) if pad else None
+            pad, ends = (_settings(name, kwargs, config, self.generation_config) for name in ("pad_token_id", "eos_token_id"))
+            mask = found_mask(given, pad[0], ends=ends[0] if ends else None) if pad else None
         return {"encoder_outputs": guidance.encode(given, encoded, mask), "attention_mask": None}
 
     def _taken_scale(

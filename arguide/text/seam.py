@@ -161,9 +161,9 @@ def arguments(kind: Any) -> frozenset[str]:
     return frozenset(inspect.signature(kind.forward).parameters)
 
 
-def cache_name(model: PreTrainedModel) -> str | None:
-    """Return the argument under which a model takes its cache; None for a model that takes none."""
-    return next((name for name in CACHES if name in arguments(model.__class__)), None)
+def cache_name(model: PreTrainedModel) -> str:
+    """Return the argument under which a model takes its cache; "" for a model that takes none."""
+    return next((name for name in CACHES if name in arguments(model.__class__)), "")
 
 
 def drafts(mode: Any) -> bool:

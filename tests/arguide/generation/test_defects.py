@@ -94,7 +94,7 @@ def test_the_state_of_a_state_space_model_is_kept_in_every_branch(models):
 
 def test_encoder_decoders_are_guided(t5):
     """Ours against the reference is in test_modes."""
-    with pytest.raises(ValueError, match="exactly one of input_ids|decoder_input_ids"):
+    with pytest.raises(ValueError, match=r"exactly one of input_ids|decoder_input_ids"):
         t5.generate(torch.tensor([PROMPT]), **GIVEN, max_new_tokens=3)
     assert guided(t5).generate(torch.tensor([PROMPT]), **GIVEN, max_new_tokens=3).shape == (1, 4)
 

@@ -1,0 +1,97 @@
+r"""Both laws of texts compared at one γ, and at equal adherence, over prompts.
+
+At equal γ the difference is that of two independent estimates. At equal adherence the joint law's log perplexity is compared
+with the sequential one's at the γ where adherence is the same: with L(a) log perplexity against adherence, linear between the
+scales that were sampled, the difference is L_joint − L(a_joint). Its error includes those of adherence, times the slope of L.
+Log perplexity and adherence of one sample are correlated by an unknown amount, so their errors are added: an upper bound.
+
+The mean over prompts takes their errors as independent, so every prompt and law needs random numbers of its own.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimates import Estimate, combined, mean, of_row
+from analysis.experiment import pick
+
+ADHERENCE, PERPLEXITY = "adherence", "perplexity, conditional"
+
+
+class Compared(NamedTuple):
+    """One prompt at one γ.
+
+    scale: γ.
+    trusted: whether the particles found the joint law.
+    adherence: of the joint law minus that of the sequential law, nats a text.
+    own: the γ at which the sequential law has the joint law's adherence; NaN where it has it nowhere.
+    matched: log perplexity a token at that adherence, joint minus sequential; None where there is none.
+    """
+
+    scale: float
+    trusted: bool
+    adherence: Estimate
+    own: float
+    matched: Estimate | None
+
+
+class Point(NamedTuple):
+    """Adherence and log perplexity of a law at one scale."""
+
+    scale: float
+    adherence: Estimate
+    loss: Estimate
+
+    def along(self, slope: float) -> Estimate:
+        """Return log perplexity with the error that it has at a given adherence."""
+        error = self.loss.std_error + abs(slope) * self.adherence.std_error
+        return Estimate(self.loss.value, error, min(self.loss.freedom, self.adherence.freedom))
+
+
+def points(frame: pd.DataFrame, prompt: str, family: str) -> list[Point]:
+    """Return a prompt's points in order of the scale."""
+    rows = pick(frame, law=prompt, family=family)
+    found = []
+    for _, group in rows.groupby("scale"):
+        by = group.set_index("quantity")
+        loss = of_row(by.loc[PERPLEXITY])
+        log_loss = Estimate(math.log(loss.value), loss.std_error / loss.value, loss.freedom)
+        found.append(Point(float(group["scale"].iloc[0]), of_row(by.loc[ADHERENCE]), log_loss))
+    return found
+
+
+def compared(frame: pd.DataFrame, prompt: str, scale: float) -> Compared:
+    """Return the differences of one prompt at one γ, and at the sequential law's own γ of equal adherence."""
+    joint = next(point for point in points(frame, prompt, "joint") if point.scale == scale)
+    curve = points(frame, prompt, "sequential")
+    same = next(point for point in curve if point.scale == scale)
+    trusted = pick(frame, law=prompt, family="joint", scale=scale, quantity="trusted")["value"].iloc[0]
+    own, matched = at_adherence(joint, curve)
+    return Compared(scale, bool(trusted), joint.adherence.minus(same.adherence), own, matched)
+
+
+def at_adherence(joint: Point, curve: Sequence[Point]) -> tuple[float, Estimate | None]:
+    """Return the curve's γ at the adherence of a joint point, and log perplexity there, joint minus the curve's.
+
+    Args:
+        curve: the sequential law's points. Noise may leave their adherence unordered: it is read in its own order.
+    """
+    ordered = sorted(curve, key=lambda point: point.adherence.value)
+    aim, values = joint.adherence.value, [point.adherence.value for point in ordered]
+    if not values[0] <= aim <= values[-1]:
+        return float("nan"), None
+    i = min(max(int(np.searchsorted(values, aim)), 1), len(values) - 1)
+    low, high, width = ordered[i - 1], ordered[i], values[i] - values[i - 1]
+    part = (aim - values[i - 1]) / width if width > 0 else 0.0
+    slope = (high.loss.value - low.loss.value) / width if width > 0 else 0.0
+    terms = (joint.along(slope), low.along(slope), high.along(slope))
+    return (1 - part) * low.scale + part * high.scale, combined((1.0, part - 1.0, -part), terms)
+
+
+def pooled(estimates: Sequence[Estimate | None]) -> Estimate:
+    """Return the mean over prompts of what there is; NaN where there is nothing."""
+    found = [each for each in estimates if each is not None]
+    return mean(found) if found else Estimate(float("nan"), float("nan"), 1.0)

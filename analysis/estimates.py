@@ -1,0 +1,119 @@
+r"""Estimates with their errors, and what their intervals decide.
+
+    different      the 95 % interval excludes 0
+    alike          the interval includes 0, and lies between −δ and δ, with δ the smallest difference of interest
+    not decided    the interval includes 0, and is wider: neither of the two
+
+Intervals are Student's t. A combination of independent estimates has the degrees of freedom of Welch and Satterthwaite.
+
+Sources: Welch, "The generalization of Student's problem when several different population variances are involved" (1947);
+Schuirmann, "A comparison of the two one-sided tests procedure and the power approach" (1987).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+from scipy.special import stdtrit
+
+LEVEL = 0.95
+
+
+class Estimate(NamedTuple):
+    """A number, its standard error, and the degrees of freedom of that error."""
+
+    value: float
+    std_error: float
+    freedom: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ± {self.half:.3f}"
+
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return self.half_of(1)
+
+    def half_of(self, comparisons: int) -> float:
+        """Return half the width of the interval when so many intervals hold 95 % simultaneously (Bonferroni)."""
+        quantile = float(stdtrit(min(self.freedom, 1e9), 1 - (1 - LEVEL) / (2 * comparisons)))
+        return quantile * self.std_error if self.std_error > 0 else self.std_error
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval."""
+        return self.value - self.half, self.value + self.half
+
+    def minus(self, other: "Estimate") -> "Estimate":
+        """Return the difference of two independent estimates."""
+        return combined((1.0, -1.0), (self, other))
+
+
+def combined(weights: Sequence[float], estimates: Sequence[Estimate]) -> Estimate:
+    """Return Σ_i w_i e_i of independent estimates."""
+    value = sum(weight * each.value for weight, each in zip(weights, estimates, strict=True))
+    variances = [(weight * each.std_error) ** 2 for weight, each in zip(weights, estimates, strict=True)]
+    total = sum(variances)
+    parts = sum(variance**2 / each.freedom for variance, each in zip(variances, estimates, strict=True))
+    freedom = total**2 / parts if parts > 0 else min(each.freedom for each in estimates)
+    return Estimate(value, math.sqrt(total), freedom)
+
+
+def mean(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean of independent estimates."""
+    return combined([1 / len(estimates)] * len(estimates), estimates)
+
+
+def of_row(row: Any) -> Estimate:
+    """Return the estimate in a row of a tidy frame; one without `freedom` has a normal error, or none."""
+    freedom = float(row.get("freedom", math.inf))
+    return Estimate(float(row["value"]), float(row["std_error"]), math.inf if math.isnan(freedom) else freedom)
+
+
+def by_family(frame: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the estimate of every family of a frame with one row per family."""
+    return {str(row["family"]): of_row(row) for _, row in frame.iterrows()}
+
+
+class Difference(NamedTuple):
+    """A difference, half its interval, and the smallest difference of interest."""
+
+    mean: float
+    half: float
+    smallest: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes 0."""
+        return abs(self.mean) > self.half
+
+    @property
+    def small(self) -> bool:
+        """Whether the interval lies between minus and plus the smallest difference of interest."""
+        return abs(self.mean) + self.half < self.smallest
+
+    @property
+    def answer(self) -> str:
+        """What the interval decides."""
+        if self.clear:
+            return "a difference, though a smaller one than would matter" if self.small else "a difference"
+        return "no difference that would matter" if self.small else "not decided"
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} ± {self.half:.3f} ({self.smallest:g} would matter)"
+
+
+def difference(first: Estimate, second: Estimate, smallest: float, comparisons: int = 1) -> Difference:
+    """Return first − second of independent estimates, one of so many comparisons."""
+    gap = first.minus(second)
+    return Difference(gap.value, gap.half_of(comparisons), smallest)
+
+
+def nearest(distances: dict[str, Estimate]) -> str:
+    """Say which of several distances is the smallest, if the next one's difference from it is clear."""
+    first, second = sorted(distances, key=lambda name: distances[name].value)[:2]
+    gap = difference(distances[second], distances[first], 0.0)
+    if gap.clear:
+        return f"the nearest is {first}"
+    return f"the nearest is not decided ({second} − {first}: {gap.mean:+.3f} ± {gap.half:.3f})"

@@ -1,0 +1,139 @@
+"""The chapter on text: do the intervals of its pooled differences hold the truth, on laws where it is known?"""
+
+import math
+
+import pytest
+import torch
+
+import arguide
+from analysis import Table, comparison, practice
+from analysis.estimates import Estimate
+from analysis.experiment import stream, tidy
+from analysis.experiments import text
+
+RUNS, LEAST = 120, 105  # repetitions, and how many must hold: 95 % of them do, or 3.7 standard deviations fewer
+
+
+class Toy:
+    """A prompt whose laws are those of a table; three of them are alike, as prompts of one model are."""
+
+    def __init__(self, seed):
+        generator = torch.Generator().manual_seed(7)
+        logits = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
+        logits = logits + 0.05 * torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        self.table = Table(logits.flatten().softmax(0).view_as(logits))
+        self.log_cond, self.ratio = self.table.log_probs(1), self.table.log_probs(1) - self.table.log_probs()
+
+    def law(self, scale):
+        return arguide.LogLinear.guidance(self.table.autoregressive(1), self.table.autoregressive(), scale)
+
+    def truth(self, scale, family):
+        law = self.table.joint_guided(1, scale) if family == "joint" else self.table.sequential_guided(1, scale)
+        return float((law.probabilities * self.ratio).sum())
+
+
+CASES = {f"prompt {seed}": Toy(seed) for seed in range(3)}
+BOTH = text.Effort(24, 2, (1.0,), (1.0,), ())
+
+
+def sequential(case, scale, n, length, generator):
+    drawn = [arguide.sample(case.law(scale), n, length, generator=generator).tokens for _ in range(practice.GROUPS)]
+    return [practice.Group(tokens, torch.full((n,), 1 / n, dtype=torch.float64), 0.0) for tokens in drawn]
+
+
+def joint(case, scale, n, length, generator):
+    runs = [arguide.sample_joint(case.law(scale), n, length, generator=generator) for _ in range(practice.GROUPS)]
+    groups = [practice.Group(run.tokens, run.log_weights.exp(), float(run.log_evidence)) for run in runs]
+    return groups, arguide.diagnose(runs)
+
+
+def measures(case, groups, texts, generator):
+    """What `practice` measures of texts that are tokens of a table."""
+    evidence = [group.log_evidence for group in groups]
+    for name, values in (("adherence", case.ratio), (comparison.PERPLEXITY, -case.log_cond / 2)):
+        means = [float(group.weights @ values[group.tokens[:, 0], group.tokens[:, 1]]) for group in groups]
+        mean, error = arguide.over_runs(means, evidence)
+        yield (name, mean, error) if name == "adherence" else (name, math.exp(mean), math.exp(mean) * error)
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    for function in (sequential, joint, measures):
+        monkeypatch.setattr(practice, function.__name__, function)
+
+
+def held(family, scale):
+    """In how many of the runs the pooled interval of adherence, as the chapter makes it, holds the truth."""
+    truth = sum(case.truth(scale, family) for case in CASES.values()) / len(CASES)
+    effort = text.Effort(24, 2, **{"joint": (), "sequential": (), "gap": ()} | {family: (scale,)})
+    inside = 0
+    for seed in range(RUNS):
+        frame = tidy(text.measured(CASES, effort, seed, list))
+        points = [comparison.points(frame, name, family)[0] for name in CASES]
+        low, high = comparison.pooled([point.adherence for point in points]).interval
+        inside += low <= truth <= high
+    return inside
+
+
+def test_the_pooled_interval_holds_the_truth(toys):
+    assert held("sequential", 2.0) >= LEAST
+
+
+def test_with_a_seed_that_prompts_share_it_does_not(toys, monkeypatch):
+    """The negative control: errors that are correlated make the pooled interval √3 times too narrow."""
+    monkeypatch.setattr(text, "stream", lambda seed, number: stream(seed, 0))
+    assert held("sequential", 2.0) < LEAST
+
+
+def test_at_scale_1_the_difference_of_the_two_laws_holds_0(toys):
+    """There the two laws are one. Of 40 runs 38 hold it on average, and 33 are 3.6 standard deviations fewer."""
+    inside = 0
+    for seed in range(40):
+        frame = tidy(text.measured(CASES, BOTH, seed, list))
+        gap = comparison.pooled([comparison.compared(frame, name, 1.0).adherence for name in CASES])
+        inside += gap.interval[0] <= 0 <= gap.interval[1]
+    assert inside >= 33
+
+
+def test_no_two_jobs_share_their_random_numbers(toys, monkeypatch):
+    used = []
+    monkeypatch.setattr(
+        practice, "measures", lambda case, groups, texts, generator: used.append(generator.initial_seed()) or []
+    )
+    for seed in (0, 1):
+        list(text.measured(CASES, BOTH, seed, list))
+    assert len(set(used)) == len(used) == 2 * 3 * 2
+    assert stream(3, 1).initial_seed() == stream(3, 1).initial_seed()
+
+
+def noisy(scale, adherence, loss, error, generator, correlation):
+    """A point with errors of adherence and of log perplexity that are as good as one."""
+    noise = torch.randn((), generator=generator, dtype=torch.float64).item()
+    at = Estimate(adherence + error * noise, error, 1e9)
+    return comparison.Point(scale, at, Estimate(loss + 0.02 * correlation * noise, 0.02, 1e9))
+
+
+@pytest.mark.parametrize("correlation", [1, -1])
+def test_at_equal_adherence_the_interval_knows_of_the_errors_of_adherence(correlation):
+    """A straight curve L = 2 − 0.1 a, and a joint law 0.3 above it."""
+    generator, inside, narrow = torch.Generator().manual_seed(1), 0, 0
+    for _ in range(300):
+        curve = [noisy(scale, 2 * scale, 2 - 0.2 * scale, 0.4, generator, correlation) for scale in (1.0, 2.0, 3.0, 4.0)]
+        point = noisy(2.0, 5.0, 1.8, 0.4, generator, correlation)
+        _, found = comparison.at_adherence(point, curve)
+        inside += abs(found.value - 0.3) <= found.half
+        plain = [each._replace(adherence=each.adherence._replace(std_error=0.0)) for each in (point, *curve)]
+        narrow += abs(found.value - 0.3) <= comparison.at_adherence(plain[0], plain[1:])[1].half
+    assert inside >= 270
+    assert narrow < 270 or correlation == -1  # the control; where the errors cancel it holds as well
+
+
+def test_a_curve_that_noise_has_disordered_is_read_in_its_own_order():
+    points = [(1.0, 1.0, 2.0), (1.5, 3.0, 1.0), (2.0, 2.0, 1.5), (3.0, 5.0, 0.5)]
+    curve = [comparison.Point(scale, Estimate(a, 0.0, 3), Estimate(loss, 0.0, 3)) for scale, a, loss in points]
+    joint = comparison.Point(1.5, Estimate(2.5, 0.0, 3), Estimate(1.25, 0.0, 3))
+    own, found = comparison.at_adherence(joint, curve)
+    assert own == pytest.approx(1.75)
+    assert found.value == pytest.approx(0.0)
+    beyond = joint._replace(adherence=Estimate(6.0, 0.0, 3))
+    assert comparison.at_adherence(beyond, curve)[1] is None

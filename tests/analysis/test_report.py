@@ -1,0 +1,123 @@
+"""The report and what a terminal shows: quick runs, what users write, the order of figures, and the command to repeat."""
+
+import re
+import shlex
+
+import pytest
+
+from analysis import display, report, reproduce, results, study
+from analysis.data import Source
+from analysis.experiment import BANNER, Chapter, Experiment, Plot, Settings, Verdict, headline, tidy
+
+VERDICT = "It is <i>so</i> & not otherwise"
+
+
+def panel(frame, ax):
+    ax.plot(frame["scale"], frame["value"])
+    return ax
+
+
+def made(name="one"):
+    plots = tuple(Plot(f"{name}_{part}", (panel,), f"{part} <b>caption</b>") for part in ("first", "second", "third"))
+    return Experiment(
+        name=name,
+        title="T",
+        claim="“c”",
+        run=lambda settings, track: tidy([{"quantity": "q", "scale": 0.0, "value": 1.0}]),
+        verdict=lambda frame: Verdict("what decides", "1.5 ± 0.1", VERDICT),
+        plots=plots,
+    )
+
+
+def published(folder, monkeypatch, settings):
+    """Return the HTML of a run of one experiment."""
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", (made(),))
+    results.claim(folder, reproduce.config(settings))
+    done = list(reproduce.chapters(folder, settings, lambda title: lambda items: items))
+    return reproduce.publish(folder, done).read_text(encoding="utf-8"), done
+
+
+def test_a_quick_report_has_a_banner_and_numbers_and_no_verdict(tmp_path, monkeypatch, capsys):
+    page, done = published(tmp_path / "quick", monkeypatch, Settings(quick=True))
+    assert BANNER in page
+    assert page.count("1.5 ± 0.1") == 2  # in the table and in its chapter
+    assert "otherwise" not in page
+    display.chapters("Title", done)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith(BANNER)
+    assert "1.5 ± 0.1" in shown
+    told = headline(done)
+    assert told == {"quick": BANNER, "headline": {"one": {"measure": "what decides", "number": "1.5 ± 0.1", "verdict": None}}}
+
+
+def test_a_full_report_has_its_verdict_and_no_banner(tmp_path, monkeypatch, capsys):
+    page, done = published(tmp_path / "full", monkeypatch, Settings())
+    assert "Quick run" not in page
+    assert "otherwise" in page
+    display.chapters("Title", done)
+    assert "Quick run" not in capsys.readouterr().out
+    assert headline(done)["headline"]["one"]["verdict"] == VERDICT
+
+
+def test_verdicts_and_captions_are_text(tmp_path, monkeypatch):
+    page, _ = published(tmp_path / "out", monkeypatch, Settings())
+    assert "It is &lt;i&gt;so&lt;/i&gt; &amp; not otherwise" in page
+    assert page.count("first &lt;b&gt;caption&lt;/b&gt;") == 2  # as a caption, and for those who see no pictures
+    assert not re.findall("<i>so|<b>caption", page)
+
+
+def test_figures_stand_in_the_order_of_their_experiment(tmp_path, monkeypatch):
+    page, _ = published(tmp_path / "out", monkeypatch, Settings())
+    assert re.findall(r"<figcaption>(\w+) ", page) == ["first", "second", "third"]
+
+
+def test_a_quick_study_says_so_too():
+    source = Source("digits", "image")
+    plan = study.Plan(source, True, quick=True, effort=0.1, seeds=2)
+    assert plan.config()["quick"] is True
+    told = shlex.split(study.command(plan))
+    assert "--quick" in told
+    assert not {"--effort", "--seeds"} & set(told)
+
+
+AWKWARD = ("my names.csv", "it's $HOME.csv", "a (sha256 of b).csv", "a;b&c.csv", "naïve “x”.csv")
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_command_can_be_pasted(tmp_path, name):
+    (tmp_path / name).write_text("text,label\nab,x\n")
+    config = reproduce.config(Settings(quick=True, seed=3, text=tmp_path / name))
+    assert shlex.split(report.command(config)) == ["arguide", "reproduce", "--quick", "--seed", "3", "--text", name]
+
+
+def test_a_model_in_a_folder_is_named_as_it_is(tmp_path):
+    folder = tmp_path / "my model@home"
+    folder.mkdir()
+    config = reproduce.config(Settings(model=str(folder)))
+    assert shlex.split(report.command(config)) == ["arguide", "reproduce", "--model", "my model@home"]
+
+
+def test_a_command_of_defaults_has_no_options():
+    assert report.command(reproduce.config(Settings())) == "arguide reproduce"
+
+
+def test_a_command_of_a_study_quotes_alike(tmp_path):
+    path = tmp_path / "my names.csv"
+    path.write_text("")
+    assert "--data 'my names.csv'" in study.command(study.Plan(Source(str(path), "text"), False))
+
+
+@pytest.mark.parametrize("options", [[], ["--quick"]])
+def test_a_study_is_quick_where_the_command_says_so(run, tmp_path, monkeypatch, options):
+    plans = []
+
+    def publish(plan, out, *rest, **more):
+        plans.append(plan)
+        frame = tidy([{"quantity": "q", "value": 1.0}])
+        return out / "report.html", [Chapter(made(), frame, False, plan.quick)]
+
+    monkeypatch.setattr(study, "publish", publish)
+    code, out, err = run("study", "--data", "digits", "--out", tmp_path, *options)
+    assert code == 0, err
+    assert plans[0].quick == bool(options)
+    assert ("Quick run" in out) == bool(options)
