@@ -245,6 +245,9 @@ def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
 
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
     """Run a study, and write `results.parquet`, its figures and its report; return the report's path and its chapters."""
+    for cached in (read, judged):  # the data may have changed since an earlier study of this process
+        cached.cache_clear()
+    data.check_apart(plan.source, folder)
     rows = read(plan)  # what cannot be read must fail before anything is written or deleted
     if plan.models is not None:
         check_models(plan, rows, folder)

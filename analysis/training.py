@@ -60,9 +60,14 @@ class Job:
         return learners.new(self.kind, rows, self.size, seed=self.seed, noised=self.noised)
 
 
-@cache
 def read(kind: str, source: Source, seed: int) -> data.Data:
-    """Return what a kind learns from; once a process."""
+    """Return what a kind learns from; once a process and content of the source."""
+    return _read(kind, source, seed, json.dumps(data.identity(source)))
+
+
+@cache
+def _read(kind: str, source: Source, seed: int, identity: str) -> data.Data:
+    del identity  # which makes other contents another reading
     return (data.read_texts if kind == "lm" else data.read_images)(source, seed=seed)
 
 
@@ -75,11 +80,12 @@ def run(
         What is told of the model: parameters, labels, training and held-out losses.
 
     Raises:
-        ValueError: data that do not fit, a folder of something else, one that holds the model to go on from, a checkpoint that
-            cannot be read.
+        ValueError: data that do not fit, a folder of something else, one that holds the data or the model to go on from or lies
+            among the data, a checkpoint that cannot be read.
     """
     if job.init is not None:
         results.check_apart(folder, "--init", job.init)
+    data.check_apart(job.source, folder)
     rows = read(job.kind, job.source, job.seed)
     learner = job.begin(rows)
     if fresh:

@@ -13,7 +13,9 @@ from analysis.options import Device, Json, Seed
 def reproduce(
     out: Annotated[Path, typer.Option(help="Folder of the report; an unfinished run there is picked up.")] = Path("report"),
     quick: Annotated[bool, typer.Option("--quick", help="Smaller grids: about a minute instead of ten.")] = False,
-    text: Annotated[Path | None, typer.Option(help="Labelled text (.csv, .parquet, or label<tab>text lines).")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="Labelled text: .csv, .parquet, .json, .jsonl, or lines label<tab>text.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A language model for the chapter on text; a tiny one by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in the folder first.")] = False,
     seed: Seed = 0,
