@@ -211,7 +211,7 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     """Return the record in a folder of parts, None if it has none: nothing has been kept there yet."""
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else {}
 
@@ -219,5 +219,7 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
 def _differences(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if found.get("program") != now["program"]:
         return "it is no run of arguide generate"
-    old, new = found["config"], now["config"]
+    old, new = found.get("config"), now["config"]
+    if not isinstance(old, dict):
+        return "its settings cannot be read"
     return ", ".join(f"{key} {old.get(key)} → {new.get(key)}" for key in old | new if old.get(key) != new.get(key))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis import columns, frames, results
+from analysis import columns, frames, limits, results
 
 DIGITS = "digits"
 HELD, LEAST = 0.15, 10
@@ -104,9 +104,11 @@ def read_images(source: Source, *, seed: int = 0) -> Data:
         from sklearn.datasets import load_digits
 
         found = load_digits()
+        limits.check_memory(f"--image-size {source.size:.3g} of {len(found.images)} images", len(found.images) * source.size**2)
         values = torch.stack([_scaled(image / 8.0 - 1, source.size) for image in found.images])
         return _split(source, values, [str(label) for label in found.target], seed)
     cells, labels = _cells(source)
+    limits.check_memory(f"--image-size {source.size:.3g} of {len(cells)} images", len(cells) * source.size**2)
     read = []
     for i, cell in enumerate(cells):
         if cell is None or (isinstance(cell, dict) and not any(cell.values())):

@@ -35,6 +35,9 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
         save(Path(name))
         Path(name).chmod(0o644)
         Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -99,16 +102,17 @@ def read_record(folder: Path, program: str = PROGRAM) -> dict[str, Any] | None:
     """Return the record of the run that a folder holds, None if it holds none of this program."""
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.get("program") == program else None
+    known = isinstance(record, dict) and record.get("program") == program
+    return record if known and isinstance(record.get("config"), dict) else None
 
 
 def _check_same(folder: Path, found: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    before = {"config": found.get("config"), "versions": found.get("versions")}
+    before = {part: value if isinstance(value := found.get(part), dict) else {} for part in ("config", "versions")}
     now = {"config": dict(config), "versions": versions()}
     for part in ("config", "versions"):
         if before[part] != now[part]:
-            old, new = before[part] or {}, now[part]
+            old, new = before[part], now[part]
             differs = ", ".join(f"{key} {old.get(key)} → {new[key]}" for key in new if old.get(key) != new[key])
             raise ValueError(f"{folder} holds a run with other settings ({differs}); choose another --out, or --fresh")

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from analysis import data, learners, results
+from analysis import data, learners, limits, results
 from analysis.causal import Causal
 from analysis.data import Source
 from analysis.figures import study as figures
@@ -87,13 +87,13 @@ def run(
         results.check_apart(folder, "--init", job.init)
     data.check_apart(job.source, folder)
     rows = read(job.kind, job.source, job.seed)
+    limits.check_memory(f"--batch-size {job.recipe.batch:.3g}", job.recipe.batch * max(_numbers(rows), job.size.width))
     learner = job.begin(rows)
     if fresh:
         clear(folder)
     results.claim(folder, job.config(), PROGRAM, parts=())
     if (folder / "result.json").exists():
-        told: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        return told
+        return _finished(folder / "result.json")
     checkpoint = folder / "checkpoint.pt"
     losses = learners.train(learner, rows, job.recipe, seed=job.seed, device=device, checkpoint=checkpoint, track=track)
     told = _told(job, learner, losses, rows)
@@ -106,6 +106,21 @@ def run(
     return told
 
 
+def _finished(path: Path) -> dict[str, Any]:
+    """Return what a finished training has written.
+
+    Raises:
+        ValueError: a file that is truncated, or no mapping.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        raise ValueError(f"{path} must hold what a training has found, and cannot be read; try --fresh")
+    return told
+
+
 def clear(folder: Path) -> None:
     """Delete what a training of ours has left in a folder, and nothing else."""
     if results.read_record(folder, PROGRAM) is None:
@@ -114,6 +129,11 @@ def clear(folder: Path) -> None:
     own = ("special_tokens_map.json", "labels.json", "README.md", "checkpoint.pt", "losses.parquet", "loss.png", "result.json")
     for name in (*models, *own, "run.json"):
         (folder / name).unlink(missing_ok=True)
+
+
+def _numbers(rows: data.Data) -> int:
+    """Return how many numbers a row has; one at least."""
+    return rows.rows[0].numel() if isinstance(rows.rows, torch.Tensor) else 1
 
 
 def _told(job: Job, learner: Any, losses: list[float], rows: data.Data) -> dict[str, Any]:

@@ -6,6 +6,7 @@ With probability π a batch's label is replaced by the null label, so that one n
 since all that is random comes from one generator whose state is kept.
 """
 
+import io
 import math
 import os
 import tempfile
@@ -117,7 +118,7 @@ def fit(
         track: wraps the numbers of the steps that are left, for a progress bar.
 
     Raises:
-        ValueError: a checkpoint that cannot be read, or a loss that is not finite.
+        ValueError: a checkpoint that cannot be read or written, or a loss that is not finite.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.98))
     average = [p.detach().clone() for p in model.parameters()] if recipe.average else []
@@ -181,8 +182,13 @@ def _keep(
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=".part")
     os.close(handle)
     try:
-        torch.save(state, name)
+        held = io.BytesIO()
+        torch.save(state, held)  # not to the file, where torch raises no OSError when the disk is full
+        Path(name).write_bytes(held.getbuffer())
         Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise ValueError(f"cannot write {path}: {error.strerror}") from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
