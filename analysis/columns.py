@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 SUFFIXES = (".parquet", ".csv", ".json", ".jsonl")
+TEXTS = (".txt", ".csv", ".parquet", ".jsonl")  # of texts without labels
 
 
 def check(name: str) -> None:

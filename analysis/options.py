@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis import limits
+from analysis import columns, limits
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every generator.", min=0)]
@@ -132,6 +132,12 @@ def check_file(path: Path | None) -> None:
     """Refuse a file that is not there."""
     if path is not None and not path.is_file():
         raise ValueError(f"no file {path}")
+
+
+def check_texts(path: Path | None) -> None:
+    """Refuse a file of texts that is not there; one of another kind is refused by its reader."""
+    if path is not None and path.suffix in columns.TEXTS:
+        check_file(path)
 
 
 def check_device(name: str) -> None:

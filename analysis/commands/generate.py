@@ -55,7 +55,7 @@ def generate(
             "--joint": joint or power != 1,
         }
         options.check_modes(prompt or [], prompts, out, modes, stream=stream, several=not options.alone())
-        options.check_file(prompts)
+        options.check_texts(prompts)
         for each in (model, negative_model):
             options.check_model(each)
         sizes = f"--num-samples {num_samples:.3g} with --max-new-tokens {max_new_tokens:.3g}"

@@ -38,7 +38,7 @@ def scale_factors(
     """Measure how joint and sequential guidance, or temperature, change the probability of text, and how far they are apart."""
     options.check_new("--out", out, ".parquet")
     options.check_new("--figure", figure, ".png")
-    options.check_file(texts)
+    options.check_texts(texts)
     options.check_model(model)
     for option, number in (("--samples", samples), ("--particles", particles)):
         sizes = f"{option} {number:.3g} with --max-new-tokens {max_new_tokens:.3g}"
