@@ -234,7 +234,7 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     """Return the record in a folder of parts, None if it has none: nothing has been kept there yet."""
     try:
         record = json.loads((folder / results.RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else {}
 
@@ -242,4 +242,6 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
 def _differences(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if found.get("program") != now["program"]:
         return "it is no run of arguide generate"
-    return results.differences(found.get("config"), now["config"])
+    if not isinstance(found.get("config"), dict):
+        return "its settings cannot be read"
+    return results.differences(found["config"], now["config"])

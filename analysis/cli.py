@@ -1,67 +1,83 @@
 """The console command `arguide`: a table for people, `--json` for machines, errors in one line and exit code 2."""
 
+from __future__ import annotations
+
+import os
 import sys
-from concurrent.futures import BrokenExecutor
-from typing import NoReturn
 
-import typer
-
-from analysis.commands import exact, generate, reproduce, scale_factors, study, train
-
-app = typer.Typer(
-    name="arguide",
-    help="Guidance of autoregressive and diffusion models: sequential against joint, measured and corrected.",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # an interrupt of an import that stands here would be a traceback, so that there are few
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
 
 INTERRUPTED = "interrupted; what is finished is kept, and the same command picks it up"
 KILLED = "a process was killed, perhaps out of memory; the same command goes on from what is finished, fewer --jobs need less"
+
+
+def app(**options: Any) -> Any:
+    """Run the commands; they are imported here, so that `main` reports an interrupt of the import too."""
+    from analysis.commands.app import app as commands
+
+    return commands(**options)
 
 
 def main() -> NoReturn:
     """Run the command; every expected error is one line on stderr and exit code 2."""
     try:
         code = app(standalone_mode=False)
-    except typer.Exit as stop:
-        code = stop.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+        sys.stdout.flush()  # a full disk fails here, and not after the last line of this program
+    except KeyboardInterrupt:
         _fail(INTERRUPTED, 130)
-    except (ValueError, OSError) as error:
-        _fail(_one_line(error), 2)
-    except BrokenExecutor:
-        _fail(KILLED, 2)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # the command line's own errors, which typer does not export
-            raise
-        _fail(error.format_message(), 2)
+        if any(isinstance(each, KeyboardInterrupt) for each in _causes(error)):  # an import that was interrupted may say so
+            _fail(INTERRUPTED, 130)
+        _stop(error)
     if code == 130:  # how typer says that it was interrupted
         _fail(INTERRUPTED, 130)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-@app.callback()
-def _root() -> None:
-    pass
+def _stop(error: Exception) -> NoReturn:
+    """End with one line for an expected error, and raise another."""
+    from concurrent.futures import BrokenExecutor
+
+    import typer
+
+    if isinstance(error, typer.Exit):
+        sys.exit(error.exit_code)
+    if isinstance(error, typer.Abort):
+        _fail(INTERRUPTED, 130)
+    if isinstance(error, BrokenExecutor):
+        _fail(KILLED, 2)
+    if isinstance(error, MemoryError) or all(word in str(error) for word in ("memory", "allocate")):  # as torch says it
+        _fail(f"the memory is too small ({_one_line(error)}); try smaller sizes", 2)
+    if hasattr(error, "format_message"):  # the command line's own errors, which typer does not export
+        _fail(error.format_message(), 2)
+    if not isinstance(error, ValueError | OSError):
+        raise error
+    _fail(_one_line(error), 2)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _fail(message: str, code: int) -> NoReturn:
     print(f"arguide: {' '.join(message.split())}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # a pipe that is closed, or a disk that is full: what is left would fail again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
-
-app.command("reproduce", short_help="Run the whole argument and write the report.")(reproduce.reproduce)
-app.command("exact", short_help="Exact laws of your own distribution.")(exact.exact)
-app.command("generate", short_help="Generate text under guidance.")(generate.generate)
-app.command("scale-factors", short_help="Measure the scale factors of text.")(scale_factors.scale_factors)
-app.command("train", short_help="Train a model with conditioning dropout.")(train.train)
-app.command("study", short_help="Train both wings on your data and compare them.")(study.study)
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,6 @@ Batch i of a run draws from the seed (seed, i), whatever ran before it, so that 
 tokens, penalties and the like are those that the model brings along.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from jinja2 import TemplateError
 from torch import Tensor
 from transformers import TextStreamer
 
+from analysis import limits
 from analysis.joint import Joint
 from analysis.loading import Loaded
 from arguide import Diagnosis, guided
@@ -58,8 +58,10 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.joint is not None and (self.temperature, self.top_p, self.top_k, self.greedy) != (1.0, 1.0, 0, False):
             raise ValueError("the joint law has --power in the place of --temperature, --top-p, --top-k and --greedy")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ValueError(f"--temperature must be positive, not {self.temperature:g}; --greedy is its limit at 0")
+        try:
+            limits.check_range("--temperature", self.temperature)
+        except ValueError as error:
+            raise ValueError(f"{error}; --greedy is its limit at 0") from None
         if not 0 < self.top_p <= 1:
             raise ValueError(f"--top-p must lie in (0, 1], not {self.top_p:g}")
         if not 0 <= self.plausibility <= 1:

@@ -9,14 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pyarrow import parquet
 from torch import Tensor
 
-from analysis import results
+from analysis import columns, frames, limits, results
 
 DIGITS = "digits"
-FORMATS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
-CELLS = {"keep_default_na": False, "na_values": [""]}  # of a .csv: only what is empty is missing, "NA" is a text
 HELD, LEAST = 0.15, 10
 
 
@@ -64,20 +61,34 @@ def kind_of(name: str, text_column: str | None = None, image_column: str | None 
         return "image", True
     if text_column or image_column:
         return text_column or image_column or "", image_column is not None
-    columns = _load(name).column_names
+    found = list(columns.load(name))
     for column in ("image", "text"):
-        if column in columns:
+        if column in found:
             return column, column == "image"
-    raise ValueError(f"{name}: say with --text-column or --image-column what to learn from; it has {', '.join(columns[:20])}")
+    raise ValueError(f"{name}: say with --text-column or --image-column what to learn from; it has {', '.join(found[:20])}")
 
 
 def identity(source: Source) -> dict[str, Any]:
-    """Return what tells a source from others, ready for JSON: a digest of a file, or of names, sizes and times in a folder."""
+    """Return what tells a source from others, ready for JSON: a digest of a file, or of all files in a folder."""
     path = Path(source.data)
     if source.data == DIGITS or not path.exists():
         return source._asdict()
     digest = results.digest(path) if path.is_file() else _digest(path)
     return source._asdict() | {"data": f"{path.absolute().name} (sha256 {digest})"}
+
+
+def check_apart(source: Source, folder: Path) -> None:
+    """Refuse to write into the data, which would become others, and to read data from the folder that is written.
+
+    Raises:
+        ValueError: such a folder.
+    """
+    place = Path(source.data)
+    if source.data == DIGITS or not place.exists():
+        return
+    if place.is_dir() and folder.resolve().is_relative_to(place.resolve()):
+        raise ValueError(f"--out must lie outside the folder of --data, {place}, got {folder}; choose another --out")
+    results.check_apart(folder, "--data", place)
 
 
 def read_images(source: Source, *, seed: int = 0) -> Data:
@@ -93,9 +104,11 @@ def read_images(source: Source, *, seed: int = 0) -> Data:
         from sklearn.datasets import load_digits
 
         found = load_digits()
+        limits.check_memory(f"--image-size {source.size:.3g} of {len(found.images)} images", len(found.images) * source.size**2)
         values = torch.stack([_scaled(image / 8.0 - 1, source.size) for image in found.images])
         return _split(source, values, [str(label) for label in found.target], seed)
     cells, labels = _cells(source)
+    limits.check_memory(f"--image-size {source.size:.3g} of {len(cells)} images", len(cells) * source.size**2)
     read = []
     for i, cell in enumerate(cells):
         if cell is None or (isinstance(cell, dict) and not any(cell.values())):
@@ -119,11 +132,7 @@ def read_texts(source: Source, *, seed: int = 0) -> Data:
     if source.data == DIGITS:
         raise ValueError("digits are images; give a file of texts, or a name on the hub")
     cells, labels = _cells(source)
-    for i, cell in enumerate(cells):
-        if not isinstance(cell, str):
-            raise ValueError(f"{source.data}: row {i + 1} has no text in the column {source.column!r}")
-    kept = [i for i, cell in enumerate(cells) if cell.strip()]
-    return _split(source, [cells[i].strip() for i in kept], [labels[i] for i in kept], seed)
+    return _split(source, *frames.texts(source.data, source.column, cells, labels), seed)
 
 
 def check_varied(source: Source, data: Data) -> None:
@@ -140,69 +149,30 @@ def check_varied(source: Source, data: Data) -> None:
 
 def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
     """Return the cells of the column, and their labels' names."""
-    import datasets
-
-    table = _load(source.data)
+    table = columns.load(source.data)
     for option, name in (("column", source.column), ("--label-column", source.label)):
-        if name not in table.column_names:
-            raise ValueError(f"{source.data}: no {option} {name!r}; it has {', '.join(table.column_names[:20])}")
-    feature = table.features[source.label]
-    if isinstance(table.features[source.column], datasets.Image):  # decoded here, to tell which row cannot be
-        table = table.cast_column(source.column, datasets.Image(decode=False))
-    cells, labels = list(table[source.column]), list(table[source.label])
-    for i, label in enumerate(labels):
-        if label in (None, "") or label != label:
-            raise ValueError(f"{source.data}: row {i + 1} has no label in the column {source.label!r}")
-    if isinstance(feature, datasets.ClassLabel):
-        labels = [feature.int2str(label) for label in labels]
-    return cells, list(map(str, labels))
+        if name not in table:
+            raise ValueError(f"{source.data}: no {option} {name!r}; it has {', '.join(list(table)[:20])}")
+    return table[source.column], frames.labels(source.data, source.label, table[source.label])
 
 
 def _digest(folder: Path) -> str:
-    """Return what tells a folder from others and from other versions of itself."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    states = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
-
-
-def _load(name: str) -> Any:
-    """Return the rows of a source that are for training."""
-    import datasets
-
-    path = Path(name)
-    if path.suffix in FORMATS and not path.is_file():
-        raise ValueError(f"no file {name}")
-    if path.is_file() and path.suffix not in FORMATS:
-        raise ValueError(f"{name}: data are read from {', '.join(FORMATS)}, a folder of images, or the hub")
-    datasets.disable_progress_bars()
-    try:
-        if path.suffix == ".parquet" and not parquet.read_metadata(path).num_rows:
-            raise StopIteration
-        if path.is_dir():
-            return datasets.load_dataset("imagefolder", data_dir=name, split="train")
-        if path.is_file():
-            cells = CELLS if path.suffix == ".csv" else {}
-            return datasets.load_dataset(FORMATS[path.suffix], data_files=name, split="train", **cells)
-        return datasets.load_dataset(name, split="train")
-    except Exception as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, StopIteration) or "corresponds to no data" in str(cause):  # as datasets says it
-            raise ValueError(f"{name}: no rows") from error
-        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
-        raise ValueError(f"cannot read the data {name}: {reason}") from error
+    """Return what tells a folder from others and from other versions of itself: the names and contents of its files."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            found.update(f"{path.relative_to(folder)}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return found.hexdigest()[:16]
 
 
 def _read_image(cell: Any, folder: Path) -> Any:
     """Return a picture of PIL, or numbers [H, W] or [H, W, 3]; paths are relative to a folder."""
-    from datasets import Image
-
-    if isinstance(cell, bytes):
-        cell = {"bytes": cell, "path": None}
     if isinstance(cell, dict):
-        path = cell.get("path")
-        if path and (folder / path).is_file():
-            path = str(folder / path)
-        return Image().decode_example({"bytes": cell.get("bytes"), "path": path})
+        cell = cell.get("bytes") or (folder / cell["path"]).read_bytes()
+    if isinstance(cell, bytes):
+        from datasets import Image
+
+        return Image().decode_example({"bytes": cell, "path": None})
     try:
         array = np.asarray(cell, dtype=np.float32)
     except (TypeError, ValueError):

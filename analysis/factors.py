@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from analysis import distances
-from analysis.toys.law import Label, guidance
+from analysis.toys.law import PRECISE, Label, guidance
 from analysis.toys.table import Table
 
 
@@ -58,10 +58,14 @@ def summary(toy: Table, label: Label, scale: float, *, temperature: float = 1.0)
     """Return log Z, KL both ways and TV between the joint and the sequential law, and entropies, in nats.
 
     What cannot be negative is cut at 0, where rounding leaves it some 1e-16 below.
+
+    Raises:
+        ValueError: a wrong label, an improper tilt, or weights too large for float64.
     """
     weights = guidance(toy.index(label), scale, temperature)
     log_p, log_normalizer = toy.log_joint(weights)
     log_q, _ = toy.log_sequential(weights)
+    _check_normalised(log_p, log_q)
     figures = {
         "log_z": log_normalizer,
         "kl_sequential_joint": distances.kl(log_q, log_p),
@@ -72,6 +76,18 @@ def summary(toy: Table, label: Label, scale: float, *, temperature: float = 1.0)
         "entropy_conditional": distances.entropy(toy.log_probs(label)),
     }
     return {name: float(value if name == "log_z" else value.clamp(min=0.0) + 0.0) for name, value in figures.items()}
+
+
+def _check_normalised(*laws: Tensor) -> None:
+    """Refuse laws whose probabilities do not sum to 1, which numbers beyond float64 leave.
+
+    Raises:
+        ValueError: such a law.
+    """
+    for log_p in laws:
+        total = float(log_p.exp().sum())
+        if not abs(total - 1) <= PRECISE:
+            raise ValueError(f"a law must sum to 1 in double precision, got {total:.6g}; try a smaller scale")
 
 
 def laws_frame(toy: Table, label: Label, scale: float, *, temperature: float = 1.0) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import arguide
+from analysis import limits
 from analysis.loading import Loaded
 
 
@@ -36,8 +37,7 @@ class Joint:
     def __post_init__(self) -> None:
         if self.particles < 2 or self.repeats < 2:
             raise ValueError("the joint law needs two --particles and two --repeats at least, to compare them")
-        if not 0 < self.power < float("inf"):
-            raise ValueError(f"--power must be positive, not {self.power:g}")
+        limits.check_range("--power", self.power)
         if self.cap not in arguide.endings.CAPS:
             raise ValueError(f"--cap must be one of {', '.join(arguide.endings.CAPS)}, not {self.cap!r}")
 

@@ -8,15 +8,15 @@ r"""What is trained: a language model, a model of pixels, a denoiser, classifier
 Each is saved in a folder of its own: safetensors, a configuration, a model card.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from analysis import causal, results
+from analysis import causal, limits, results
 from analysis.data import Data
 from arguide.training import Recipe, causal_losses, fit
 from diffusion.networks import MLP, UNET, Classifier, Denoiser
@@ -93,12 +93,19 @@ def load(kind: str, data: Data, folder: Path) -> Any:
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
     try:
+        _check_config(folder / "config.json")
         found = (Denoiser if kind == "denoiser" else Classifier).from_pretrained(folder, strict=True)
-    except (OSError, TypeError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
+    except Exception as error:  # a config.json may hold anything, and weights may be of any shape
         raise ValueError(f"{folder} holds no {kind} that arguide train has saved, or not the whole of it") from error
     if (found.shape, found.labels) != (tuple(data.rows.shape[1:]), len(data.names)):
         raise ValueError(f"{folder} is of {found.labels} labels and images {found.shape}, unlike the data")
     return found.eval()
+
+
+def _check_config(path: Path) -> None:
+    """Refuse a network that no memory here holds, before it is built."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    limits.check_network(f"the network of {path}", config["width"], config["depth"], copies=1)
 
 
 def train(
@@ -143,8 +150,15 @@ def held_loss(learner: Any, data: Data, *, labelled: bool = True) -> tuple[float
 
 
 def save(learner: Any, folder: Path, card: str) -> None:
-    """Write a learner with its model card."""
-    learner.save(folder) if isinstance(learner, causal.Causal) else learner.save_pretrained(folder)
+    """Write a learner with its model card.
+
+    Raises:
+        ValueError: a folder that cannot be written, or a disk that is full.
+    """
+    try:
+        learner.save(folder) if isinstance(learner, causal.Causal) else learner.save_pretrained(folder)
+    except Exception as error:  # safetensors and tokenizers raise errors of their own types, tokenizers a bare Exception
+        raise ValueError(f"cannot write the model to {folder}: {error}") from error
     results.write_text(folder / "README.md", card)
 
 

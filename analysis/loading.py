@@ -5,7 +5,7 @@ code of their own are refused.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from huggingface_hub import errors as hub
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from analysis.limits import LARGEST
+
+LAYERS = 10_000
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")  # what a folder's tokens and numbers come from
 
@@ -107,11 +109,31 @@ def _config(name: str) -> Any:
         kind = given.get("model_type")
     except (OSError, ValueError, TypeError, AttributeError) as error:  # JSON that is no object raises the last two
         raise ValueError(_unreachable(name, error)) from error
-    if kind not in CONFIG_MAPPING and "auto_map" in given:
+    known = isinstance(kind, str) and kind in CONFIG_MAPPING
+    if not known and "auto_map" in given:
         raise ValueError(_own_code(name))
-    if kind not in CONFIG_MAPPING:
+    if not known:
         raise ValueError(f"{name}: transformers {transformers.__version__} knows no model of type {kind!r}; a newer one may")
-    return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    _check_sizes(name, given)
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # values of wrong types or sizes raise errors of many types
+        raise ValueError(f"{name}: config.json describes no model of type {kind} ({_last_line(error)})") from error
+
+
+def _check_sizes(name: str, given: Mapping[str, Any], file: str = "config.json") -> None:
+    """Refuse numbers beyond 64 bits, and more layers than could be built.
+
+    Raises:
+        ValueError: such a number.
+    """
+    for key, value in given.items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, Mapping):
+                _check_sizes(name, number, file)
+            elif isinstance(number, int) and (abs(number) > LARGEST or ("layers" in key and number > LAYERS)):
+                most = f"at most {LAYERS}" if "layers" in key else "of 64 bits"
+                raise ValueError(f"{name}: {key} in {file} must be {most}, got a number of {len(str(abs(number)))} digits")
 
 
 def read_tokenizer(name: str) -> Any:
@@ -154,8 +176,10 @@ def _model(name: str, config: Any, dtype: str, *, exact: bool = False) -> Any:
     except OSError as error:
         found = next(_causes(error, hub.LocalEntryNotFoundError), None)
         raise ValueError(_no_weights(name) if found is None else _unreachable(name, error)) from error
-    except (SafetensorError, RuntimeError, ValueError, ImportError) as error:
+    except Exception as error:  # sizes that do not fit raise errors of many types
         raise ValueError(f"{name}: the weights cannot be read ({_first_line(error)})") from error
+    if model.generation_config is not None:
+        _check_sizes(name, model.generation_config.to_dict(), "generation_config.json")
     lacking = sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))
     if lacking:  # transformers would go on with random numbers in their place
         raise ValueError(
@@ -208,6 +232,11 @@ def _no_tokenizer(name: str) -> str:
 
 def _no_weights(name: str) -> str:
     return f"{name} has no weights in safetensors; pickled ones are not read, but model.save_pretrained converts them"
+
+
+def _last_line(error: BaseException) -> str:
+    """Return the last line of an error; those of the checks of a configuration begin with the name of the check."""
+    return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1].rstrip(".")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,15 +1,80 @@
 """Options of the command line, checked before anything is computed."""
 
+import functools
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from analysis import columns, limits
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every generator.", min=0)]
 Device = Annotated[str, typer.Option("--device", help="Where to compute; exact laws on the cpu.")]
+
+
+def place(given: str | Path) -> Path:
+    """Return the path of an option; an empty text would stand for the working directory."""
+    if not str(given):
+        raise typer.BadParameter("a path must have a name, got an empty text; try . for the working directory")
+    return Path(given)
+
+
+def name(given: str) -> str:
+    """Return the name of data or of a model, which may be a path."""
+    place(given)
+    return given
+
+
+def path(says: str) -> Any:
+    """Return an option that is a path."""
+    return typer.Option(parser=place, metavar="<path>", help=says)
+
+
+def named(says: str) -> Any:
+    """Return an option that names data or a model."""
+    return typer.Option(parser=name, metavar="<name>", help=says)
+
+
+def bounded(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that refuses integers beyond 64 bits."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        for option, value in given.items():
+            if isinstance(value, int) and not abs(value) <= limits.LARGEST:
+                shown, digits = f"--{option.replace('_', '-')}", len(str(abs(value)))
+                raise ValueError(f"{shown} must fit into 64 bits, got a number of {digits} digits; try a smaller one")
+        command(**given)
+
+    return run
+
+
+def alone() -> bool:
+    """Whether this process works alone: among others, one reports what fails in any."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1
+
+
+def check_model(model: str | None) -> None:
+    """Refuse a folder that is not there, or holds no model; a name on the hub is looked up later."""
+    if model is None:
+        return
+    path = Path(model)
+    if not path.exists() and (path.is_absolute() or model.startswith((".", "~")) or len(path.parts) > 2):
+        raise ValueError(f"{model} is neither a folder here nor a name on the hub")
+    if path.exists() and not (path / "config.json").is_file():
+        raise ValueError(f"{model} holds no model: a folder with config.json is needed, as save_pretrained writes it")
+
+
+def check_sizes(**sizes: int | None) -> None:
+    """Refuse a network or images that no memory here holds."""
+    image_size, width, depth, batch_size = (sizes[name] or 1 for name in ("image_size", "width", "depth", "batch_size"))
+    limits.check_memory(f"--image-size {image_size:.3g}", image_size**2)
+    limits.check_network(f"--width {width:.3g} and --depth {depth:.3g}", width, depth)
+    limits.check_memory(f"--batch-size {batch_size:.3g}", batch_size)
 
 
 def check_new(option: str, path: Path | None, suffix: str) -> None:
@@ -46,8 +111,8 @@ def scales_of(text: str) -> list[float]:
         scales = [float(part) for part in text.split(",")]
     except ValueError:
         scales = [math.nan]
-    if not all(map(math.isfinite, scales)):
-        raise ValueError(f"scales must be finite numbers, with commas between several, not {text!r}")
+    if not all(abs(scale) <= limits.WIDEST for scale in scales):
+        raise ValueError(f"scales must be finite numbers up to {limits.WIDEST:g}, with commas between several, not {text!r}")
     return list(dict.fromkeys(scales))
 
 
@@ -67,6 +132,12 @@ def check_file(path: Path | None) -> None:
     """Refuse a file that is not there."""
     if path is not None and not path.is_file():
         raise ValueError(f"no file {path}")
+
+
+def check_texts(path: Path | None) -> None:
+    """Refuse a file of texts that is not there; one of another kind is refused by its reader."""
+    if path is not None and path.suffix in columns.TEXTS:
+        check_file(path)
 
 
 def check_device(name: str) -> None:

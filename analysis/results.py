@@ -162,24 +162,14 @@ def check_apart(folder: Path, option: str, *given: str | Path) -> None:
             raise ValueError(f"{option} {place} lies in the folder of --out, {folder}; choose another --out")
 
 
-def check_source(folder: Path, place: str) -> None:
-    """Refuse data that lie in the folder to be written, or a folder of data that holds it and would change.
-
-    Raises:
-        ValueError: the same.
-    """
-    check_apart(folder, "--data", place)
-    if Path(place).is_dir() and folder.resolve().is_relative_to(Path(place).resolve()):
-        raise ValueError(f"--out {folder} lies in the folder of --data, {place}; choose another --out")
-
-
 def read_record(folder: Path, program: str = PROGRAM) -> dict[str, Any] | None:
     """Return the record of the run that a folder holds, None if it holds none of this program."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.get("program") == program else None
+    known = isinstance(record, dict) and record.get("program") == program
+    return record if known and isinstance(record.get("config"), dict) else None
 
 
 def part_of(folder: Path, name: str) -> str:

@@ -36,6 +36,7 @@ models says how many samples have the label that was asked for.</p>
 """
 SCALES = (0.0, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 SHOWN = 8  # samples of a label that a study keeps to be looked at
+HARDEST = 1e6  # times the steps of a training: a billion
 PLAIN, LATE, BLIND = "without dropout", "dropout at the end", "clean"
 
 
@@ -68,8 +69,9 @@ class Plan:
     def __post_init__(self) -> None:
         if self.seeds < 2:
             raise ValueError(f"a study needs two seeds at least, to tell an error; not {self.seeds}")
-        if self.samples < 2 or not self.effort > 0:
-            raise ValueError("a study needs two samples a label at least, and a positive effort")
+        if self.samples < 2 or not 0 < self.effort <= HARDEST:
+            got = f"{self.samples} and {self.effort:g}"
+            raise ValueError(f"a study needs two samples a label at least, and a positive effort up to {HARDEST:g}, got {got}")
 
     def config(self) -> dict[str, Any]:
         """Return what decides the numbers, ready for JSON."""
@@ -159,7 +161,7 @@ def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
     """Sample every family at a scale; return what the judge says of the samples, and some of them."""
     torch.set_num_threads(1)
     found: list[dict[str, Any]] = [{"family": "judge", "quantity": "accuracy", "value": judged(plan)[1].accuracy}]
-    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + round(1000 * scale))
+    generator = torch.Generator().manual_seed((1_000_003 * (seed + 1) + round(1000 * scale)) % 2**63)
     for family, drawn in _drawn(plan, folder, seed, scale, generator):
         found += _measured({"family": family, "scale": scale}, drawn, plan, seed)
     return pd.DataFrame(found).assign(law=results.shown(plan.source.data), seed=seed)
@@ -168,7 +170,7 @@ def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
 def cool(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
     """Sample γ = 1 at every inverse temperature by every way to lower it; return what `sample` does."""
     torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) - 1)
+    generator = torch.Generator().manual_seed((1_000_003 * (seed + 1) - 1) % 2**63)
     found: list[dict[str, Any]] = []
     for beta in temperatures.BETAS:
         for family, drawn in _cooled(plan, folder, seed, beta, generator):
@@ -244,8 +246,9 @@ def run(plan: Plan, folder: Path, track: Any, jobs: int) -> pd.DataFrame:
 
 def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = False) -> tuple[Path, list[Chapter]]:
     """Run a study, and write `results.parquet`, its figures and its report; return the report's path and its chapters."""
-    if plan.source.data != data.DIGITS:
-        results.check_source(folder, plan.source.data)
+    for cached in (read, judged):  # the data may have changed since an earlier study of this process
+        cached.cache_clear()
+    data.check_apart(plan.source, folder)
     rows = read(plan)  # what cannot be read must fail before anything is written or deleted
     if plan.models is not None:
         check_models(plan, rows, folder)

@@ -6,7 +6,6 @@ r"""What is measured: a model, a prompt and weights, the base law that scale fac
 with β = 1/τ. The base law has the same ends; a cap forces none on it.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 import arguide
+from analysis import limits
 from analysis.completions import Request, Sampling, encode, stop_tokens, text_of
 from analysis.loading import Loaded
 from analysis.measurement import Measurement, Plan, Track, measure
@@ -45,13 +45,13 @@ class Target:
     chat: bool = True
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.scale):
-            raise ValueError(f"--scale must be finite, not {self.scale:g}")
+        if not abs(self.scale) <= limits.WIDEST:
+            raise ValueError(f"--scale must be finite, and at most {limits.WIDEST:g}, not {self.scale:g}")
         if self.temperature is not None and self.power is not None:
             raise ValueError("give either --temperature or --power, which is 1/temperature")
         for name, value in (("--temperature", self.temperature), ("--power", self.power)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive, not {value:g}")
+            if value is not None:
+                limits.check_range(name, value)
         if self.cap not in CAPS:
             raise ValueError(f"--cap must be one of {', '.join(CAPS)}, not {self.cap!r}")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-SUFFIXES = (".txt", ".csv", ".parquet", ".jsonl")
+from analysis.columns import TEXTS
 
 
 def read_texts(path: Path, column: str, optional: Sequence[str] = ()) -> pd.DataFrame:
@@ -21,8 +21,8 @@ def read_texts(path: Path, column: str, optional: Sequence[str] = ()) -> pd.Data
     Raises:
         ValueError: a file that is empty, malformed or of another kind, no such column, or a row without a text.
     """
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path.name}: a file of {column}s must end in {', '.join(SUFFIXES)}")
+    if path.suffix not in TEXTS:
+        raise ValueError(f"{path.name}: a file of {column}s must end in {', '.join(TEXTS)}")
     if not path.is_file():
         raise ValueError(f"no file {path}")
     try:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from analysis import data, learners, results
+from analysis import data, learners, limits, results
 from analysis.causal import Causal
 from analysis.data import Source
 from analysis.figures import study as figures
@@ -62,9 +62,14 @@ class Job:
         return learners.new(self.kind, rows, self.size, seed=self.seed, noised=self.noised)
 
 
-@cache
 def read(kind: str, source: Source, seed: int) -> data.Data:
-    """Return what a kind learns from; once a process."""
+    """Return what a kind learns from; once a process and content of the source."""
+    return _read(kind, source, seed, json.dumps(data.identity(source)))
+
+
+@cache
+def _read(kind: str, source: Source, seed: int, identity: str) -> data.Data:
+    del identity  # which makes other contents another reading
     return (data.read_texts if kind == "lm" else data.read_images)(source, seed=seed)
 
 
@@ -77,14 +82,14 @@ def run(
         What is told of the model: parameters, labels, training and held-out losses.
 
     Raises:
-        ValueError: data that do not fit, a folder of something else, one that holds the model to go on from, a checkpoint that
-            cannot be read.
+        ValueError: data that do not fit, a folder of something else, one that holds the data or the model to go on from or lies
+            among the data, a checkpoint that cannot be read.
     """
     if job.init is not None:
         results.check_apart(folder, "--init", job.init)
-    if job.source.data != data.DIGITS:
-        results.check_source(folder, job.source.data)
+    data.check_apart(job.source, folder)
     rows = read(job.kind, job.source, job.seed)
+    limits.check_memory(f"--batch-size {job.recipe.batch:.3g}", job.recipe.batch * max(_numbers(rows), job.size.width))
     learner = job.begin(rows)
     results.claim(folder, job.config(), PROGRAM, parts=(), own=OWN, fresh=fresh)
     if (folder / RESULT).exists():
@@ -117,8 +122,13 @@ def _finished(folder: Path) -> dict[str, Any]:
     changed = LOSSES if frame is None else results.damaged(folder, frame)
     if changed is not None:
         raise ValueError(f"{folder / changed} is damaged, or was changed after the training; --fresh trains again")
-    told: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    told: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))  # whole, for its digest is right
     return told
+
+
+def _numbers(rows: data.Data) -> int:
+    """Return how many numbers a row has; one at least."""
+    return rows.rows[0].numel() if isinstance(rows.rows, torch.Tensor) else 1
 
 
 def _told(job: Job, learner: Any, losses: list[float], rows: data.Data) -> dict[str, Any]:

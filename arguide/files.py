@@ -13,7 +13,7 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     """Write a file atomically: `save` a temporary neighbour, then move it into place.
 
     Raises:
-        ValueError: the folder cannot be written.
+        ValueError: the folder cannot be written, or the disk is full.
     """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
@@ -24,6 +24,9 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
         save(Path(name))
         Path(name).chmod(0o644)
         Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -117,7 +117,7 @@ def fit(
         track: wraps the numbers of the steps that are left, for a progress bar.
 
     Raises:
-        ValueError: a checkpoint that cannot be read or is damaged, or a loss that is not finite.
+        ValueError: a checkpoint that cannot be read or written or is damaged, or a loss that is not finite.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.98))
     average = [p.detach().clone() for p in model.parameters()] if recipe.average else []
@@ -180,7 +180,9 @@ def _keep(
     }
 
     def save(place: Path) -> None:
-        torch.save(state, place)
+        held = io.BytesIO()
+        torch.save(state, held)  # not to the file, where torch raises no OSError when the disk is full
+        place.write_bytes(held.getbuffer())
         files.seal(place)
 
     files.write(path, save)

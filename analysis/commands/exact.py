@@ -10,29 +10,32 @@ import typer
 from analysis import options
 from analysis.options import Device, Json, Seed
 
+FILE = "A .npy joint table [y, x_1, …, x_T], or .csv/.parquet of discrete columns."
+
 
 def exact(
-    file: Annotated[Path, typer.Argument(help="A .npy joint table [y, x_1, …, x_T], or .csv/.parquet of discrete columns.")],
+    file: Annotated[Path, typer.Argument(parser=options.place, help=FILE)],
     label: Annotated[str, typer.Option(help="The condition y: a label's name; its index in a .npy table.")],
     scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional.")],
     temperature: Annotated[float, typer.Option(help="τ, of both laws.")] = 1.0,
     label_column: Annotated[str | None, typer.Option(help="The column of y, for .csv and .parquet.")] = None,
     smoothing: Annotated[float, typer.Option(help="Added to the count of every cell, for .csv and .parquet.")] = 0.0,
-    out: Annotated[Path | None, typer.Option(help="Write the laws to this new .parquet file, one row an x.")] = None,
+    out: Annotated[Path | None, options.path("Write the laws to this new .parquet file, one row an x.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Compute the exact joint and sequential laws of your own distribution, and how far apart they are."""
-    from analysis import display, factors, results
-    from analysis.toys import read_table
-
     del seed  # nothing is drawn here, but every command takes one
     options.check_device(device)
     options.check_file(file)
     options.check_new("--out", out, ".parquet")
     if file.suffix == ".npy" and (label_column is not None or smoothing):
         raise ValueError("--label-column and --smoothing are for .csv and .parquet; a .npy file is a table already")
+
+    from analysis import display, factors, results
+    from analysis.toys import read_table
+
     table = read_table(file, label_column=label_column, smoothing=smoothing)
     name = label if label in table.labels else options.index_of(label, table.labels, numbered=file.suffix == ".npy")
     figures = factors.summary(table, name, scale, temperature=temperature)

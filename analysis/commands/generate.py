@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from analysis import options
+from analysis import limits, options
 from analysis.options import Json, Seed
 
 PROMPTS = "A .txt, one prompt a line, or .csv, .parquet or .jsonl with a column prompt, perhaps negative and scale."
 
 
 def generate(
-    model: Annotated[str, typer.Argument(help="A folder, or a name on the hub.")],
+    model: Annotated[str, typer.Argument(parser=options.name, help="A folder, or a name on the hub.")],
     prompt: Annotated[list[str] | None, typer.Option(help="What to go on from; may be given several times.")] = None,
     negative: Annotated[str | None, typer.Option(help="What to steer away from; the prompt's last token by default.")] = None,
     scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional, above 1 sharpened.")] = 1.5,
@@ -27,11 +27,11 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(help="The longest completion.", min=1)] = 64,
     stream: Annotated[bool, typer.Option("--stream", help="Print the text as it comes.")] = False,
     compare: Annotated[str | None, typer.Option(help="Scales side by side, in the place of --scale: 1,1.5,2,3.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help=PROMPTS)] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the completions of --prompts to this new .parquet file.")] = None,
+    prompts: Annotated[Path | None, options.path(PROMPTS)] = None,
+    out: Annotated[Path | None, options.path("Write the completions of --prompts to this new .parquet file.")] = None,
     batch_size: Annotated[int, typer.Option(help="Prompts read at once.", min=1)] = 8,
     no_chat: Annotated[bool, typer.Option("--no-chat", help="Leave out the tokenizer's chat template.")] = False,
-    negative_model: Annotated[str | None, typer.Option(help="Another model for the unconditional branch.")] = None,
+    negative_model: Annotated[str | None, options.named("Another model for the unconditional branch.")] = None,
     plausibility: Annotated[float, typer.Option(help="α: leave out tokens with p(v) < α max p.")] = 0.0,
     joint: Annotated[bool, typer.Option("--joint", help="Draw from the joint law, by weighted particles.")] = False,
     particles: Annotated[int, typer.Option(help="Particles of a run of the joint law.")] = 64,
@@ -45,10 +45,8 @@ def generate(
     json: Json = False,
 ) -> None:
     """Generate text under guidance, from prompts or from a file of them; a file that was interrupted is picked up."""
-    from analysis import batches, completions, display, loading, processes
-    from analysis.joint import Joint
 
-    def check() -> tuple[loading.Choice, completions.Sampling, list[float]]:
+    def check_options() -> None:
         modes = {
             "--compare": compare is not None,
             "--json": json,
@@ -56,7 +54,24 @@ def generate(
             "--num-samples": num_samples > 1,
             "--joint": joint or power != 1,
         }
-        options.check_modes(prompt or [], prompts, out, modes, stream=stream, several=team.size > 1)
+        options.check_modes(prompt or [], prompts, out, modes, stream=stream, several=not options.alone())
+        options.check_texts(prompts)
+        for each in (model, negative_model):
+            options.check_model(each)
+        sizes = f"--num-samples {num_samples:.3g} with --max-new-tokens {max_new_tokens:.3g}"
+        limits.check_memory(sizes, num_samples * max_new_tokens, 8)
+        if joint or power != 1:
+            sizes = f"--repeats {repeats:.3g} of --particles {particles:.3g} with --max-new-tokens {max_new_tokens:.3g}"
+            limits.check_memory(sizes, repeats * particles * max_new_tokens, 8)
+
+    if options.alone():
+        check_options()  # before torch is imported, which takes seconds
+
+    from analysis import batches, completions, display, loading, processes
+    from analysis.joint import Joint
+
+    def check() -> tuple[loading.Choice, completions.Sampling, list[float]]:
+        check_options()
         law = Joint(particles, repeats, power, cap) if joint or power != 1 else None
         numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, not no_chat, seed)
         sampling = completions.Sampling(*numbers, law)

@@ -11,23 +11,27 @@ from analysis.options import Device, Json, Seed
 
 
 def reproduce(
-    out: Annotated[Path, typer.Option(help="Folder of the report; an unfinished run there is picked up.")] = Path("report"),
+    out: Annotated[Path, options.path("Folder of the report; an unfinished run there is picked up.")] = Path("report"),
     quick: Annotated[bool, typer.Option("--quick", help="Smaller grids, about a minute: to see that it runs.")] = False,
-    text: Annotated[Path | None, typer.Option(help="Labelled text (.csv, .parquet, or label<tab>text lines).")] = None,
-    model: Annotated[str | None, typer.Option(help="A language model for the chapter on text; a tiny one by default.")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="Labelled text: .csv, .parquet, .json, .jsonl, or lines label<tab>text.")
+    ] = None,
+    model: Annotated[str | None, options.named("A language model for the chapter on text; a tiny one by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in the folder first.")] = False,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Run every experiment, and write report.html, figures/, results.parquet and run.json."""
+    options.check_file(text)
+    options.check_device(device)
+    options.check_model(model)
+
     from analysis import display, loading, results
     from analysis import reproduce as argument
     from analysis.experiment import Settings, headline
     from analysis.toys import read_chain
 
-    options.check_file(text)
-    options.check_device(device)
     if text is not None:
         results.check_apart(out, "--text", text)
         read_chain(text)  # what cannot be read must fail before the other chapters run

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis import options
+from analysis import columns, limits, options
 from analysis.commands.train import DATA
 from analysis.options import Device, Json, Seed
 
@@ -15,8 +15,8 @@ MODELS = "A folder of models to load in the place of training, of the same data,
 
 
 def study(
-    data: Annotated[str, typer.Option(help=DATA)],
-    out: Annotated[Path, typer.Option(help="Folder of the report; an unfinished study there is picked up.")] = Path("study"),
+    data: Annotated[str, options.named(DATA)],
+    out: Annotated[Path, options.path("Folder of the report; an unfinished study there is picked up.")] = Path("study"),
     text_column: Annotated[str | None, typer.Option(help="The column of the texts, for a study of texts.")] = None,
     image_column: Annotated[str | None, typer.Option(help="The column of the images, for a study of images.")] = None,
     label_column: Annotated[str, typer.Option(help="The column of the labels.")] = "label",
@@ -26,24 +26,31 @@ def study(
     seeds: Annotated[int, typer.Option(help="How often all is trained and sampled anew.", min=2)] = 4,
     samples: Annotated[int, typer.Option(help="Samples a label, at every scale and seed.", min=2)] = 32,
     effort: Annotated[float, typer.Option(help="Multiplies the steps of every training.")] = 1.0,
-    models: Annotated[str | None, typer.Option(help=MODELS)] = None,
+    models: Annotated[str | None, options.named(MODELS)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the training, two seeds: to see that it runs.")] = False,
-    jobs: Annotated[int, typer.Option(help="Processes; as many as cores by default.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes; as many as cores by default.", min=0, max=1024)] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier study in the folder first.")] = False,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Train both wings on one data set, and compare what they draw: joint against sequential guidance, and diffusion."""
+    if text_column and image_column:
+        raise ValueError("give either --text-column or --image-column")
+    if device != "cpu":
+        raise ValueError(f"a study's small networks run fastest on the cpu, one process each, not on device {device!r}")
+    columns.check(data)
+    limits.check_memory(f"--image-size {image_size:.3g}", image_size**2)
+    limits.check_memory(f"--seeds {seeds:.3g}", 1000 * seeds)  # bytes of a task, of which every seed has some
+    limits.check_memory(f"--samples {samples:.3g}", samples)
+    if models is not None and not Path(models).is_dir():
+        raise ValueError(f"no folder {models}")
+
     from analysis import data as sources
     from analysis import display, loading
     from analysis import study as work
     from analysis.experiment import headline
 
-    if text_column and image_column:
-        raise ValueError("give either --text-column or --image-column")
-    if device != "cpu":
-        raise ValueError(f"a study's small networks run fastest on the cpu, one process each, not on device {device!r}")
     column, images = sources.kind_of(data, text_column, image_column)
     source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)
     effort, seeds = (0.1, 2) if quick else (effort, seeds)

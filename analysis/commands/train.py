@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from analysis import options
+from analysis import columns, options
 from analysis.options import Device, Json, Seed
 
 KIND = "lm (texts), pixels, denoiser or classifier (images)."
@@ -19,8 +19,8 @@ LATE = "Share of the steps before conditioning dropout begins; 0.8 is dropout in
 
 def train(
     kind: Annotated[str, typer.Argument(help=KIND)],
-    data: Annotated[str, typer.Option(help=DATA)],
-    out: Annotated[Path, typer.Option(help="Folder of the model; an unfinished training there is picked up.")],
+    data: Annotated[str, options.named(DATA)],
+    out: Annotated[Path, options.path("Folder of the model; an unfinished training there is picked up.")],
     text_column: Annotated[str, typer.Option(help="The column of the texts.")] = "text",
     image_column: Annotated[str, typer.Option(help="The column of the images.")] = "image",
     label_column: Annotated[str, typer.Option(help="The column of the labels.")] = "label",
@@ -29,7 +29,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Steps of the optimizer; by default what its kind needs.", min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows a step.", min=1)] = None,
     rate: Annotated[float | None, typer.Option(help="The highest learning rate; a tenth with --init.")] = None,
-    init: Annotated[str | None, typer.Option(help=INIT)] = None,
+    init: Annotated[str | None, options.named(INIT)] = None,
     width: Annotated[int | None, typer.Option(help="Width of the network.", min=8)] = None,
     depth: Annotated[int | None, typer.Option(help="Layers of the network.", min=1)] = None,
     network: Annotated[str | None, typer.Option(help=NETWORK)] = None,
@@ -46,6 +46,11 @@ def train(
     json: Json = False,
 ) -> None:
     """Train one network as a conditional and an unconditional model; a training that was killed goes on where it was."""
+    columns.check(data)
+    options.check_sizes(image_size=image_size, width=width, depth=depth, batch_size=batch_size)
+    if kind == "lm":
+        options.check_model(init)
+
     import torch
 
     from analysis import data as sources

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from analysis.toys import checks
-from analysis.toys.law import Joint, Label, Weights, check_proper, guidance, log_combine, log_divide
+from analysis.toys.law import Joint, Label, Weights, check_precise, check_proper, guidance, log_combine, log_divide
 
 CHUNK = 256  # steps whose transitions are made at once, V² numbers each
 
@@ -216,6 +216,8 @@ class MarkovChain:
         values = list(weights.values())
         first = check_proper(log_combine([first for first, _ in laws], values))
         step = log_combine([step for _, step in laws], values)
+        for logits, part in ((first, 0), (step, 1)):
+            check_precise(logits, [law[part] for law in laws], values)
         left = _reached(first, step, self.length)
         return first, check_proper(step.masked_fill(~left[:, None], -math.inf))
 

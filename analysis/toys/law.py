@@ -15,6 +15,9 @@ from torch import Tensor
 
 from analysis.toys import checks
 
+PRECISE = 1e-6  # the largest error of a log-probability
+NEGLIGIBLE = 40.0  # nats below the likeliest value: less than the rounding of 1
+
 Label = int | str | None
 Weights = Mapping[Label, float]
 
@@ -77,6 +80,35 @@ def check_proper(logits: Tensor) -> Tensor:
     if (logits == math.inf).any():
         raise ValueError("improper tilt: a law of negative weight is 0 where the others are not, so the mass is infinite")
     return logits
+
+
+def check_precise(logits: Tensor, logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return combined log-probabilities, normalised over the last axis later, as they are.
+
+    A term w log p has an error of about 1e-16 |w log p|. Where that is large, only a law with one clear winner is exact.
+
+    Raises:
+        ValueError: terms so large that float64 does not hold the law.
+    """
+    terms = [abs(weight) * log.abs() for log, weight in zip(logs, weights, strict=True) if weight != 0]
+    errors = torch.finfo(torch.float64).eps * sum(terms, start=torch.zeros_like(logits))
+    worst = errors.masked_fill(logits.abs() == math.inf, 0.0).amax(-1)
+    first, second = _leaders(logits)
+    sure = (worst <= PRECISE) | (first - second > NEGLIGIBLE + 2 * worst) | (first == -math.inf)
+    if not sure.all():
+        raise ValueError(
+            f"weights up to {max(map(abs, weights)):.3g} must leave float64 six digits of a probability, got an error of "
+            f"{float(worst.amax()):.2g} in its logarithm; try a smaller scale, or a temperature nearer to 1"
+        )
+    return logits
+
+
+def _leaders(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two largest values of the last axis; −∞ for the second where there is one alone."""
+    if logits.shape[-1] == 1:
+        return logits[..., 0], torch.full_like(logits[..., 0], -math.inf)
+    first, second = logits.topk(2, -1).values.unbind(-1)
+    return first, second
 
 
 def log_divide(log: Tensor, by: Tensor) -> Tensor:

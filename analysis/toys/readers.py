@@ -2,11 +2,13 @@ r"""Toys from files: exact laws of real data.
 
 * `.npy`: a joint table [y, x_1, …, x_T];
 * `.csv`, `.parquet` of discrete columns, one of them the label: a `Table` of counts;
-* `.csv`, `.parquet` of a text and a label column, or lines "label<tab>text": a `MarkovChain` of characters a class.
+* `.csv`, `.parquet`, `.json`, `.jsonl` of a text and a label column, or lines "label<tab>text": a `MarkovChain` of
+  characters a class.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -14,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from analysis import columns, frames
 from analysis.toys import checks
 from analysis.toys.chain import MarkovChain
 from analysis.toys.table import Table
@@ -35,7 +38,9 @@ def read_table(path: Path, *, label_column: str | None = None, smoothing: float 
     """
     if path.suffix == ".npy":
         return Table(_load_npy(path))
-    frame = _read_frame(path)
+    if path.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"{path.name}: a file must end in .npy, .csv or .parquet")
+    frame = frames.read(path)
     if label_column is None:
         raise ValueError(f"{path.name}: say which column is the label with --label-column; it has {_names(frame)}")
     _check_columns(path, frame, label_column)
@@ -54,25 +59,24 @@ def read_chain(
     """Return character chains by counts, one a label, and the pooled one as p(x).
 
     Every text ends in a state that is never left, so all texts of up to `length` − 1 characters are sequences of one
-    length. Text is lower-cased; characters seen fewer than `least` times become "□".
+    length. Text is stripped and lower-cased; characters seen fewer than `least` times become "□".
 
     Args:
-        path: `.csv` or `.parquet` with the two columns, or a text file of lines "label<tab>text".
+        path: `.csv`, `.parquet`, `.json` or `.jsonl` with the two columns, or a text file of lines "label<tab>text".
         smoothing: strength of the pooled chain as a prior, p(j | i, y) = (n_y(i, j) + smoothing·p(j | i)) / (n_y(i) +
             smoothing): where a label has seen nothing it says what all labels say. Pooled counts are raised by 0.1 each.
         length: T; one more than the longest text by default.
 
     Raises:
-        ValueError: a file that is empty or malformed, a missing column.
+        ValueError: a file that is empty or malformed, a missing column, a row without a text or a label.
     """
-    frame = _read_frame(path) if path.suffix in (".csv", ".parquet") else _read_lines(path)
+    frame = frames.read(path) if path.suffix in columns.SUFFIXES else frames.read_lines(path)
     _check_columns(path, frame, text_column, label_column)
     _check_smoothing(smoothing)
     checks.integer("least", least, 0), checks.integer("length", 1 if length is None else length)
-    frame = frame[[text_column, label_column]].dropna()
-    if frame.empty:
-        raise ValueError(f"{path.name}: no row has both a text and a label")
-    texts, names = frame[text_column].astype(str).str.lower(), frame[label_column].astype(str)
+    every = frames.labels(path.name, label_column, frame[label_column].tolist())
+    texts, names = map(pd.Series, frames.texts(path.name, text_column, frame[text_column].tolist(), every))
+    texts = texts.str.lower()
     seen = texts.str.split("").explode().value_counts().drop("", errors="ignore")
     alphabet = [*sorted(seen[seen >= least].index), "□", END]
     code = {char: i for i, char in enumerate(alphabet)}
@@ -122,34 +126,11 @@ def _load_npy(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:
             table = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, BadZipFile) as error:
+    except (ValueError, EOFError, OSError, BadZipFile, MemoryError) as error:  # a header may claim any size
         raise ValueError(f"{path.name}: not a readable .npy file ({str(error).splitlines()[0]})") from error
     if not isinstance(table, np.ndarray) or table.dtype.kind not in "fiu":
         raise ValueError(f"{path.name}: a table of numbers is needed")
     return table.astype(np.float64)
-
-
-def _read_frame(path: Path) -> pd.DataFrame:
-    if path.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"{path.name}: a file must end in .npy, .csv or .parquet")
-    try:
-        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path.name}: not a readable {path.suffix} file ({str(error).splitlines()[0]})") from error
-    if frame.empty:
-        raise ValueError(f"{path.name}: the file has no rows")
-    return frame
-
-
-def _read_lines(path: Path) -> pd.DataFrame:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path.name}: not readable as UTF-8 text") from error
-    rows = [line.split("\t", 1) for line in lines if line.strip()]
-    if not rows or any(len(row) != 2 for row in rows):
-        raise ValueError(f"{path.name}: every line must read label<tab>text")
-    return pd.DataFrame(rows, columns=["label", "text"])
 
 
 def _count_table(path: Path, frame: pd.DataFrame, label_column: str, smoothing: float) -> Table:
@@ -157,8 +138,9 @@ def _count_table(path: Path, frame: pd.DataFrame, label_column: str, smoothing: 
     variables = [name for name in frame.columns if name != label_column]
     if not variables or frame.isna().any(axis=None):
         raise ValueError(f"{path.name}: needs at least one column beside the label, and no missing values")
+    names = frames.labels(path.name, label_column, frame[label_column].tolist())
     try:
-        coded = {name: pd.factorize(frame[name], sort=True) for name in [label_column, *variables]}
+        coded = {name: _coded(frame[name].tolist()) for name in [label_column, *variables]}
     except TypeError as error:
         raise ValueError(f"{path.name}: a column holds lists or records; columns must be discrete values") from error
     shape = tuple(len(values) for _, values in coded.values())
@@ -167,7 +149,14 @@ def _count_table(path: Path, frame: pd.DataFrame, label_column: str, smoothing: 
     counts = np.full(shape, float(smoothing))
     np.add.at(counts, tuple(codes for codes, _ in coded.values()), 1.0)
     values = [list(coded[name][1]) for name in variables]
-    return Table(counts / counts.sum(), labels=[str(value) for value in coded[label_column][1]], values=values)
+    name_of = dict(zip(coded[label_column][0].tolist(), names, strict=True))
+    return Table(counts / counts.sum(), labels=[name_of[code] for code in range(shape[0])], values=values)
+
+
+def _coded(cells: Sequence[Any]) -> tuple[np.ndarray, Sequence[Any]]:
+    """Return the code of every cell, and what the codes stand for in order: numbers where all are, texts otherwise."""
+    codes, values = pd.factorize(pd.Series(frames.numbers(cells)), sort=True)
+    return np.asarray(codes), list(values)
 
 
 def _check_smoothing(smoothing: float) -> None:

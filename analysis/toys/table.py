@@ -15,7 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from analysis.toys import checks
-from analysis.toys.law import Joint, Label, Sequential, Weights, check_proper, guidance, log_combine, log_divide
+from analysis.toys.law import (
+    Joint,
+    Label,
+    Sequential,
+    Weights,
+    check_precise,
+    check_proper,
+    guidance,
+    log_combine,
+    log_divide,
+)
 from analysis.toys.mixture import GaussianMixture
 
 TOLERANCE = 1e-6
@@ -108,10 +118,12 @@ class Table:
         """Return the joint law Π_k p(x|y_k)^{w_k} / Z in log space, [V_1, …, V_T], and log Z, [].
 
         Raises:
-            ValueError: an improper tilt, or weights whose laws share no x.
+            ValueError: an improper tilt, weights whose laws share no x, or weights too large for float64.
         """
         checks.weights(weights)
-        logits = check_proper(log_combine([self.log_probs(label) for label in weights], list(weights.values())))
+        logs, values = [self.log_probs(label) for label in weights], list(weights.values())
+        logits = check_proper(log_combine(logs, values))
+        check_precise(logits.flatten(), [log.flatten() for log in logs], values)
         log_normalizer = logits.flatten().logsumexp(0)
         if log_normalizer == -math.inf:
             raise ValueError("the laws combined share no x of positive probability")
@@ -121,12 +133,13 @@ class Table:
         """Return the sequential law in log space, [V_1, …, V_T], and log Z_t(x_<t) for t = 1 … T, [V_1, …, V_{t−1}].
 
         Raises:
-            ValueError: an improper tilt at a prefix.
+            ValueError: an improper tilt at a prefix, or weights too large for float64.
         """
         checks.weights(weights)
         log_q, log_normalizers = torch.zeros((), dtype=torch.float64), []
         for branches in zip(*(self.log_conditionals(label) for label in weights), strict=True):
             logits = check_proper(log_combine(branches, list(weights.values())))
+            check_precise(logits, branches, list(weights.values()))
             log_normalizers.append(logits.logsumexp(-1))
             log_q = log_q[..., None] + log_divide(logits, log_normalizers[-1][..., None])
         return log_q, tuple(log_normalizers)

@@ -1,0 +1,44 @@
+"""All commands of `arguide` together, and `--version`."""
+
+from typing import Annotated
+
+import typer
+
+from analysis import options
+from analysis.commands import exact, generate, reproduce, scale_factors, study, train
+
+app = typer.Typer(
+    name="arguide",
+    help="Guidance of autoregressive and diffusion models: sequential against joint, measured and corrected.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import arguide
+
+        print(f"arguide {arguide.__version__}")
+        raise typer.Exit
+
+
+VERSION = typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+
+
+@app.callback()
+def _root(version: Annotated[bool, VERSION] = False) -> None:
+    del version
+
+
+for name, command, says in (
+    ("reproduce", reproduce.reproduce, "Run the whole argument and write the report."),
+    ("exact", exact.exact, "Exact laws of your own distribution."),
+    ("generate", generate.generate, "Generate text under guidance."),
+    ("scale-factors", scale_factors.scale_factors, "Measure the scale factors of text."),
+    ("train", train.train, "Train a model with conditioning dropout."),
+    ("study", study.study, "Train both wings on your data and compare them."),
+):
+    app.command(name, short_help=says)(options.bounded(command))
