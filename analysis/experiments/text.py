@@ -52,7 +52,7 @@ def _rows(settings: Settings, track: Track) -> Iterator[dict[str, Any]]:
         if family == "joint":
             groups, diagnosis = practice.joint(cases[prompt], scale, n, length, generator)
             yield case | {"quantity": "log_z", "value": diagnosis.log_evidence, "std_error": diagnosis.std_error}
-            yield case | {"quantity": "trusted", "value": float(diagnosis.trusted)}
+            yield case | {"quantity": "consistent", "value": float(diagnosis.consistent)}
             yield case | {"quantity": "spread", "value": diagnosis.spread}
         else:
             groups = practice.sequential(cases[prompt], scale, n, length, generator)
@@ -92,11 +92,11 @@ def _cases(settings: Settings) -> Iterator[tuple[str, practice.Case]]:
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return how far the two laws are apart where the joint one is trusted: at equal γ, and at equal adherence."""
+    """Return how far the two laws are apart where runs of the joint one agree: at equal γ, and at equal adherence."""
     joint = frame[(frame["family"] == "joint") & (frame["scale"] > 1)]
     pairs = joint[["law", "scale"]].drop_duplicates().itertuples(index=False)
     rows = [_compared(frame, str(prompt), float(scale)) for prompt, scale in pairs]
-    doubted = {row["scale"] for row in rows if not row["trusted"]}
+    doubted = {row["scale"] for row in rows if not row["consistent"]}
     scale = max((row["scale"] for row in rows if row["scale"] not in doubted), default=None)
     if scale is None:
         return Verdict(
@@ -143,7 +143,7 @@ def _compared(frame: pd.DataFrame, prompt: str, scale: float) -> dict[str, Any]:
     width = float(np.hypot(loss["std_error"] / loss["value"], np.interp(own, curve.index, relative)))
     return {
         "scale": scale,
-        "trusted": bool(joint.loc["trusted", "value"]),
+        "consistent": bool(joint.loc["consistent", "value"]),
         "adherence": (same, noise),
         "own": own,
         "matched": (float(np.log(loss["value"])) - theirs, width),

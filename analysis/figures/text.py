@@ -41,7 +41,7 @@ def matched(frame: pd.DataFrame, ax: Axes) -> Axes:
         ax.errorbar(
             x, y, xerr=2 * rows[0]["std_error"], yerr=2 * rows[1]["std_error"], fmt="none", ecolor=colour, alpha=0.4, lw=1
         )
-        _points(ax, x, y, rows[0]["trusted"], colour, marker, family)
+        _points(ax, x, y, rows[0]["consistent"], colour, marker, family)
     return label(ax, title="At equal adherence", x="log p(x|y) / p(x) of a text, nats", y="perplexity of a token")
 
 
@@ -65,23 +65,23 @@ def _against_scale(frame: pd.DataFrame, ax: Axes, quantity: str) -> None:
         ax.plot(rows.index, rows["value"], color=colour, lw=1.4)
         low, high = rows["value"] - 2 * rows["std_error"], rows["value"] + 2 * rows["std_error"]
         ax.fill_between(rows.index, low, high, color=colour, alpha=0.15, lw=0)
-        _points(ax, rows.index, rows["value"], rows["trusted"], colour, marker, family)
+        _points(ax, rows.index, rows["value"], rows["consistent"], colour, marker, family)
 
 
-def _points(ax: Axes, x: Any, y: Any, trusted: Any, colour: str, marker: str, name: str) -> None:
+def _points(ax: Axes, x: Any, y: Any, consistent: Any, colour: str, marker: str, name: str) -> None:
     """Draw points, hollow where the particles did not converge for every prompt."""
-    faces = [colour if each else "white" for each in trusted]
+    faces = [colour if each else "white" for each in consistent]
     ax.scatter(x, y, facecolors=faces, edgecolors=colour, marker=marker, s=28, zorder=3)
     ax.plot([], [], color=colour, marker=marker, markersize=5, label=name)
 
 
 def _mean(frame: pd.DataFrame, family: str, quantity: str) -> pd.DataFrame:
-    """Return the mean over prompts by scale, its error, and whether every prompt is trusted."""
+    """Return the mean over prompts by scale, its error, and whether no prompt has runs that disagree."""
     rows = pick(frame, family=family, quantity=quantity).groupby("scale")
-    told = pick(frame, family=family, quantity="trusted").groupby("scale")["value"].min()
+    told = pick(frame, family=family, quantity="consistent").groupby("scale")["value"].min()
     error = rows["std_error"].apply(lambda column: float(np.sqrt((column**2).sum()) / len(column)))
     out = pd.DataFrame({"value": rows["value"].mean(), "std_error": error})
-    return out.assign(trusted=[bool(told.get(scale, 1.0)) for scale in out.index])
+    return out.assign(consistent=[bool(told.get(scale, 1.0)) for scale in out.index])
 
 
 def _against_length(frame: pd.DataFrame, ax: Axes, quantity: str) -> None:
