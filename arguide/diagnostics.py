@@ -1,17 +1,16 @@
 r"""Compare independent runs of weighted particles on one target, and report where they disagree.
 
 Weights never show what every particle missed. So runs are repeated and compared in log Ẑ, in effective sample size, in the
-number of ancestors, and, where the caller gives them, in means. Runs with one proposal may all miss the same rare words of great
-weight; probes, runs on the same target with another proposal, look for those. Each Ẑ is unbiased whatever its proposal, so log Ẑ
-is pooled over all runs and probes, and its spread is theirs. Where both agree the pool is that of a random-effects model, two
-groups weighted by 1/(v_g + τ²) with v_g the variance of a group's mean. The variance between groups is τ² =
-max(0, (m_1 − m_2)² − 4 (v_1 + v_2))/2: means that differ by less than two standard errors are taken for equal. Where a probe finds
-log Ẑ to be more than half a nat larger, the v_g are too small, and all runs and probes have equal weights.
+number of ancestors, and, where the caller gives values, in means. Runs with one proposal may all miss the same rare words
+of great weight; probes, runs on the same target with another proposal, look for those. No finite number of runs proves
+convergence, so the positive verdict is "no disagreement found"; benchmarks/README.md has its rate of errors.
+
+Each Ẑ is unbiased whatever its proposal, so log Ẑ is pooled over runs and probes, two groups with weights 1/(v_g + τ²), v_g
+the variance of a group's mean. The variance between groups is τ² = max(0, (m_1 − m_2)² − 4 (v_1 + v_2))/2: means that
+differ by less than two standard errors are taken for equal. Where a probe finds log Ẑ to be more than half a nat larger,
+the v_g are too small, and all runs and probes have equal weights.
 
 Source: DerSimonian & Laird, "Meta-analysis in clinical trials" (1986), for random effects.
-
-No finite number of runs proves convergence: the positive verdict is "no disagreement found". How often it is false, on laws whose
-log Z is known, stands in benchmarks/README.md.
 """
 
 import math
@@ -112,7 +111,7 @@ def diagnose(
     own, every = _logs(runs), _logs([*runs, *probes])
     missed = float(every[len(runs) :].max() - own.logsumexp(0)) + math.log(len(runs)) if probes else None
     apart = len(probes) > 1 and missed is not None and missed <= SPREAD
-    log_evidence, std_error = _pooled(*every.split([len(runs), len(probes)])) if apart else _mean_of(every)
+    log_evidence, std_error = _pooled(own, every[len(runs) :]) if apart else _mean_of(every)
     found = Diagnosis(
         log_evidence=log_evidence,
         std_error=std_error,
@@ -147,9 +146,9 @@ def over_runs(values: Sequence[float] | Tensor, log_evidences: Sequence[float] |
 def dispersion(runs: Sequence[Run], values: Sequence[Tensor]) -> float:
     """Return √(Σ_j Var_r(m_rj) / Σ_j mean_r(v_rj/n_r)), about 1 where effective sample sizes are honest.
 
-    m_rj and v_rj are mean and variance of coordinate j in run r, and n_r is its last effective sample size or, where it is smaller,
-    its number of ancestors. The larger of the ratios for the values and for their squares is returned: where weights have heavy
-    tails, means scatter far more than effective sample sizes imply.
+    m_rj and v_rj are mean and variance of coordinate j in run r, and n_r is its last effective sample size or, where it is
+    smaller, its number of ancestors. The larger of the ratios for the values and for their squares is returned: where weights
+    have heavy tails, means scatter far more than effective sample sizes imply.
     """
     return max(_dispersion(runs, [each.double() ** power for each in values]) for power in (1, 2))
 

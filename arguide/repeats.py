@@ -1,8 +1,8 @@
 r"""Repeat a sample of the joint law and diagnose it: runs, probes with wider proposals, and chains from their texts.
 
-A token that the sequential law hardly ever draws may lead to texts of great weight. A probe therefore draws a share of its tokens
-evenly, which a weight makes up for, and resamples by the normalizer of the next token, so that such a token survives until its
-weight is known. Half of the probes draw one token a text so, the other half a tenth of all tokens.
+A token that the sequential law hardly ever draws may lead to texts of great weight. A probe therefore draws a share of its
+tokens evenly, which its weights correct, and resamples with the normalizer of the next token, so that such a token survives
+until its weight is known. Half of the probes draw about one token per text evenly, the other half a tenth of all tokens.
 """
 
 from functools import partial

@@ -11,6 +11,7 @@ A law is drawn from its number: kind, scale γ, vocabulary V and length T first,
     table      a random joint table of up to 30,000 sequences
 """
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -117,7 +118,7 @@ def _rare(rng: Rng, size: int, length: int) -> MarkovChain:
     for each in (cond, uncond):
         each -= torch.from_numpy(each).logsumexp(-1, keepdim=True).numpy()
         each[:, words[0]] = -math.log(10) * rng.uniform(2, 8)
-        for word, after in zip(words[:-2], words[1:-1], strict=True):
+        for word, after in itertools.pairwise(words[:-1]):
             each[word + 1, after] = 5.0
     few = -math.log(10) * rng.uniform(1, 5)
     for each, value in ((cond, 0.0), (uncond, few)):

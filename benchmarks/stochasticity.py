@@ -1,9 +1,9 @@
 r"""The noise level λ of Feynman–Kac correction, at equal work: python -m benchmarks.stochasticity.
 
-More noise makes the weights of a step lighter, and the error of a step larger. Every law is drawn with N particles and several
-noise levels, in independent runs on one grid, so that every λ asks for as many scores. An error is the root of the mean square over
-the runs. Of x it is that of the mean and of the standard deviation of every coordinate, in standard deviations of the law, or the
-total variation of a table's cells; of log Ẑ it is in nats.
+More noise makes the weights of a step lighter, and the error of a step larger. Every law is drawn with N particles and
+several noise levels, in independent runs on one grid, so that every λ asks for as many scores. An error is the root of the
+mean square over the runs. Of x it is that of the mean and of the standard deviation of every coordinate, in standard
+deviations of the law, or the total variation of a table's cells; of log Ẑ it is in nats.
 """
 
 import argparse
@@ -81,11 +81,12 @@ def main() -> None:
     parser.add_argument("--particles", type=int, default=1000, help="N of a run (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=8, help="independent runs (default: %(default)s)")
     parser.add_argument("--steps", type=int, nargs="+", default=[50, 200], help="steps of the grids (default: %(default)s)")
+    parser.add_argument("--scales", type=float, nargs="+", default=SCALES, help="γ (default: %(default)s)")
     given = parser.parse_args()
     torch.set_num_threads(1)
     print("| law | steps | γ |" + "".join(f" {name} |" for name in NAMES))
     print("|---|---:|---:|" + "---:|" * len(NOISES))
-    cases = [(steps, scale, law) for steps in given.steps for scale in SCALES for law in laws(scale, steps)]
+    cases = [(steps, scale, law) for steps in given.steps for scale in given.scales for law in laws(scale, steps)]
     all_errors = []
     for steps, scale, law in tqdm(cases, desc="stochasticity", unit="law", dynamic_ncols=True, disable=None):
         errors = [measured(law, noise, given.particles, given.runs) for noise in NOISES]

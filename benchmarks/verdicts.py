@@ -1,8 +1,9 @@
 """False positive verdicts of `arguide.repeat_joint` on laws whose log Z is known: python -m benchmarks.verdicts.
 
-A verdict is false if it is positive and log Ẑ is off by more than half a nat and by more than four of its standard errors. Verdicts
-on one law are correlated, so a law counts as false if any of its verdicts is, and the limit is that of Clopper and Pearson for laws
-with a positive verdict. A law is easy if log Ẑ has a standard deviation below a quarter of a nat over ten seeds.
+A verdict is false if it is positive and log Ẑ is off by more than half a nat and by more than four of its standard errors.
+Verdicts on one law are correlated, so a law counts as false if any of its verdicts is, and the limit is that of Clopper and
+Pearson for laws with a positive verdict. A law is easy if log Ẑ has a standard deviation below a quarter of a nat over ten
+seeds.
 
 Thresholds were chosen on the laws 0 to 599 of `benchmarks.laws`; the held-out laws begin at 10,000.
 """
@@ -72,7 +73,14 @@ def upper(false: int, of: int) -> float:
 
 def table(laws: Sequence[Sequence[Verdict]]) -> str:
     """Return counts by kind of law, in Markdown; easy laws are among those with ten verdicts."""
-    names = ("laws", "verdicts", "positive", "false", "false laws ÷ laws with a positive one, upper limit", "easy laws, positive")
+    names = (
+        "laws",
+        "verdicts",
+        "positive",
+        "false",
+        "false laws ÷ laws with a positive one, upper limit",
+        "easy laws, positive",
+    )
     lines = ["| kind | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     for kind in (*KINDS, "all"):
         own = [rows for rows in laws if kind in (rows[0].kind, "all")]

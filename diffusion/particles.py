@@ -6,8 +6,8 @@ A step first adds noise of variance δ = λ²(τ − τ'), which takes −δ·r,
 (δ + τ − τ')·r. Both are averaged over their two ends (Strang splitting, second order) from the scores that the step
 evaluates anyway.
 
-The target is the same for every λ. Little noise leaves the weights with heavy tails, which ESS does not show; much noise makes the
-error of a step large. So λ is 2 by default, and less where the grid is coarse, see `level` and benchmarks/stochasticity.py.
+The target is the same for every λ. Little noise leaves the weights with heavy tails, which ESS does not show; much noise makes
+the error of a step large. So λ is 2 by default, and less where the grid is coarse, see `level` and benchmarks/stochasticity.py.
 
 Source: Skreta et al., "Feynman–Kac correctors in diffusion" (2025).
 """
@@ -24,7 +24,6 @@ from arguide.driver import Move, Population, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.models import LogLinear
 from diffusion.sampling import Draw, Step, heun, init, normal, sde
-
 
 MOST, SHARE = 2.0, 0.2  # the default λ at most; the share of σ′² that a step may add as noise
 
@@ -111,7 +110,7 @@ def sample_joints(
 
 
 def level(sigma: Tensor, sigma_next: Tensor) -> float:
-    """Return the default λ of a step: 2, or less, so that the variance λ²(σ² − σ′²) of its noise is σ′²/5 at most; 0 for σ′ = 0."""
+    """Return the default λ of a step: at most 2, and such that its noise, λ²(σ² − σ′²), is at most σ′²/5; 0 for σ′ = 0."""
     return min(MOST, math.sqrt(SHARE * float(sigma_next**2 / (sigma**2 - sigma_next**2))))
 
 

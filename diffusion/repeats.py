@@ -1,8 +1,9 @@
 r"""Repeat a sample of the joint law of diffusion and diagnose it: runs, and probes on a finer grid.
 
-Feynman–Kac weights have heavy tails where the noise level λ is small, and large errors where a grid is coarse for it; the effective
-sample size shows neither. So runs are repeated: their means must not differ by much more than effective sample sizes imply. Probes
-draw from the same target on a grid of twice the steps, with the default λ, which is larger there; their log Ẑ must agree.
+Feynman–Kac weights have heavy tails where the noise level λ is small, and large errors where a grid is coarse for it; the
+effective sample size shows neither. So runs are repeated: their means must not differ by much more than effective sample
+sizes imply. Probes draw from the same target on a grid of twice the steps, with the default λ, which is larger there; their
+log Ẑ must agree.
 """
 
 import torch
