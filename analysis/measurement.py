@@ -151,7 +151,8 @@ def measure(
     read = [partial(_read, law, base, part, length) for part in _parts(given, plan.particles)]
     drawn = [partial(_drawn, law, base, len(part), length, generator) for part in _parts(range(plan.samples), plan.particles)]
     run = partial(arguide.sample_joint, law, plan.particles, length, generator=generator)
-    wider = [partial(run, **probing(length, number)) for number in range(PROBES)]
+    # Every prefix has an evidence of its own, so a block is one token.
+    wider = [partial(run, **(probing(length, number) | {"block": 1})) for number in range(PROBES)]
     runs = [run] * plan.repeats + wider
     done = [job() for job in track([*read, *drawn, *runs])]  # what may be refused comes first
     texts = _together(done[: len(read)] or done[: len(drawn)])

@@ -1,8 +1,9 @@
 r"""Repeat a sample of the joint law and diagnose it: runs, probes with wider proposals, and chains from their texts.
 
 A token that the sequential law hardly ever draws may lead to texts of great weight. A probe therefore draws a share of its
-tokens evenly, which its weights correct, and resamples with the normalizer of the next token, so that such a token survives
-until its weight is known. Half of the probes draw about one token per text evenly, the other half a tenth of all tokens.
+tokens evenly, which its weights correct: one token per text or a tenth of all tokens. It resamples with the normalizer of the
+next token, and some probes resample only after blocks of two to four tokens, so that such a token survives until its weight is
+known.
 """
 
 from functools import partial
@@ -16,14 +17,15 @@ from arguide.models import Autoregressive
 from arguide.particles import JointSample, ahead, pooled, sample_joint
 from arguide.truncation import Transform, compose, defensive, identity
 
-PROBES = 4
+BLOCKS = (1, 1, 2, 2, 3, 4)  # tokens between two decisions of a probe to resample
+PROBES = len(BLOCKS)
 SHARE, MOST = 0.1, 0.5  # of even draws: that of half of the probes, and the largest of the others
 
 
 def probing(length: int, number: int, transform: Transform = identity) -> dict[str, Any]:
-    """Return the options of `sample_joint` for the probe of that number, 0, 1, …: its transform and its twist."""
+    """Return the options of `sample_joint` for the probe of that number, 0, 1, …: its transform, its twist and its block."""
     share = SHARE if number % 2 else min(MOST, 1 / max(length, 1))
-    return {"transform": compose(transform, defensive(share)), "twist": ahead}
+    return {"transform": compose(transform, defensive(share)), "twist": ahead, "block": BLOCKS[number % PROBES]}
 
 
 def repeat_joint(
