@@ -25,14 +25,14 @@ class Compared(NamedTuple):
     """One prompt at one γ.
 
     scale: γ.
-    trusted: whether the particles found the joint law.
+    consistent: whether runs of the joint law agree.
     adherence: of the joint law minus that of the sequential law, nats a text.
     own: the γ at which the sequential law has the joint law's adherence; NaN where it has it nowhere.
     matched: log perplexity a token at that adherence, joint minus sequential; None where there is none.
     """
 
     scale: float
-    trusted: bool
+    consistent: bool
     adherence: Estimate
     own: float
     matched: Estimate | None
@@ -68,9 +68,9 @@ def compared(frame: pd.DataFrame, prompt: str, scale: float) -> Compared:
     joint = next(point for point in points(frame, prompt, "joint") if point.scale == scale)
     curve = points(frame, prompt, "sequential")
     same = next(point for point in curve if point.scale == scale)
-    trusted = pick(frame, law=prompt, family="joint", scale=scale, quantity="trusted")["value"].iloc[0]
+    consistent = pick(frame, law=prompt, family="joint", scale=scale, quantity="consistent")["value"].iloc[0]
     own, matched = at_adherence(joint, curve)
-    return Compared(scale, bool(trusted), joint.adherence.minus(same.adherence), own, matched)
+    return Compared(scale, bool(consistent), joint.adherence.minus(same.adherence), own, matched)
 
 
 def at_adherence(joint: Point, curve: Sequence[Point]) -> tuple[float, Estimate | None]:

@@ -94,7 +94,7 @@ class Encoded(NamedTuple):
     scale: float
 
 
-TOLD = ("log_evidence", "std_error", "trusted", "verdict")  # of a joint law, in a table
+TOLD = ("log_evidence", "std_error", "consistent", "verdict")  # of a joint law, in a table
 
 
 class Completion(NamedTuple):

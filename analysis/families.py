@@ -99,7 +99,7 @@ def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generat
     with torch.no_grad():
         field = guided(denoiser, labels, scale)
         yield ODE, Drawn(image(diffusion.sample(field, shape, sigmas, generator=generator)), labels, {})
-        noisy = diffusion.sample_joint(field, shape, sigmas, threshold=0.0, generator=generator)
+        noisy = diffusion.sample_joint(field, shape, sigmas, noise=1.0, threshold=0.0, generator=generator)
         log_weights = noisy.log_weights + noisy.log_evidence + math.log(len(labels))
         drawn = Drawn(image(noisy.x), labels, weighed(log_weights.reshape(-1, n).unbind(0)))
         yield SDE, drawn

@@ -1,4 +1,4 @@
-r"""Completions drawn from the joint law under guidance, and how far they can be trusted.
+r"""Draw completions from the joint law under guidance, and diagnose them.
 
 Several independent runs of particles are compared with one another, and with chains that start at their texts: where the
 particles follow the law the chains leave it as it is. The texts are drawn from all runs together, a run by its Ẑ and a

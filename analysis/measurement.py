@@ -29,13 +29,12 @@ from torch.nn import functional
 
 import arguide
 from analysis.estimates import Estimate
-from arguide.diagnostics import WIDER
 from arguide.driver import effective_sample_size
 from arguide.endings import ending_tokens, lengths
+from arguide.repeats import PROBES, probing
 from arguide.sampling import retrace
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]
-PROBES = 2
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Texts(NamedTuple):
 class Measurement(NamedTuple):
     """What was measured.
 
-    diagnosis: of the runs: log Ẑ, its standard error, and whether to trust it.
+    diagnosis: of the runs: log Ẑ, its standard error, and whether they agree.
     tokens: those of every text, the end included.
     sequences: one row a text: tokens (their number), ended, log_s, log_s_low, log_s_high, log_s_prime, log_path = Σ_t log Z_t,
         log_z = that of as many tokens as the text may have, and log_base = log p(x).
@@ -125,8 +124,9 @@ def measure(
     read = [partial(_read, law, base, part, length) for part in _parts(given, plan.particles)]
     drawn = [partial(_drawn, law, base, len(part), length, generator) for part in _parts(range(plan.samples), plan.particles)]
     run = partial(arguide.sample_joint, law, plan.particles, length, generator=generator)
-    wider = partial(run, transform=arguide.defensive(WIDER))
-    runs = [run] * plan.repeats + [wider] * PROBES
+    # Every prefix has an evidence of its own, so a block is one token.
+    wider = [partial(run, **(probing(length, number) | {"block": 1})) for number in range(PROBES)]
+    runs = [run] * plan.repeats + wider
     done = [job() for job in track([*read, *drawn, *runs])]  # what may be refused comes first
     texts = _together(done[: len(read)] or done[: len(drawn)])
     sampled = _together(done[len(read) : -len(runs)])

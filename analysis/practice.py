@@ -56,7 +56,7 @@ def sequential(case: Case, scale: float, n: int, length: int, generator: torch.G
 
 
 def joint(case: Case, scale: float, n: int, length: int, generator: torch.Generator) -> tuple[list[Group], arguide.Diagnosis]:
-    """Return runs of n particles of the joint law, and whether they can be trusted."""
+    """Return runs of n particles of the joint law, and their diagnosis."""
     law, twist = case.law(scale, length), arguide.particles.ahead
     runs, diagnosis = arguide.repeat_joint(law, n, length, repeats=GROUPS, steps=STEPS, twist=twist, generator=generator)
     return [Group(run.tokens, run.log_weights.double().exp(), float(run.log_evidence)) for run in runs], diagnosis

@@ -154,7 +154,7 @@ def record(target: Target, plan: Plan, measured: Measurement) -> dict[str, Any]:
         "kl_per_token": whole["kl_per_token"],
         "ess": whole["ess"],
         "ess_share": whole["ess_share"],
-        "trusted": found.trusted,
+        "consistent": found.consistent,
         "verdict": found.verdict,
         "law": target.settings() | asdict(plan),
         "lengths": measured.lengths.to_dict("list"),

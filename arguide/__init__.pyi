@@ -8,18 +8,14 @@ from . import (
     metropolis as metropolis,
     models as models,
     particles as particles,
+    repeats as repeats,
     resampling as resampling,
     sampling as sampling,
     schedules as schedules,
     text as text,
     truncation as truncation,
 )
-from .diagnostics import (
-    Diagnosis as Diagnosis,
-    diagnose as diagnose,
-    over_runs as over_runs,
-    repeat_joint as repeat_joint,
-)
+from .diagnostics import Diagnosis as Diagnosis, diagnose as diagnose, over_runs as over_runs
 from .endings import Ending as Ending
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
 from .metropolis import Chains as Chains, sample_metropolis as sample_metropolis
@@ -30,6 +26,7 @@ from .particles import (
     sample_joint as sample_joint,
     sample_joints as sample_joints,
 )
+from .repeats import repeat_joint as repeat_joint
 from .resampling import (
     multinomial as multinomial,
     residual as residual,

@@ -98,8 +98,9 @@ class Path(NamedTuple):
 
 
 def ahead(path: Path) -> Tensor:
-    """Look one token ahead: log ψ = log Z_t(x_<t) of the token to come, which its law tells before it is drawn, [N]."""
-    log_normalizer: Tensor = path.state.model.log_normalizer
+    """Look one token ahead: log ψ = log Z_t(x_<t) of the next token, known before it is drawn, [N]; 0 without a normalizer."""
+    state = path.state.model
+    log_normalizer: Tensor = getattr(state, "log_normalizer", torch.zeros_like(state.log_probs[:, 0]))
     return log_normalizer.clamp(min=torch.finfo(log_normalizer.dtype).min / 4)
 
 

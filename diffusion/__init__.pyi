@@ -9,6 +9,7 @@ from . import (
     noise as noise,
     particles as particles,
     predictions as predictions,
+    repeats as repeats,
     rules as rules,
     sampling as sampling,
     schedules as schedules,
@@ -31,6 +32,7 @@ from .models import (
 from .noise import edm as edm, geometric as geometric, variance_preserving as variance_preserving
 from .particles import JointSample as JointSample, sample_joint as sample_joint, sample_joints as sample_joints
 from .predictions import dynamic_threshold as dynamic_threshold, with_denoised as with_denoised
+from .repeats import repeat_joint as repeat_joint
 from .rules import Momentum as Momentum, guided_by as guided_by, projected as projected, rescaled as rescaled
 from .sampling import (
     cfg_plus_plus as cfg_plus_plus,

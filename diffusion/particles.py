@@ -6,6 +6,9 @@ A step first adds noise of variance δ = λ²(τ − τ'), which takes −δ·r,
 (δ + τ − τ')·r. Both are averaged over their two ends (Strang splitting, second order) from the scores that the step
 evaluates anyway.
 
+The target is the same for every λ. Little noise leaves the weights with heavy tails, which ESS does not show; much noise makes
+the error of a step large. So λ is 2 by default, and less where the grid is coarse, see `level` and benchmarks/stochasticity.py.
+
 Source: Skreta et al., "Feynman–Kac correctors in diffusion" (2025).
 """
 
@@ -22,6 +25,8 @@ from arguide.driver import Move, Population, drive, populate
 from arguide.resampling import Resample, systematic
 from diffusion.models import LogLinear
 from diffusion.sampling import Draw, Step, heun, init, normal, sde
+
+MOST, SHARE = 2.0, 0.2  # the default λ at most; the share of σ′² that a step may add as noise
 
 
 class JointSample(NamedTuple):
@@ -67,7 +72,7 @@ def sample_joints(
     shape: tuple[int, ...],
     sigmas: Tensor,
     *,
-    noise: float = 1.0,
+    noise: float | None = None,
     solver: Step = heun,
     generator: torch.Generator | None = None,
     draw: Draw | None = None,
@@ -82,7 +87,7 @@ def sample_joints(
             batch, [count·N, …], in their label say, where all rows of a sample are alike.
         shape: of one sample, [N, …].
         sigmas: a grid of `diffusion.noise`, falling to 0; finer grids for less bias.
-        noise: λ of the reverse process.
+        noise: λ of the reverse process; `level` of every step by default.
         solver: the ODE step, see `diffusion.sampling`.
         resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
         ends_at_zero: False lets the grid end above 0; then particles at its last level are returned, which are still noised.
@@ -90,7 +95,8 @@ def sample_joints(
     Raises:
         ValueError: as `sample_joint`, of any of them; a grid, shape or noise level that cannot be; scores with NaN.
     """
-    checks.integer("count", count), checks.shape("shape", shape), checks.not_negative("noise", noise)
+    checks.integer("count", count), checks.shape("shape", shape)
+    checks.not_negative("noise", 0.0 if noise is None else noise)
     checks.falling("sigmas", sigmas, ends_at_zero=ends_at_zero)
     checks.function("solver", solver)
     draw = checks.function("draw", draw or normal(generator))
@@ -110,6 +116,11 @@ def sample_joints(
     ]
 
 
+def level(sigma: Tensor, sigma_next: Tensor) -> float:
+    """Return the default λ of a step: at most 2, and such that its noise, λ²(σ² − σ′²), is at most σ′²/5; 0 for σ′ = 0."""
+    return min(MOST, math.sqrt(SHARE * float(sigma_next**2 / (sigma**2 - sigma_next**2))))
+
+
 def driven(populations: Iterator[Population]) -> JointSample:
     """Return what a driver's last population holds, with the effective sample sizes of all."""
     ess = []
@@ -119,12 +130,13 @@ def driven(populations: Iterator[Population]) -> JointSample:
     return JointSample(population.value, log_weights, population.log_evidence, torch.stack(ess), population.ancestors)
 
 
-def _move(model: LogLinear, sigma: Tensor, sigma_next: Tensor, noise: float, solver: Step, draw: Draw) -> Move:
+def _move(model: LogLinear, sigma: Tensor, sigma_next: Tensor, noise: float | None, solver: Step, draw: Draw) -> Move:
     """Return the move that takes one step of the sampler and keeps the potentials of the scores it asked for.
 
     The last step, to σ' = 0, only denoises: noise added there would not be taken away, and where r ∝ 1/σ⁴ its weight explodes.
     """
-    noise = noise if sigma_next > 0 else 0.0
+    if noise is None or sigma_next == 0:
+        noise = level(sigma, sigma_next)
     variance = sigma**2 - sigma_next**2
     added = noise**2 * variance
 

@@ -61,7 +61,8 @@ def law(scale, **more):
 #
 # `arguide.continuation` is the law of what follows a prompt; `arguide.sample_joint` draws weighted texts from its joint law.
 # Weights never tell what was missed, so `arguide.repeat_joint` repeats a run, compares it with chains that start at its texts and
-# move by another route, Metropolis–Hastings on their endings, and probes with a wider proposal for what all of them miss.
+# move by another route, Metropolis–Hastings on their endings, and probes with wider proposals for what all of them miss. The
+# verdict is "no disagreement found" or names the disagreements; it proves nothing, and its rate of errors is in benchmarks/README.md.
 
 # %%
 for scale in (1.5, 2.0, 3.0):

@@ -58,7 +58,7 @@ def scale_factors(
     measured = targets.measure_texts(loaded, target, plan, texts=given, seed=seed, track=bar)
     if out is not None:
         results.write_frame(out, measured.sequences.assign(base=target.base))
-    doubt = "" if measured.diagnosis.trusted else f"log Z is {measured.diagnosis.verdict}"
+    doubt = "" if measured.diagnosis.consistent else f"log Z is {measured.diagnosis.verdict}"
     if figure is not None:
         results.write(figure, partial(figures.save, measured.sequences, measured.lengths, doubt))
     if doubt:

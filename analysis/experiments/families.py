@@ -209,7 +209,8 @@ def _paths(length: int, scale: float, effort: Effort, generator: torch.Generator
     n, log_z = effort.samples * effort.batches, table.joint_guided(LABEL, scale).log_normalizer
     one = arguide.sample_joint(draws.sequential(table, scale), n, length, threshold=0, generator=generator)
     grid, score = draws.points_grid(2 * effort.steps), draws.guided(table.mixture(), scale)
-    two = diffusion.sample_joint(score, (n, length), grid, threshold=0, generator=generator, ends_at_zero=False)
+    options: dict[str, Any] = {"noise": 1.0, "threshold": 0, "generator": generator, "ends_at_zero": False}
+    two = diffusion.sample_joint(score, (n, length), grid, **options)
     row = {"law": TABLE, "length": length, "scale": scale}
     yield row | {"family": "exact", "quantity": "log_evidence", "value": float(log_z)}
     yield row | {"family": "exact", "quantity": "path_sd", "value": _exact_spread(table, scale)}

@@ -65,7 +65,7 @@ def _texts(case: practice.Case, row: dict[str, Any], n: int, generator: torch.Ge
     if row["family"] == "joint":
         groups, diagnosis = practice.joint(case, row["scale"], n, row["length"], generator)
         yield row | {"quantity": "log_z", "value": diagnosis.log_evidence, "std_error": diagnosis.std_error}
-        yield row | {"quantity": "trusted", "value": float(diagnosis.trusted)}
+        yield row | {"quantity": "consistent", "value": float(diagnosis.consistent)}
         yield row | {"quantity": "spread", "value": diagnosis.spread}
     else:
         groups = practice.sequential(case, row["scale"], n, row["length"], generator)
@@ -106,11 +106,11 @@ def _cases(settings: Settings) -> Iterator[tuple[str, practice.Case]]:
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return the difference of the two laws where the joint one is trusted: at equal γ, and at equal adherence."""
+    """Return the difference of the two laws where runs of the joint one agree: at equal γ, and at equal adherence."""
     joint = frame[(frame["family"] == "joint") & (frame["scale"] > 1)]
     pairs = joint[["law", "scale"]].drop_duplicates().itertuples(index=False)
     rows = [comparison.compared(frame, str(prompt), float(scale)) for prompt, scale in pairs]
-    doubted = {row.scale for row in rows if not row.trusted}
+    doubted = {row.scale for row in rows if not row.consistent}
     scale = max((row.scale for row in rows if row.scale not in doubted), default=None)
     if scale is None:
         return Verdict(

@@ -39,7 +39,7 @@ def matched(frame: pd.DataFrame, ax: Axes) -> Axes:
         x, y = (each["value"] for each in rows)
         ax.plot(x, y, color=colour, lw=1.4)
         ax.errorbar(x, y, xerr=rows[0]["half"], yerr=rows[1]["half"], fmt="none", ecolor=colour, alpha=0.4, lw=1)
-        _points(ax, x, y, rows[0]["trusted"], colour, marker, family)
+        _points(ax, x, y, rows[0]["consistent"], colour, marker, family)
     return label(ax, title="At equal adherence", x="log p(x|y) / p(x) of a text, nats", y="perplexity of a token")
 
 
@@ -63,24 +63,24 @@ def _against_scale(frame: pd.DataFrame, ax: Axes, quantity: str) -> None:
         ax.plot(rows.index, rows["value"], color=colour, lw=1.4)
         low, high = rows["value"] - rows["half"], rows["value"] + rows["half"]
         ax.fill_between(rows.index, low, high, color=colour, alpha=0.15, lw=0)
-        _points(ax, rows.index, rows["value"], rows["trusted"], colour, marker, family)
+        _points(ax, rows.index, rows["value"], rows["consistent"], colour, marker, family)
 
 
-def _points(ax: Axes, x: Any, y: Any, trusted: Any, colour: str, marker: str, name: str) -> None:
+def _points(ax: Axes, x: Any, y: Any, consistent: Any, colour: str, marker: str, name: str) -> None:
     """Draw points, hollow where the particles did not converge for every prompt."""
-    faces = [colour if each else "white" for each in trusted]
+    faces = [colour if each else "white" for each in consistent]
     ax.scatter(x, y, facecolors=faces, edgecolors=colour, marker=marker, s=28, zorder=3)
     ax.plot([], [], color=colour, marker=marker, markersize=5, label=name)
 
 
 def _mean(frame: pd.DataFrame, family: str, quantity: str) -> pd.DataFrame:
-    """Return the mean over prompts by scale, half its interval, and whether every prompt is trusted."""
-    told = pick(frame, family=family, quantity="trusted").groupby("scale")["value"].min()
+    """Return the mean over prompts by scale, half its interval, and whether runs of every prompt agree."""
+    told = pick(frame, family=family, quantity="consistent").groupby("scale")["value"].min()
     rows = []
     for scale, group in pick(frame, family=family, quantity=quantity).groupby("scale"):
         found = estimates.mean([estimates.of_row(row) for _, row in group.iterrows()])
         rows.append((scale, found.value, found.half, bool(told.get(scale, 1.0))))
-    return pd.DataFrame(rows, columns=["scale", "value", "half", "trusted"]).set_index("scale")
+    return pd.DataFrame(rows, columns=["scale", "value", "half", "consistent"]).set_index("scale")
 
 
 def _against_length(frame: pd.DataFrame, ax: Axes, quantity: str) -> None:

@@ -573,8 +573,8 @@ def test_the_joint_law_comes_with_its_verdict(run, model):
     records = json.loads(out)
     assert code == 0
     assert [record["sample"] for record in records] == [0, 1]
-    assert {"log_evidence", "std_error", "trusted", "verdict"} <= set(records[0])
-    assert records[0]["trusted"] is records[0]["verdict"].startswith("trusted")
+    assert {"log_evidence", "std_error", "consistent", "verdict"} <= set(records[0])
+    assert records[0]["consistent"] is records[0]["verdict"].startswith("no disagreement found")
     assert err.strip() == f"arguide: {records[0]['verdict']}"
 
 
@@ -589,7 +589,7 @@ def test_verdicts_say_of_what_they_are(run, model):
     assert [line.split(": ")[1] for line in err.splitlines()] == ["γ = 1", "γ = 2"]
 
 
-@pytest.mark.parametrize("column", ["log_evidence", "std_error", "trusted", "verdict"])
+@pytest.mark.parametrize("column", ["log_evidence", "std_error", "consistent", "verdict"])
 def test_a_column_that_tells_of_the_joint_law_is_its_own(run, fails, model, tmp_path, column):
     (tmp_path / "in.csv").write_text(f"prompt,{column}\nab,1\n")
     given = (model, "--prompts", tmp_path / "in.csv", "--out", tmp_path / "out.parquet", *FEW)
@@ -611,7 +611,7 @@ def test_a_file_of_prompts_under_the_joint_law(run, model, tmp_path):
     code, *_ = run(model, "--prompts", tmp_path / "in.txt", "--out", tmp_path / "out.parquet", "--batch-size", 2, *JOINT)
     frame = pd.read_parquet(tmp_path / "out.parquet")
     assert code == 0
-    assert list(frame.columns)[-4:] == ["log_evidence", "std_error", "trusted", "verdict"]
+    assert list(frame.columns)[-4:] == ["log_evidence", "std_error", "consistent", "verdict"]
     assert frame["prompt"].tolist() == ["ab", "cd", "ef"]
     assert frame["log_evidence"].nunique() == 3
 

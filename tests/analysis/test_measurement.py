@@ -249,7 +249,7 @@ def test_a_plan_without_errors_is_refused(numbers):
         measurement.Plan(*numbers)
 
 
-def test_what_a_probe_finds_is_a_doubt_and_no_part_of_the_estimate():
+def test_what_a_probe_finds_is_a_doubt_and_a_part_of_the_estimate():
     """A word of 1e-7 weighs more than all others together: runs never find it and agree to the last digit, probes do."""
     rare, far = 1e-7, 1e-4
     first = torch.tensor([0.6, 0.4 - rare, rare], dtype=torch.float64)[:, None]
@@ -264,10 +264,9 @@ def test_what_a_probe_finds_is_a_doubt_and_no_part_of_the_estimate():
         measurement.Plan(50, 200, 3),
         generator=torch.Generator().manual_seed(0),
     )
-    assert measured.diagnosis.std_error < 1e-9
-    assert measured.lengths.log_z.iloc[-1] == pytest.approx(0, abs=1e-3)
+    assert measured.lengths.log_z.iloc[-1] == measured.diagnosis.log_evidence > 0.5
     assert measured.diagnosis.missed > 1
-    assert not measured.diagnosis.trusted
+    assert not measured.diagnosis.consistent
 
 
 def test_differences_have_welchs_interval():
@@ -431,7 +430,7 @@ def test_an_estimate_that_has_not_converged_says_so(run, tiny, tmp_path):
     code, out, err = run(tiny, *options, "--figure", tmp_path / "figure.png", "--json")
     assert code == 0
     record = json.loads(out)
-    assert not record["trusted"]
+    assert not record["consistent"]
     assert f"arguide: log Z is {record['verdict']}" in err.splitlines()[-1]
     assert "more particles" in record["verdict"]
 
