@@ -7,7 +7,6 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # an interrupt of an import that stands here would be a traceback, so that there are few
-    from collections.abc import Iterator
     from typing import Any, NoReturn
 
 INTERRUPTED = "interrupted; what is finished is kept, and the same command picks it up"
@@ -23,18 +22,32 @@ def app(**options: Any) -> Any:
 
 def main() -> NoReturn:
     """Run the command; every expected error is one line on stderr and exit code 2."""
+    interrupts: list[int] = []
     try:
+        note_interrupts(interrupts)
         code = app(standalone_mode=False)
         sys.stdout.flush()  # a full disk fails here, and not after the last line of this program
     except KeyboardInterrupt:
         _fail(INTERRUPTED, 130)
     except Exception as error:
-        if any(isinstance(each, KeyboardInterrupt) for each in _causes(error)):  # an import that was interrupted may say so
+        if interrupts:  # an import that is interrupted may end in an error of its own
             _fail(INTERRUPTED, 130)
         _stop(error)
     if code == 130:  # how typer says that it was interrupted
         _fail(INTERRUPTED, 130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def note_interrupts(interrupts: list[int]) -> None:
+    """Let every interrupt be noted before it is raised, where it would be raised."""
+    import signal
+
+    def note(number: int, frame: Any) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, note)
 
 
 def _stop(error: Exception) -> NoReturn:
@@ -56,12 +69,6 @@ def _stop(error: Exception) -> NoReturn:
     if not isinstance(error, ValueError | OSError):
         raise error
     _fail(_one_line(error), 2)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _one_line(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from tiny import save
 from analysis import batches, data, learners, reproduce, results, study, training, work
 from analysis.experiments import EXPERIMENTS
 from analysis.learners import Size
+from arguide import files
 from arguide.training import Recipe
 
 JOB = training.Job("classifier", data.Source("digits", "image", most=2), Recipe(6, batch=4, dropout=0.0), Size(8, 1))
@@ -215,14 +216,14 @@ class Half:
 
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, monkeypatch):
-    checkpoint, half = tmp_path / "checkpoint.pt", Half(torch.save)
+    checkpoint, write = tmp_path / "checkpoint.pt", files.write
     fit, saves = learners.fit, []
 
-    def torn(*given):
-        saves.append(given)
-        (half if len(saves) == 2 else half.write)(*given)
+    def torn(path, save):
+        saves.extend([path] if path == checkpoint else [])
+        write(path, Half(save) if path == checkpoint and len(saves) == 2 else save)
 
-    monkeypatch.setattr(torch, "save", torn)
+    monkeypatch.setattr(files, "write", torn)
     monkeypatch.setattr(learners, "fit", lambda *given, **options: fit(*given, **options | {"every": 2}))
     with pytest.raises(KeyboardInterrupt):
         training.run(JOB, tmp_path, iter)

@@ -271,7 +271,7 @@ def test_a_corrupted_checkpoint_is_refused_by_name(run, fails, names, tmp_path):
         (("pixels", "--data", "digits", "--clean"), "--clean is for a classifier"),
         (("pixels", "--data", "digits", "--network", "unet"), "--network is for a denoiser"),
         (("denoiser", "--data", "digits", "--network", "lm"), "--network must be mlp or unet"),
-        (("pixels", "--data", "digits", "--dropout", 2), "dropout is a share"),
+        (("pixels", "--data", "digits", "--dropout", 2), "dropout must be in [0, 1]"),
         (("classifier", "--data", "digits", "--dropout", 0.2), "no labels that could be dropped"),
         (("lm", "--data", "none.csv"), "no file none.csv"),
     ],

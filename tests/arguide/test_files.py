@@ -14,7 +14,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, error):
         place.write_text("half")
         raise error
 
-    with pytest.raises(type(error)):
+    with pytest.raises(ValueError if isinstance(error, OSError) else KeyboardInterrupt):
         files.write(path, broken)
     assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
     assert path.read_text() == "old"
