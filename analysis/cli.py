@@ -66,7 +66,7 @@ def _stop(error: Exception) -> NoReturn:
         _fail(f"the memory is too small ({_one_line(error)}); try smaller sizes", 2)
     if hasattr(error, "format_message"):  # the command line's own errors, which typer does not export
         _fail(error.format_message(), 2)
-    if not isinstance(error, ValueError | OSError):
+    if not isinstance(error, ValueError | OSError | ImportError):  # a package that is missing, or of another release
         raise error
     _fail(_one_line(error), 2)
 
