@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import transformers
+from tiny import save
 
 from arguide.text import seam
 
@@ -28,8 +29,10 @@ def test_another_release_is_refused_in_one_line_that_names_the_range(version):
 
 
 def test_a_command_says_so_in_one_line(tmp_path):
-    code = "import sys, transformers; transformers.__version__ = '5.99.0'; sys.argv = ['arguide', 'generate', {!r}, '--prompt', 'a']"
-    code = code.format(str(tmp_path)) + "; from analysis.cli import main; main()"
+    save(tmp_path)
+    code = "import sys, transformers\ntransformers.__version__ = '5.99.0'\n"
+    code += f"sys.argv = ['arguide', 'generate', {str(tmp_path)!r}, '--prompt', 'a']\n"
+    code += "from analysis.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert re.fullmatch(r"arguide: transformers must be .*, got 5\.99\.0; try: .*\n", done.stderr)
