@@ -12,11 +12,11 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from arguide.text.seam import (
     MERGEABLE,
-    RecurrentLayer,
     attention_kind,
     empty_cache,
     fill_states,
     full_cache,
+    is_recurrent,
     record_past,
     recurrent_states,
     recurs,
@@ -175,14 +175,14 @@ def mergeable(model: PreTrainedModel) -> bool:
 def check_filled(model: PreTrainedModel, cache: Cache) -> None:
     """Raise ValueError if a model has kept a recurrent state outside of its cache, where branches would share it."""
     for layer in cache.layers:
-        if isinstance(layer, RecurrentLayer) and all(state is None for pair in recurrent_states(layer) for state in pair):
+        if is_recurrent(layer) and all(state is None for pair in recurrent_states(layer) for state in pair):
             raise ValueError(f"{type(model).__name__} keeps its state in a way of its own, which cannot be guided")
 
 
 def merge(target: Cache, caches: list[Any]) -> None:
     """Fill an empty cache with others below one another, padded on the left to one length."""
     for i, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
-        if isinstance(layers[0], RecurrentLayer):
+        if is_recurrent(layers[0]):
             fill_states(target, i, [_below(states) for states in zip(*map(recurrent_states, layers), strict=True)])
         elif getattr(layers[0], "keys", None) is not None:
             width = max(layer.keys.shape[-2] for layer in layers)

@@ -7,8 +7,8 @@ does not know how long the text will be. `Hooks` overrides the private steps whe
 guidance of the call.
 
 What differs is chosen once, at import. 5.24 names the cache `cache`; before, it was `past_key_values`, or `cache_params` for
-recurrent models. Recurrent layers hold several states since 5.12, one before, and none before 5.4, where recurrent models
-keep their state in ways of their own and cannot be guided. Up to 5.3 a forward pass also takes its positions in the cache.
+recurrent models. Between 5.10 and 5.15 recurrent layers began to hold several states, and caches to record what drafts may
+take back. Before 5.5 a cache knows no recurrent states, and every step takes its positions in the cache besides.
 """
 
 import inspect
@@ -19,12 +19,18 @@ from typing import Any, Protocol
 import transformers
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, GenerationMixin, LogitsProcessorList, PreTrainedModel, cache_utils
-from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import (
+    Cache,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionCacheLayerMixin,
+    LinearAttentionLayer,
+)
 from transformers.generation import GenerationMode
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
-OLDEST, BEYOND = (5, 0), (5, 25)  # the releases that are tested, OLDEST ≤ release < BEYOND; pyproject.toml says the same
+OLDEST, BEYOND = (5, 5), (5, 25)  # the releases that are tested, OLDEST ≤ release < BEYOND; pyproject.toml says the same
 
 
 def check_release(version: str) -> None:
@@ -43,12 +49,11 @@ CACHE = next(name for name in CACHES if name in inspect.signature(CausalLMOutput
 STATEFUL = {"recurrent_gemma"}  # keeps its state in its modules, and says so since 5.16 only
 RECORDS = hasattr(cache_utils.Cache, "activate_past_recording")
 # Arguments of a step that the branches make for themselves.
-OWN = {*CACHES, "attention_mask", "position_ids", "cache_position", "next_sequence_length", "is_first_iteration"}
-OWN |= {"inputs_embeds", "use_cache", "logits_to_keep", "encoder_outputs", "tokenizer"}
+OWN = {*CACHES, "inputs_embeds", "attention_mask", "position_ids", "next_sequence_length", "is_first_iteration"}
+OWN |= {"use_cache", "logits_to_keep", "encoder_outputs", "tokenizer"}
 
-RecurrentLayer: Any = getattr(cache_utils, "LinearAttentionCacheLayerMixin", ())
-MERGEABLE = {DynamicLayer, DynamicSlidingWindowLayer}
-MERGEABLE |= {getattr(cache_utils, name) for name in ("LinearAttentionLayer", "DummyLayer") if hasattr(cache_utils, name)}
+MERGEABLE = {DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer}
+MERGEABLE |= {cache_utils.DummyLayer} if hasattr(cache_utils, "DummyLayer") else set()
 
 
 class Guidance(Protocol):
@@ -215,9 +220,14 @@ def full_cache(model: PreTrainedModel) -> DynamicCache:
     return cache
 
 
+def is_recurrent(layer: Any) -> bool:
+    """Whether a layer of a cache holds recurrent states."""
+    return isinstance(layer, LinearAttentionCacheLayerMixin)
+
+
 def recurs(cache: Any) -> bool:
     """Whether a cache holds recurrent states."""
-    return any(isinstance(layer, RecurrentLayer) for layer in getattr(cache, "layers", []))
+    return any(map(is_recurrent, getattr(cache, "layers", [])))
 
 
 def recurrent_states(layer: Any) -> list[tuple[Tensor | None, Tensor | None]]:
@@ -237,7 +247,7 @@ def fill_states(cache: Cache, layer: int, states: list[tuple[Tensor | None, Tens
 
 
 def record_past(cache: Cache) -> None:
-    """Let a cache keep what may be taken back; up to 5.11 one that drafts are read into keeps all from the start."""
+    """Let a cache keep what may be taken back; in older releases one that drafts are read into keeps all from the start."""
     if RECORDS:
         cache.activate_past_recording()
 

@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[3]
 TEXT = ROOT / "arguide" / "text"
 
 
-@pytest.mark.parametrize("version", ["5.0.0", "5.10.4", "5.24.0", "5.24.3", transformers.__version__])
+@pytest.mark.parametrize("version", ["5.5.0", "5.10.4", "5.24.0", "5.24.3", transformers.__version__])
 def test_a_release_that_is_tested_is_taken(version):
     seam.check_release(version)
 
 
-@pytest.mark.parametrize("version", ["4.57.6", "5.25.0", "6.0.0", "5.24.0.dev0", "10.1"])
+@pytest.mark.parametrize("version", ["4.57.6", "5.4.0", "5.25.0", "6.0.0", "5.24.0.dev0", "10.1"])
 def test_another_release_is_refused_in_one_line_that_names_the_range(version):
-    with pytest.raises(ImportError, match=rf"^transformers must be >=5\.0,<5\.25, got {re.escape(version)}; try: pip .*$"):
+    with pytest.raises(ImportError, match=rf"^transformers must be >=5\.5,<5\.25, got {re.escape(version)}; try: pip .*$"):
         seam.check_release(version)
 
 
