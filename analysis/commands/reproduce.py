@@ -37,6 +37,7 @@ def reproduce(
         read_chain(text)  # what cannot be read must fail before the other chapters run
     if model is not None:
         results.check_apart(out, "--model", model)
+        loading.silence()
         loading.Choice(model).load(loading.find_device(device))
     settings = Settings(quick=quick, seed=seed, device=device, text=text, model=model)
     results.claim(out, argument.config(settings), own=argument.own(), fresh=fresh)
