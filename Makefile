@@ -22,7 +22,7 @@ NEWER = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 test test-slow test-transformers test-oldest test-newest benchmark: export OMP_NUM_THREADS := 1
 
 # Releases that are tested in environments of their own, which hold what differs from .venv and take the rest from there.
-TRANSFORMERS = 5.5.0 5.10.4 5.15.1 5.20.2 5.24.0
+TRANSFORMERS = 5.5.0 5.10.4 5.12.1 5.15.1 5.20.2 5.24.0
 OLDEST = diffusers==0.35.2 datasets==4.0.0 lm-eval==0.4.10
 RELEASES := .venv/releases
 PYTEST = HF_HUB_OFFLINE=1 MPLBACKEND=agg $(1)/bin/python -m pytest -n $(JOBS)

@@ -209,13 +209,19 @@ def empty_cache(
     own = {} if encoded is None else {"encoder_outputs": encoded}
     model._prepare_cache_for_generation(config, own, mode, rows, length)
     cache = next(own[name] for name in CACHES if name in own)
+    if drafts(mode) and not RECORDS and isinstance(cache, DynamicCache):
+        _widen(cache)  # 5.12 and 5.13 leave that out, and fail without guidance too
     compiled = model._valid_auto_compile_criteria(own, config)
     return cache, model.get_compiled_call(config.compile_config) if compiled else model
 
 
 def full_cache(model: PreTrainedModel) -> DynamicCache:
     """Return an empty cache that keeps all it is given, also beyond a sliding window."""
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    return _widen(DynamicCache(config=model.config.get_text_config(decoder=True)))
+
+
+def _widen(cache: DynamicCache) -> DynamicCache:
+    """Let the layers of an empty cache keep what is beyond their windows."""
     cache.layers = [DynamicLayer() if type(layer) is DynamicSlidingWindowLayer else layer for layer in cache.layers]
     return cache
 

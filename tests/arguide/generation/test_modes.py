@@ -111,6 +111,8 @@ def copying(text):
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral", "gemma3"])
 @pytest.mark.parametrize("assistant", ["another", "itself"])
 def test_assisted_decoding_is_greedy(models, name, assistant):
+    if name in ("mistral", "gemma3") and (5, 12) <= RELEASE < (5, 14):
+        pytest.skip("on this release an assistant with a sliding window fails, with guidance and without")
     helper = build(name, seed=1) if assistant == "another" else models(name)
     view, prompt = guided(models(name)), padded([PROMPTS[0]])
     given = {"guidance_scale": SCALE, "negative_prompt_ids": torch.tensor([NEGATIVES[1]]), "max_new_tokens": 20}
