@@ -108,15 +108,23 @@ def copying(text):
     return lambda row, ids: [text[(len(ids) - len(text)) % len(text)]]
 
 
+def skip_where_windows_break_assistants(model, given):
+    """Skip where a release cannot take drafts back from a sliding window, with guidance and without."""
+    try:
+        model.generate(**given)
+    except (ValueError, RuntimeError) as error:
+        pytest.skip(f"transformers fails here itself: {error}")
+
+
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral", "gemma3"])
 @pytest.mark.parametrize("assistant", ["another", "itself"])
 def test_assisted_decoding_is_greedy(models, name, assistant):
-    if name in ("mistral", "gemma3") and (5, 12) <= RELEASE < (5, 14):
-        pytest.skip("on this release an assistant with a sliding window fails, with guidance and without")
     helper = build(name, seed=1) if assistant == "another" else models(name)
     view, prompt = guided(models(name)), padded([PROMPTS[0]])
     given = {"guidance_scale": SCALE, "negative_prompt_ids": torch.tensor([NEGATIVES[1]]), "max_new_tokens": 20}
     expected = view.generate(**prompt.given, **given)
+    if RELEASE < (5, 20):
+        skip_where_windows_break_assistants(models(name), prompt.given | {"assistant_model": helper, "max_new_tokens": 20})
     ours = view.generate(**prompt.given, **given, assistant_model=helper)
     assert within(ours, expected).tolist() == expected.tolist()
 
