@@ -147,3 +147,23 @@ def test_a_token_costs_one_pass(models):
     handle.remove()
     assert peer == 12
     assert passes == [(1, 1), (1, 1), *[(2, 1)] * 5]  # each prompt once, and the logits of its last token alone
+
+
+@pytest.mark.parametrize("law", ["joint", "sequential"])
+def test_processors_of_beams_see_the_law_that_beams_maximise(models, law):
+    """A repetition penalty acts on log p̃ of the joint law, which is not normalised, and on log p of the sequential one."""
+    seen = []
+
+    class Record(LogitsProcessor):
+        def __call__(self, input_ids, scores):
+            seen.append(scores[0])
+            return scores
+
+    given = GIVEN | {"max_new_tokens": 1, "num_beams": 3, "beam_law": law, "logits_processor": LogitsProcessorList([Record()])}
+    for penalty in (1.0, 1.5):
+        guided(models("llama")).generate(torch.tensor([PROMPT]), **given, repetition_penalty=penalty)
+    scores, penalised = seen
+    assert (scores.logsumexp(-1).abs() < 1e-5) == (law == "sequential")
+    repeated = scores[PROMPT]
+    want = scores.index_put((torch.tensor(PROMPT),), torch.where(repeated < 0, repeated * 1.5, repeated / 1.5))
+    torch.testing.assert_close(penalised, want)

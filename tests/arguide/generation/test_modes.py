@@ -300,6 +300,17 @@ def test_an_encoder_decoder_is_guided_by_what_its_encoder_reads(request, name, m
     assert ours.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("ends", [1, [1, 0]], ids=["pad is no end", "pad ends texts too"])
+def test_an_encoder_finds_padding_as_transformers_does(t5, ends):
+    ids = torch.tensor([PROMPTS[1] + [0, 0], PROMPTS[0][:5]])
+    mask = torch.ones_like(ids) if ends != 1 else (ids != 0).long()
+    given = {"guidance_scale": SCALE, "negative_prompt_ids": torch.tensor([[20, 21]]), "max_new_tokens": 8}
+    expected = guided(t5).generate(ids, attention_mask=mask, eos_token_id=ends, **given)
+    assert guided(t5).generate(ids, eos_token_id=ends, **given).tolist() == expected.tolist()
+    other = guided(t5).generate(ids, attention_mask=1 - mask + (ids != 0).long(), eos_token_id=ends, **given)
+    assert other.tolist() != expected.tolist()
+
+
 def decoded(model, rows, options):
     """The reference on decoder texts: a first, distinct token stands for the prompt that the encoder has read."""
     keys = {(40 + i,): row for i, row in enumerate(rows)}
