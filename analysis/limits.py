@@ -1,5 +1,6 @@
 """What this machine and its numbers hold, checked before anything is computed."""
 
+import math
 import os
 
 LARGEST = 2**63 - 1
@@ -18,9 +19,17 @@ def check_memory(what: str, numbers: float, width: int = 4) -> None:
     Raises:
         ValueError: more memory than the machine has.
     """
-    asked, here = numbers * width / GIGA, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIGA
+    asked, here = numbers * width / GIGA, _memory() / GIGA
     if asked > here:
         raise ValueError(f"{what} must fit into the memory of {here:.3g} GB, got at least {asked:.3g} GB; try smaller ones")
+
+
+def _memory() -> float:
+    """Return the bytes of memory of this machine, ∞ where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def check_network(what: str, width: int, depth: int, copies: int = 4) -> None:
