@@ -6,6 +6,7 @@ OUT.parquet, in one move, and the folder goes. Processes share the batches: batc
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from analysis.prompts import read_prompts, requests
 
 PROGRAM = "arguide generate"
 REPLACES = "digest of the output to replace"
+OWN = re.compile(r"(?:run\.json|whole\.parquet|[0-9]{8,}\.parquet|\..+-.{8}\.(?:json|parquet))")  # in the folder of parts
 PACKAGES = ("arguide", "torch", "transformers", "tokenizers")
 Write = Callable[[Sequence[Encoded], int], list[list[Completion]]]
 
@@ -97,6 +99,7 @@ class Run:
         self.check(fresh=fresh)
         try:
             recorded = _read_record(self.folder) is not None
+            self._check_own()
             if self.folder.exists() and (fresh or not recorded):  # parts without a record may be of any settings
                 shutil.rmtree(self.folder)
             self.folder.mkdir(exist_ok=True)
@@ -106,6 +109,13 @@ class Run:
         if fresh or not recorded:
             record = json.dumps(self._record() | replaced, indent=2, ensure_ascii=False)
             results.write_text(self.folder / results.RECORD, record + "\n")
+
+    def _check_own(self) -> None:
+        """Raise ValueError if the folder of parts holds what no run writes there, which would be deleted with it."""
+        found = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        for path in found:
+            if path.is_dir() or not OWN.fullmatch(path.name):
+                raise ValueError(f"{path} is no file of {PROGRAM} and would be deleted; move it, or choose another --out")
 
     def share(self, team: Team) -> range:
         """Return the batches that are this process's."""

@@ -20,8 +20,16 @@ def check(name: str) -> None:
         raise ValueError("--data must name a file, a folder or a data set on the hub, got an empty text; try digits")
     if path.suffix in SUFFIXES and not path.is_file():
         raise ValueError(f"no file {name}")
+    if local(name) and not path.exists():
+        raise ValueError(f"no file or folder {name}")
     if path.is_file() and path.suffix not in SUFFIXES:
         raise ValueError(f"{name}: data are read from {', '.join(SUFFIXES)}, a folder of images, or the hub")
+
+
+def local(name: str) -> bool:
+    """Whether a name can only be a path: a name on the hub has at most one slash, and begins with neither "." nor "~"."""
+    path = Path(name)
+    return path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2
 
 
 def load(name: str) -> dict[str, list[Any]]:
@@ -48,12 +56,15 @@ def _of_file(path: Path) -> dict[str, list[Any]]:
 
 
 def _of_images(folder: str) -> dict[str, list[Any]]:
-    """Read a folder anew every time: a cache of `datasets` does not see a file with new contents and its old time."""
+    """Read a folder anew every time: a cache of `datasets` does not see a file with new contents and its old time.
+
+    A pattern finds nothing behind a link, and an escaped name is a pattern: a link is resolved first.
+    """
     import datasets
 
     datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory() as cache:
-        options = {"data_dir": glob.escape(folder), "cache_dir": cache, "keep_in_memory": True}
+        options = {"data_dir": glob.escape(str(Path(folder).resolve())), "cache_dir": cache, "keep_in_memory": True}
         return _of_table(datasets.load_dataset("imagefolder", split="train", **options))
 
 

@@ -9,6 +9,7 @@ Each is saved in a folder of its own: safetensors, a configuration, a model card
 """
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -178,7 +179,7 @@ def card(kind: str, source: Any, data: Data, recipe: Recipe | None, told: dict[s
     how = {} if recipe is None else asdict(recipe)
     own = source._asdict() | {"data": results.shown(source.data)}
     lines = [f"- {name}: {value}" for name, value in (own | how | told).items()]
-    prompts = f'--prompt "{causal.control(data.names[0])}" --negative "{causal.ANY}"'
+    prompts = f"--prompt {shlex.quote(causal.control(data.names[0]))} --negative {shlex.quote(causal.ANY)}"
     use = {
         "lm": f"arguide generate FOLDER --no-chat {prompts} --scale 2",
         "pixels": "analysis.causal.Causal.load(FOLDER)",

@@ -63,7 +63,7 @@ def check_model(model: str | None) -> None:
     if model is None:
         return
     path = Path(model)
-    if not path.exists() and (path.is_absolute() or model.startswith((".", "~")) or len(path.parts) > 2):
+    if not path.exists() and columns.local(model):
         raise ValueError(f"{model} is neither a folder here nor a name on the hub")
     if path.exists() and not (path / "config.json").is_file():
         raise ValueError(f"{model} holds no model: a folder with config.json is needed, as save_pretrained writes it")

@@ -114,7 +114,7 @@ def claim(
         folder.mkdir(parents=True, exist_ok=True)
         found = read_record(folder, program)
         if found is None:
-            _check_empty(folder)
+            _check_empty(folder, program)
         elif fresh:
             _clear(folder, own)
         else:
@@ -136,9 +136,9 @@ def write_record(folder: Path, program: str, config: Mapping[str, Any]) -> None:
     write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
-def _check_empty(folder: Path) -> None:
+def _check_empty(folder: Path, program: str) -> None:
     if any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and holds no run of arguide; choose another --out")
+        raise ValueError(f"{folder} is not empty and holds no run of {program}; choose another --out")
 
 
 def _clear(folder: Path, own: Sequence[str]) -> None:

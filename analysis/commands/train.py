@@ -50,6 +50,8 @@ def train(
     options.check_sizes(image_size=image_size, width=width, depth=depth, batch_size=batch_size)
     if kind == "lm":
         options.check_model(init)
+    elif init is not None and not Path(init).is_dir():
+        raise ValueError(f"no folder {init}")
 
     import torch
 

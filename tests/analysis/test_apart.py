@@ -1,11 +1,17 @@
 """A command writes where it is told to, and never among the data that it reads."""
 
 import json
+import re
+import shlex
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
+
+from analysis import columns, data, learners
 
 
 @pytest.fixture
@@ -37,3 +43,21 @@ def test_data_in_the_folder_that_is_deleted_are_refused(fails, tmp_path):
     pd.DataFrame({"text": ["one", "two"] * 20, "label": ["a", "b"] * 20}).to_parquet(data)
     assert "lies in the folder of --out" in fails("train", "lm", "--data", data, "--out", tmp_path / "out", "--fresh")
     assert data.exists()
+
+
+def test_a_linked_folder_whose_name_is_a_pattern_is_read(images, tmp_path):
+    (tmp_path / "l[n]").symlink_to(images)
+    assert columns.load(str(tmp_path / "l[n]"))["label"] == columns.load(str(images))["label"]
+
+
+def test_a_folder_that_is_missing_is_reported_before_torch_is_imported(fails, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "no file or folder ./none" in fails("train", "pixels", "--data", "./none", "--out", "out")
+    assert "no folder none" in fails("train", "pixels", "--data", "digits", "--out", "out", "--init", "none")
+
+
+def test_a_card_quotes_the_label_in_its_command():
+    rows = data.Data([], torch.tensor([]), ('a"b$(x)', "c"), [], torch.tensor([]))
+    card = learners.card("lm", data.Source("x.csv", "text"), rows, None, {})
+    command = shlex.split(re.search(r"`(arguide generate.*)`", card)[1])
+    assert command[command.index("--prompt") + 1] == '<a"b$(x)>'

@@ -205,3 +205,19 @@ def test_a_kill_while_a_fresh_run_deletes_leaves_a_run_to_go_on_with(tmp_path, m
     results.claim(tmp_path, {"seed": 0}, training.PROGRAM, parts=(), own=training.OWN)
     results.claim(tmp_path, {"seed": 1}, training.PROGRAM, parts=(), own=training.OWN, fresh=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "run.json"]
+
+
+@pytest.mark.parametrize("fresh", [(), ("--fresh",)])
+def test_a_file_of_the_users_among_the_parts_is_not_deleted(fails, model, tmp_path, prompts, fresh):
+    notes = tmp_path / ".out.parquet.parts" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    options = ("--prompts", prompts, "--out", tmp_path / "out.parquet", *FEW, *fresh)
+    assert "is no file of arguide generate" in fails("generate", model, *options)
+    assert notes.read_text() == "mine"
+
+
+def test_a_run_of_another_program_is_named_as_what_it_is_not(fails, tmp_path):
+    record = {"program": "arguide train", "config": {}, "versions": {}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert "holds no run of arguide reproduce" in fails("reproduce", "--quick", "--out", tmp_path)
