@@ -14,6 +14,8 @@ from analysis.toys import checks
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Return KL(p ‖ q) = Σ p (log p − log q), []; ∞ where q misses mass of p."""
     checks.alike("log_q", log_q, "log_p", log_p)
+    for name, law in (("log_p", log_p), ("log_q", log_q)):
+        checks.known(name, law)
     gap = torch.where(log_p == -math.inf, 0.0, log_p - log_q)
     return (log_p.exp() * gap).sum()
 
@@ -21,11 +23,14 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 def tv(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Return the total variation ½ Σ |p − q|, []."""
     checks.alike("log_q", log_q, "log_p", log_p)
+    for name, law in (("log_p", log_p), ("log_q", log_q)):
+        checks.known(name, law)
     return (log_p.exp() - log_q.exp()).abs().sum() / 2
 
 
 def entropy(log_p: Tensor) -> Tensor:
     """Return −Σ p log p, []."""
+    checks.known("log_p", log_p)
     return -torch.special.xlogy(log_p.exp(), log_p.exp()).sum()
 
 
@@ -40,6 +45,7 @@ def empirical(cells: Tensor, size: int, log_weights: Tensor | None = None) -> Te
     checks.codes("cells", cells[:, None], [checks.integer("size", size)])
     if log_weights is not None:
         checks.alike("log_weights", log_weights, "cells", cells)
+        checks.known("log_weights", log_weights)
     weights = torch.ones(len(cells), dtype=torch.float64) if log_weights is None else log_weights.double().exp()
     return (torch.bincount(cells, weights=weights, minlength=size) / weights.sum()).log()
 
@@ -47,6 +53,8 @@ def empirical(cells: Tensor, size: int, log_weights: Tensor | None = None) -> Te
 def wasserstein(x: Tensor, axis: Tensor, cdf: Tensor, weights: Tensor | None = None) -> float:
     """Return W1 = ∫ |F − cdf| of draws x [n], of equal weights unless they are given, to a law on an axis [m]."""
     checks.alike("cdf", cdf, "axis", axis)
+    for name, value in (("x", x), ("axis", axis), ("cdf", cdf), *((("weights", weights),) if weights is not None else ())):
+        checks.known(name, value)
     if weights is not None:
         checks.alike("weights", weights, "x", x)
     ordered, order = x.sort()

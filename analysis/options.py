@@ -136,7 +136,7 @@ def check_file(path: Path | None) -> None:
 
 def check_texts(path: Path | None) -> None:
     """Refuse a file of texts that is not there; one of another kind is refused by its reader."""
-    if path is not None and path.suffix in columns.TEXTS:
+    if path is not None and (path.suffix in columns.TEXTS or not path.exists()):
         check_file(path)
 
 

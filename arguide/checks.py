@@ -27,12 +27,12 @@ def shown(value: Any) -> str:
 
 
 def integer(name: str, value: Any, least: int = 1) -> int:
-    """Require an integer of at least `least`."""
+    """Require an integer of at least `least`, of 64 bits."""
     try:
-        number = operator.index(value)
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        raise refusal(name, f"an integer of at least {least}", value) from None
-    if number < least:
+        number = least - 1
+    if not least <= number < 2**63:
         raise refusal(name, f"an integer of at least {least}", value)
     return number
 

@@ -135,13 +135,16 @@ def over_runs(values: Sequence[float] | Tensor, log_evidences: Sequence[float] |
     Args:
         values: v_r, what every run estimates, [R].
         log_evidences: log Ẑ of every run, [R]; equal ones make the mean that of equals.
+
+    Raises:
+        ValueError: shapes that differ, fewer than two runs, or numbers that are not finite.
     """
-    rows = torch.as_tensor(values, dtype=torch.float64)
-    weights = torch.as_tensor(log_evidences, dtype=torch.float64).softmax(0)
-    if rows.ndim != 1 or rows.shape != weights.shape or len(rows) < 2:
-        raise ValueError(
-            f"values and log_evidences must be [R], R at least 2, got {tuple(rows.shape)} and {tuple(weights.shape)}"
-        )
+    rows, logs = (torch.as_tensor(each, dtype=torch.float64) for each in (values, log_evidences))
+    if rows.ndim != 1 or rows.shape != logs.shape or len(rows) < 2:
+        raise ValueError(f"values and log_evidences must be [R], R at least 2, got {tuple(rows.shape)} and {tuple(logs.shape)}")
+    if not (rows.isfinite().all() and logs.amax().isfinite()):
+        raise ValueError("values must be finite and log_evidences not NaN, +inf or all -inf, got others")
+    weights = logs.softmax(0)
     mean = (weights * rows).sum()
     error = (weights.square() * (rows - mean).square()).sum() * len(rows) / (len(rows) - 1)
     return float(mean), float(error.sqrt())

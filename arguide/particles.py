@@ -63,7 +63,7 @@ def pooled(runs: Sequence[JointSample]) -> JointSample:
     Raises:
         ValueError: fewer than two runs.
     """
-    if len(runs) < 2:
+    if isinstance(runs, JointSample) or len(runs) < 2:
         raise checks.refusal(
             "runs", "at least two independent samples", len(runs), "one run has no spread to estimate an error by"
         )

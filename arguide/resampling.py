@@ -63,7 +63,7 @@ def _weights(log_weights: Tensor) -> Tensor:
     largest = log_weights.amax()
     if not largest.isfinite():
         raise checks.refusal("the largest of log_weights", "finite, so that some particle has weight and none has NaN", largest)
-    return log_weights.softmax(0)
+    return (log_weights if log_weights.is_floating_point() else log_weights.double()).softmax(0)
 
 
 def _invert(weights: Tensor, levels: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ def combine(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
 
 def log_normalizer(scores: Sequence[Tensor], weights: Sequence[Weight], variance: Weight) -> Tensor:
     """Return log Z_step = ½ v (‖Σ_k w_k s_k‖² − Σ_k w_k ‖s_k‖²), [n], for a step of variance v = σ² − σ'²."""
-    checks.finite("variance", variance)
+    if (torch.as_tensor(checks.finite("variance", variance)) < 0).any():
+        raise checks.refusal("variance", "at least 0", variance)
     combined = combine(scores, weights)
     parts = torch.stack([expand(w, n) * n for n, w in zip(map(_norm2, scores), weights, strict=True)])
     return variance * (_norm2(combined) - parts.sum(0)) / 2

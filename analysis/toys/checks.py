@@ -63,6 +63,12 @@ def alike(name: str, value: Tensor, other: str, like: Tensor) -> None:
         raise refusal(name, f"of the shape of {other}, {shape}", value)
 
 
+def known(name: str, value: Any) -> None:
+    """Require a tensor without NaN and +∞."""
+    if not isinstance(value, Tensor) or not (value < math.inf).all():
+        raise refusal(name, "a tensor without NaN and +inf", value)
+
+
 def points(name: str, x: Any, dim: int) -> None:
     """Require points in `dim` dimensions, [n, d]."""
     if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != dim or not x.is_floating_point():
@@ -71,7 +77,7 @@ def points(name: str, x: Any, dim: int) -> None:
 
 def codes(name: str, x: Any, sizes: Sequence[int], least: int = 0) -> None:
     """Require sequences of codes, [n, T], of which those at t run from `least` to V_t − 1."""
-    if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != len(sizes) or x.is_floating_point():
+    if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != len(sizes) or x.is_floating_point() or x.dtype == torch.bool:
         raise refusal(name, f"integer [n, {len(sizes)}]", x)
     outside = (x < least) | (x >= torch.tensor(sizes))
     if outside.any():

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from arguide.guidance import check_temperature, combine
 from arguide.text.branches import Branches
-from arguide.text.prompts import Prompt, along
+from arguide.text.prompts import Prompt, along, check_tokens
 from arguide.text.weights import Scale, Weights
 from arguide.truncation import defensive
 
@@ -125,6 +125,8 @@ class Combination:
         default = [the_prompt, last_token if negative_model is None else the_prompt, *[the_prompt] * len(conditions)]
         models = [model, negative_model or model, *(condition.model or model for condition in conditions)]
         _check_vocabularies(models)
+        for k, prompt in enumerate(own):
+            check_tokens("negative_prompt_ids" if k == 1 else "input_ids of a condition", prompt and prompt.inputs, models[k])
         temperatures = [*_both(branch_temperature), *(condition.temperature for condition in conditions)]
         for tau in temperatures:
             check_temperature(tau)

@@ -20,7 +20,7 @@ from arguide.guidance import normalize
 from arguide.text.caches import Reading
 from arguide.text.combination import Combination, Condition
 from arguide.text.generation import guided
-from arguide.text.prompts import Prompt, first_tokens
+from arguide.text.prompts import Prompt, check_tokens, first_tokens
 from arguide.text.seam import cache_name, keeps_cache
 from arguide.text.weights import Scale
 
@@ -130,6 +130,7 @@ def continuation(
     plain = guided(model).unguided
     if input_ids.ndim != 2 or len(input_ids) != 1:
         raise ValueError(f"the joint law is that of one prompt, [1, L], not of shape {tuple(input_ids.shape)}")
+    check_tokens("input_ids", input_ids, plain)
     combination = Combination.of(
         plain,
         guidance_scale,

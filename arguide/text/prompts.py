@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from arguide import checks
+
 
 class Prompt(NamedTuple):
     """n prompts, padded on the left: token ids [n, L] or embeddings [n, L, d], and their mask [n, L], 1 on tokens."""
@@ -102,6 +104,16 @@ def padded(rows: Sequence[list[int]], pad: int = 0, *, right: bool = False) -> P
     ids = [row + [pad] * gap if right else [pad] * gap + row for row, gap in pairs]
     mask = [[1] * len(row) + [0] * gap if right else [0] * gap + [1] * len(row) for row, gap in pairs]
     return Prompt(torch.tensor(ids), torch.tensor(mask))
+
+
+def check_tokens(name: str, ids: Tensor | None, model: PreTrainedModel) -> None:
+    """Raise ValueError where token ids, [n, L], are not of a model's vocabulary; embeddings and None pass."""
+    if ids is None or ids.ndim != 2 or not ids.numel():
+        return
+    least, largest = (int(end) for end in ids.aminmax())
+    size = model.get_input_embeddings().weight.shape[0]
+    if least < 0 or largest >= size:
+        raise checks.refusal(name, f"tokens from 0 to {size - 1}", least if least < 0 else largest)
 
 
 def found_mask(ids: Tensor, pad: int, *, ends: int | Sequence[int] | None = None) -> Tensor | None:

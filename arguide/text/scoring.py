@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from arguide.text.combination import Combination, Condition
 from arguide.text.generation import guided
-from arguide.text.prompts import Prompt, first_tokens
+from arguide.text.prompts import Prompt, check_tokens, first_tokens
 from arguide.text.weights import Scale
 
 
@@ -72,6 +72,8 @@ def score(
     plain = guided(model).unguided
     mask = torch.ones_like(text_ids) if text_mask is None else text_mask.to(text_ids.device, torch.long)
     _check_texts(text_ids, mask, len(input_ids))
+    for name, ids in (("input_ids", input_ids), ("text_ids", text_ids)):
+        check_tokens(name, ids, plain)
     combination = Combination.of(
         plain,
         guidance_scale,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from arguide import checks
 from arguide.guidance import Weight, check_temperature
 
 Scale = float | Tensor | Callable[[int], float | Tensor]
@@ -73,7 +74,10 @@ def _over(weights: Sequence[Weight], rows: Tensor) -> Weight:
 
 def _number_or_rows(scale: float | Tensor, n: int) -> Weight:
     """Return a scale in double precision: a number if it is one for all rows, else [n]."""
-    values = torch.as_tensor(scale.cpu() if isinstance(scale, Tensor) else scale, dtype=torch.float64)
+    try:
+        values = torch.as_tensor(scale.cpu() if isinstance(scale, Tensor) else scale, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise checks.refusal("guidance_scale", f"a number, or one for each of the {n} prompts", scale) from None
     if values.ndim > 1 or values.numel() not in (1, n):
         raise ValueError(f"a scale must be a number, or one for each of the {n} prompts, not of shape {tuple(values.shape)}")
     if not values.isfinite().all():

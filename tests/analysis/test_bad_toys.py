@@ -216,3 +216,13 @@ def test_a_label_without_mass_is_refused_rather_than_drawn_from():
     empty = mixture(weights=torch.tensor([[0.0, 0.0], [0.5, 0.5]]))
     refused(lambda: empty.sample(3, label=0), "label 0")
     refused(lambda: empty.score(MEANS, 0.5, 0), "label 0")
+
+
+def test_numbers_that_are_not_known_have_no_distance():
+    law, bad = torch.tensor([0.5, 0.5]).double().log(), torch.tensor([0.0, float("nan")]).double()
+    axis = torch.linspace(0, 1, 5)
+    refused(lambda: distances.kl(law, bad), "log_q")
+    refused(lambda: distances.tv(bad, law), "log_p")
+    refused(lambda: distances.entropy(bad), "log_p")
+    refused(lambda: distances.wasserstein(bad.float(), axis, axis), "x")
+    refused(lambda: CHAIN.joint_guided("a", 2.0).log_prob(torch.ones(1, CHAIN.length, dtype=torch.bool)), "x")

@@ -190,3 +190,18 @@ def test_any_leading_shape_is_legal(shape):
     cond = LOGS[0].expand(shape)
     assert arguide.guide(cond, LOGS[1], 2.0).shape == shape
     assert arguide.normalize(cond).log_normalizer.shape == shape[:-1]
+
+
+def test_what_looks_like_a_number_of_runs_or_rows_is_refused():
+    run = arguide.sample_joint(COND, 4, 2)
+    refused(lambda: arguide.pooled(run), "runs")
+    refused(lambda: arguide.sample(COND, True, 2), "n")
+    refused(lambda: arguide.sample(COND, 2**70, 2), "n")
+    refused(lambda: arguide.over_runs([1.0, float("nan")], [0.0, 0.0]), "values")
+    refused(lambda: arguide.over_runs([1.0, 2.0], [float("nan"), 0.0]), "log_evidences")
+
+
+@pytest.mark.parametrize("scheme", ["multinomial", "stratified", "systematic", "residual"])
+def test_integer_weights_are_resampled_as_numbers(scheme):
+    ancestors = getattr(arguide, scheme)(torch.tensor([0, 40]), torch.Generator().manual_seed(0))
+    assert ancestors.tolist() == [1, 1]
