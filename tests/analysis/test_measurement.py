@@ -463,7 +463,8 @@ def test_the_seed_decides_the_texts(run, tiny):
         (("--figure", "a.pdf"), "--figure must end in .png"),
         (("--out", "none/a.parquet"), "no folder none"),
         (("--texts", "none.txt"), "no file"),
-        (("--texts", "none.xml"), "must end in .txt, .csv, .parquet, .jsonl"),
+        (("--texts", "none.xml"), "no file"),
+        (("--texts", __file__), "must end in .txt, .csv, .parquet, .jsonl"),
     ],
 )
 def test_bad_options_are_one_line(fails, tiny, options, says):
