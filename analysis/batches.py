@@ -156,7 +156,7 @@ class Run:
         return len(done)
 
     def mark(self, batch: int) -> str:
-        """Return what tells the part of a batch from other parts, and from those of other runs."""
+        """Return the identity of the part of a batch; it differs between batches and runs."""
         return results.identity(self._record(), str(batch))
 
     def _record(self) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def kind_of(name: str, text_column: str | None = None, image_column: str | None 
 
 
 def identity(source: Source) -> dict[str, Any]:
-    """Return what tells a source from others, ready for JSON: a digest of a file, or of all files in a folder."""
+    """Return the identity of a source, ready for JSON: a digest of a file, or of all files in a folder."""
     path = Path(source.data)
     if source.data == DIGITS or not path.exists():
         return source._asdict()
@@ -157,7 +157,7 @@ def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
 
 
 def _digest(folder: Path) -> str:
-    """Return what tells a folder from others and from other versions of itself: the names and contents of its files."""
+    """Return the identity of a folder: a digest of the names and contents of its files."""
     found = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:

@@ -173,7 +173,7 @@ def read_record(folder: Path, program: str = PROGRAM) -> dict[str, Any] | None:
 
 
 def part_of(folder: Path, name: str) -> str:
-    """Return what tells a part of the run of a folder from its other parts, and from runs with other settings or versions."""
+    """Return the identity of a part of the run of a folder; it differs between parts, settings and versions."""
     return identity(json.loads((folder / RECORD).read_text(encoding="utf-8")), name)
 
 

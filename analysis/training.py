@@ -113,7 +113,7 @@ def _publish(folder: Path, losses: list[float], told: str) -> None:
 
 
 def _finished(folder: Path) -> dict[str, Any]:
-    """Return what is told of a model that is there.
+    """Return the result of a finished training.
 
     Raises:
         ValueError: its files are not what its training has left.
