@@ -76,10 +76,11 @@ benchmark: .venv/installed-dev
 
 # What stands first on the path of such an environment is its own; .venv follows.
 define overlay
-	$(BIN)/python -m venv $(@D)
-	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')')" \
+	@echo "Installing $(1) into $(@D)"
+	@$(BIN)/python -m venv $(@D)
+	@echo "import site; site.addsitedir('$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')')" \
 		> $$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/rest.pth
-	$(@D)/bin/python -m pip install --quiet $(1)
+	@$(@D)/bin/python -m pip install --quiet $(1)
 	@touch $@
 endef
 
