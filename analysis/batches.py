@@ -84,7 +84,7 @@ class Run:
             raise ValueError(f"{self.out} is no output of {PROGRAM}, or was changed since; delete it, or choose another --out")
 
     def _replaces(self, found: Mapping[str, Any] | None) -> bool:
-        """Whether the output that is there is the one that the run of this record replaces when it is finished."""
+        """Return whether the existing output is the one that the run of this record replaces at its end."""
         return found is not None and found.get(REPLACES) == results.digest(self.out)
 
     def claim(self, *, fresh: bool = False) -> None:

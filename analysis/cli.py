@@ -81,7 +81,7 @@ def _fail(message: str, code: int) -> NoReturn:
     print(f"arguide: {' '.join(message.split())}", file=sys.stderr)
     try:
         sys.stdout.flush()
-    except OSError:  # a pipe that is closed, or a disk that is full: what is left would fail again at the end
+    except OSError:  # the pipe is closed or the disk full; buffered output would fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 

@@ -85,17 +85,17 @@ class Difference(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether the interval excludes 0."""
+        """Return whether the interval excludes 0."""
         return abs(self.mean) > self.half
 
     @property
     def small(self) -> bool:
-        """Whether the interval lies between minus and plus the smallest difference of interest."""
+        """Return whether the interval lies between minus and plus the smallest difference of interest."""
         return abs(self.mean) + self.half < self.smallest
 
     @property
     def answer(self) -> str:
-        """What the interval decides."""
+        """Return what the interval decides, in words."""
         if self.clear:
             return "a difference, though a smaller one than would matter" if self.small else "a difference"
         return "no difference that would matter" if self.small else "not decided"

@@ -24,11 +24,10 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
         save(Path(name))
         Path(name).chmod(0o644)
         Path(name).replace(path)
-    except OSError as error:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
         raise
 
 
