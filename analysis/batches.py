@@ -17,8 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import results
 from analysis.completions import Completion, Encoded, Sampling, complete, encode
+from analysis.files import run_folder
 from analysis.loading import Choice
 from analysis.processes import Team
 from analysis.prompts import read_prompts, requests
@@ -80,12 +80,12 @@ class Run:
             raise ValueError(f"an unfinished run to {self.out} has other settings ({differs}); repeat those, or use --fresh")
 
     def _check_replaced(self) -> None:
-        if self.out.exists() and results.read_marked(self.out, PROGRAM) is None:
+        if self.out.exists() and run_folder.read_marked(self.out, PROGRAM) is None:
             raise ValueError(f"{self.out} is no output of {PROGRAM}, or was changed since; delete it, or choose another --out")
 
     def _replaces(self, found: Mapping[str, Any] | None) -> bool:
         """Return whether the existing output is the one that the run of this record replaces at its end."""
-        return found is not None and found.get(REPLACES) == results.digest(self.out)
+        return found is not None and found.get(REPLACES) == run_folder.digest(self.out)
 
     def claim(self, *, fresh: bool = False) -> None:
         """Make the folder of parts, or find that it is this run's.
@@ -103,12 +103,12 @@ class Run:
             if self.folder.exists() and (fresh or not recorded):  # parts without a record may be of any settings
                 shutil.rmtree(self.folder)
             self.folder.mkdir(exist_ok=True)
-            replaced = {REPLACES: results.digest(self.out)} if self.out.exists() else {}
+            replaced = {REPLACES: run_folder.digest(self.out)} if self.out.exists() else {}
         except OSError as error:
             raise ValueError(f"cannot write {self.out}: {error.strerror}") from error
         if fresh or not recorded:
             record = json.dumps(self._record() | replaced, indent=2, ensure_ascii=False)
-            results.write_text(self.folder / results.RECORD, record + "\n")
+            run_folder.write_text(self.folder / run_folder.RECORD, record + "\n")
 
     def _check_own(self) -> None:
         """Raise ValueError if the folder of parts holds what no run writes there, which would be deleted with it."""
@@ -123,7 +123,7 @@ class Run:
 
     def missing(self, team: Team) -> list[int]:
         """Return the batches that this process has still to do."""
-        return [i for i in self.share(team) if results.read_finished(self.part(i), self.mark(i)) is None]
+        return [i for i in self.share(team) if run_folder.read_finished(self.part(i), self.mark(i)) is None]
 
     def finish(self, batches: Sequence[int], prompts: Sequence[Encoded], write: Write) -> Iterator[int]:
         """Do these batches and keep each; yield how many prompts it had."""
@@ -131,7 +131,7 @@ class Run:
             rows = self.rows(batch)
             done = write([prompts[row] for row in rows], batch)
             frame = _frame(rows, [prompts[row].scale for row in rows], done)
-            results.write_frame(self.part(batch), results.marked(frame, self.mark(batch)))
+            run_folder.write_frame(self.part(batch), run_folder.marked(frame, self.mark(batch)))
             yield len(rows)
 
     def merge(self) -> int:
@@ -140,7 +140,7 @@ class Run:
         Raises:
             ValueError: a part is missing or damaged, or the output has come to exist or has changed meanwhile.
         """
-        parts = [results.read_marked(self.part(i), self.mark(i)) for i in self.batches]
+        parts = [run_folder.read_marked(self.part(i), self.mark(i)) for i in self.batches]
         if any(part is None for part in parts):
             raise ValueError(f"a part in {self.folder} is missing or damaged; the same command does it again")
         done = pd.concat(parts, ignore_index=True)
@@ -150,14 +150,14 @@ class Run:
         whole = self.folder / "whole.parquet"  # beside the parts, so that what an interruption leaves goes with them
         first = done[["index", "sample"]]
         frame = pd.concat([first, kept, done.drop(columns=list(first))], axis=1)
-        results.write_frame(whole, results.marked(frame, PROGRAM))
+        run_folder.write_frame(whole, run_folder.marked(frame, PROGRAM))
         whole.replace(self.out)
         shutil.rmtree(self.folder)
         return len(done)
 
     def mark(self, batch: int) -> str:
         """Return the identity of the part of a batch; it differs between batches and runs."""
-        return results.identity(self._record(), str(batch))
+        return run_folder.identity(self._record(), str(batch))
 
     def _record(self) -> dict[str, Any]:
         config = dict(self.config) | {"batch size": self.size} | {name: version(name) for name in PACKAGES}
@@ -193,9 +193,9 @@ class Task:
         if self.out.exists() and self.source.exists() and self.out.samefile(self.source):
             raise ValueError(f"--out {self.out} is the file of --prompts; choose another --out")
         frame = read_prompts(self.source, joint=sampling.joint is not None)
-        config = choice.identity() | own | asdict(sampling) | {"content of the prompts": results.digest(self.source)}
+        config = choice.identity() | own | asdict(sampling) | {"content of the prompts": run_folder.digest(self.source)}
         run = Run(self.out, frame, self.size, config)
-        results.check_apart(run.folder, "--prompts", self.source)
+        run_folder.check_apart(run.folder, "--prompts", self.source)
         return run
 
 
@@ -243,7 +243,7 @@ def _frame(rows: Sequence[int], scales: Sequence[float], done: Sequence[Sequence
 def _read_record(folder: Path) -> dict[str, Any] | None:
     """Return the record in a folder of parts, None if it has none: nothing has been kept there yet."""
     try:
-        record = json.loads((folder / results.RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / run_folder.RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else {}
@@ -254,4 +254,4 @@ def _differences(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         return "it is no run of arguide generate"
     if not isinstance(found.get("config"), dict):
         return "its settings cannot be read"
-    return results.differences(found["config"], now["config"])
+    return run_folder.differences(found["config"], now["config"])

@@ -20,8 +20,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from analysis import results
 from analysis.data import Data
+from analysis.files import run_folder
 from analysis.loading import Choice, read_model, read_tokenizer
 from arguide.training import IGNORED, causal_loss
 
@@ -96,7 +96,7 @@ class Causal:
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
         told = {"labels": self.labels, "words": self.words, "length": self.length, "end": self.end}
-        results.write_text(folder / "labels.json", json.dumps(told, ensure_ascii=False))
+        run_folder.write_text(folder / "labels.json", json.dumps(told, ensure_ascii=False))
 
     @classmethod
     def load(cls, folder: Path) -> "Causal":

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis import columns, frames, limits, results
+from analysis import limits
+from analysis.files import columns, run_folder, tables
 
 DIGITS = "digits"
 HELD, LEAST = 0.15, 10
@@ -73,7 +74,7 @@ def identity(source: Source) -> dict[str, Any]:
     path = Path(source.data)
     if source.data == DIGITS or not path.exists():
         return source._asdict()
-    digest = results.digest(path) if path.is_file() else _digest(path)
+    digest = run_folder.digest(path) if path.is_file() else _digest(path)
     return source._asdict() | {"data": f"{path.absolute().name} (sha256 {digest})"}
 
 
@@ -88,7 +89,7 @@ def check_apart(source: Source, folder: Path) -> None:
         return
     if place.is_dir() and folder.resolve().is_relative_to(place.resolve()):
         raise ValueError(f"--out must lie outside the folder of --data, {place}, got {folder}; choose another --out")
-    results.check_apart(folder, "--data", place)
+    run_folder.check_apart(folder, "--data", place)
 
 
 def read_images(source: Source, *, seed: int = 0) -> Data:
@@ -132,7 +133,7 @@ def read_texts(source: Source, *, seed: int = 0) -> Data:
     if source.data == DIGITS:
         raise ValueError("digits are images; give a file of texts, or a name on the hub")
     cells, labels = _cells(source)
-    return _split(source, *frames.texts(source.data, source.column, cells, labels), seed)
+    return _split(source, *tables.texts(source.data, source.column, cells, labels), seed)
 
 
 def check_varied(source: Source, data: Data) -> None:
@@ -153,7 +154,7 @@ def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
     for option, name in (("column", source.column), ("--label-column", source.label)):
         if name not in table:
             raise ValueError(f"{source.data}: no {option} {name!r}; it has {', '.join(list(table)[:20])}")
-    return table[source.column], frames.labels(source.data, source.label, table[source.label])
+    return table[source.column], tables.labels(source.data, source.label, table[source.label])
 
 
 def _digest(folder: Path) -> str:

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
-from analysis import causal, limits, results
+from analysis import causal, limits
 from analysis.data import Data
+from analysis.files import run_folder
 from arguide.training import Recipe, causal_losses, fit
 from diffusion.networks import MLP, UNET, Classifier, Denoiser
 from diffusion.training import classifying_loss, classifying_losses, denoising_loss, denoising_losses
@@ -160,7 +161,7 @@ def save(learner: Any, folder: Path, card: str) -> None:
         learner.save(folder) if isinstance(learner, causal.Causal) else learner.save_pretrained(folder)
     except Exception as error:  # safetensors and tokenizers raise errors of their own types, tokenizers a bare Exception
         raise ValueError(f"cannot write the model to {folder}: {error}") from error
-    results.write_text(folder / "README.md", card)
+    run_folder.write_text(folder / "README.md", card)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -177,7 +178,7 @@ def card(kind: str, source: Any, data: Data, recipe: Recipe | None, told: dict[s
         noised: whether a classifier has seen noise.
     """
     how = {} if recipe is None else asdict(recipe)
-    own = source._asdict() | {"data": results.shown(source.data)}
+    own = source._asdict() | {"data": run_folder.shown(source.data)}
     lines = [f"- {name}: {value}" for name, value in (own | how | told).items()]
     prompts = f"--prompt {shlex.quote(causal.control(data.names[0]))} --negative {shlex.quote(causal.ANY)}"
     use = {

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis import columns, limits
+from analysis import limits
+from analysis.files import columns
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every generator.", min=0)]

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.completions import TOLD, Request
-from analysis.texts import missing, read_texts
+from analysis.files.texts import missing, read_texts
 
 OWN = ("index", "sample", "completion", "tokens")  # columns that the completions' file adds
 

@@ -12,17 +12,18 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from analysis import report, results
+from analysis import report
 from analysis.experiment import Chapter, Plot, Settings, Track
 from analysis.experiments import EXPERIMENTS
 from analysis.figures import style
+from analysis.files import run_folder
 from analysis.loading import Choice
 
 
 def config(settings: Settings) -> dict[str, Any]:
     """Return what decides the numbers of a run, ready for JSON."""
     text = settings.text
-    name = f"{text.name} (sha256 {results.digest(text)})" if text else None
+    name = f"{text.name} (sha256 {run_folder.digest(text)})" if text else None
     model = None if settings.model is None else Choice(settings.model).identity()["model"]
     return asdict(settings) | {"text": name, "model": model}
 
@@ -35,13 +36,13 @@ def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) ->
         track: maps an experiment's title to its progress bar.
     """
     for experiment in EXPERIMENTS:
-        path, part = folder / "experiments" / f"{experiment.name}.parquet", results.part_of(folder, experiment.name)
-        frame = results.read_finished(path, part)
+        path, part = folder / "experiments" / f"{experiment.name}.parquet", run_folder.part_of(folder, experiment.name)
+        frame = run_folder.read_finished(path, part)
         found = frame is not None
         if frame is None:
             frame = experiment.run(settings, track(experiment.title))
             frame.insert(0, "experiment", experiment.name)
-            results.write_frame(path, results.marked(frame, part))
+            run_folder.write_frame(path, run_folder.marked(frame, part))
         yield Chapter(experiment, frame, found, settings.quick)
 
 
@@ -51,9 +52,9 @@ def publish(folder: Path, done: list[Chapter]) -> Path:
     for chapter in done:
         for plot in chapter.experiment.plots:
             save_plot(folder / "figures" / f"{plot.name}.png", plot, chapter.frame)
-    results.write_frame(folder / "results.parquet", pd.concat([chapter.frame for chapter in done], ignore_index=True))
+    run_folder.write_frame(folder / "results.parquet", pd.concat([chapter.frame for chapter in done], ignore_index=True))
     made_by = report.command(json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"])
-    results.write_text(folder / "report.html", report.render(folder, done, made_by))
+    run_folder.write_text(folder / "report.html", report.render(folder, done, made_by))
     return folder / "report.html"
 
 
@@ -62,7 +63,7 @@ def save_plot(path: Path, plot: Plot, frame: pd.DataFrame) -> None:
     figure = style.draw(plot, frame)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # that the font lacks: texts may hold any
-        results.write(path, partial(figure.savefig, dpi=150, bbox_inches="tight", pad_inches=0.05))
+        run_folder.write(path, partial(figure.savefig, dpi=150, bbox_inches="tight", pad_inches=0.05))
     plt.close(figure)
 
 

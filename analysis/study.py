@@ -15,10 +15,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis import cooling, data, families, learners, report, results, temperatures, work
+from analysis import cooling, data, families, learners, report, temperatures, work
 from analysis.causal import Causal
 from analysis.data import Data, Source
 from analysis.experiment import Chapter
+from analysis.files import run_folder
 from analysis.findings import stories
 from analysis.quality import Judge
 from analysis.reproduce import save_plot
@@ -76,7 +77,7 @@ class Plan:
     def config(self) -> dict[str, Any]:
         """Return what decides the numbers, ready for JSON."""
         found = {task.name: self.given(task.name) for task in training(self)}
-        given = {name: results.digest(place / "model.safetensors") for name, place in found.items() if place is not None}
+        given = {name: run_folder.digest(place / "model.safetensors") for name, place in found.items() if place is not None}
         own = {"source": data.identity(self.source), "scales": list(self.scales), "models": given}
         return asdict(self) | own
 
@@ -164,7 +165,7 @@ def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
     generator = torch.Generator().manual_seed((1_000_003 * (seed + 1) + round(1000 * scale)) % 2**63)
     for family, drawn in _drawn(plan, folder, seed, scale, generator):
         found += _measured({"family": family, "scale": scale}, drawn, plan, seed)
-    return pd.DataFrame(found).assign(law=results.shown(plan.source.data), seed=seed)
+    return pd.DataFrame(found).assign(law=run_folder.shown(plan.source.data), seed=seed)
 
 
 def cool(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
@@ -175,7 +176,7 @@ def cool(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
     for beta in temperatures.BETAS:
         for family, drawn in _cooled(plan, folder, seed, beta, generator):
             found += _measured({"family": family, "beta": beta}, drawn, plan, seed)
-    return pd.DataFrame(found).assign(law=results.shown(plan.source.data), seed=seed)
+    return pd.DataFrame(found).assign(law=run_folder.shown(plan.source.data), seed=seed)
 
 
 def _measured(case: dict[str, Any], drawn: families.Drawn, plan: Plan, seed: int) -> Iterator[dict[str, Any]]:
@@ -253,7 +254,7 @@ def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = Fa
     if plan.models is not None:
         check_models(plan, rows, folder)
     parts = ("experiments", "figures", "models")
-    results.claim(folder, plan.config(), PROGRAM, parts, own=own(), fresh=fresh)
+    run_folder.claim(folder, plan.config(), PROGRAM, parts, own=own(), fresh=fresh)
     frame = run(plan, folder, track, jobs)
     chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(rows.names), "std_error": 0.0}])
     frame = pd.concat([frame, chance], ignore_index=True)
@@ -263,9 +264,9 @@ def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = Fa
     for chapter in chapters:
         for plot in chapter.experiment.plots:
             save_plot(folder / "figures" / f"{plot.name}.png", plot, frame)
-    results.write_frame(folder / "results.parquet", frame)
+    run_folder.write_frame(folder / "results.parquet", frame)
     page = report.render(folder, chapters, command(plan), TITLE, INTRODUCTION)
-    results.write_text(folder / "report.html", page)
+    run_folder.write_text(folder / "report.html", page)
     return folder / "report.html", chapters
 
 
@@ -276,7 +277,7 @@ def check_models(plan: Plan, rows: Data, folder: Path) -> None:
         ValueError: the same.
     """
     given = {each: place for each in trained(plan) if (place := plan.given(model_name(*each))) is not None}
-    results.check_apart(folder, "--models", str(plan.models), *given.values())
+    run_folder.check_apart(folder, "--models", str(plan.models), *given.values())
     if not given:
         expected = ", ".join(model_name(*each) for each in trained(plan))
         raise ValueError(f"{plan.models} has none of the models of this study; their folders are named {expected}")
@@ -287,7 +288,7 @@ def check_models(plan: Plan, rows: Data, folder: Path) -> None:
 def command(plan: Plan) -> str:
     """Return the command that makes a study again."""
     source = plan.source
-    options: dict[str, object] = {"--data": results.shown(source.data)}
+    options: dict[str, object] = {"--data": run_folder.shown(source.data)}
     if source.data != data.DIGITS:
         options[f"--{'image' if plan.images else 'text'}-column"] = source.column
     options |= {"--label-column": source.label} if source.label != "label" else {}

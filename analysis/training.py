@@ -14,10 +14,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from analysis import data, learners, limits, results
+from analysis import data, learners, limits
 from analysis.causal import Causal
 from analysis.data import Source
 from analysis.figures import study as figures
+from analysis.files import run_folder
 from analysis.learners import Size
 from analysis.loading import Choice
 from arguide.training import Recipe
@@ -86,12 +87,12 @@ def run(
             among the data, a checkpoint that cannot be read.
     """
     if job.init is not None:
-        results.check_apart(folder, "--init", job.init)
+        run_folder.check_apart(folder, "--init", job.init)
     data.check_apart(job.source, folder)
     rows = read(job.kind, job.source, job.seed)
     limits.check_memory(f"--batch-size {job.recipe.batch:.3g}", job.recipe.batch * max(_numbers(rows), job.size.width))
     learner = job.begin(rows)
-    results.claim(folder, job.config(), PROGRAM, parts=(), own=OWN, fresh=fresh)
+    run_folder.claim(folder, job.config(), PROGRAM, parts=(), own=OWN, fresh=fresh)
     if (folder / RESULT).exists():
         return _finished(folder)
     checkpoint = folder / learners.CHECKPOINT
@@ -106,10 +107,10 @@ def run(
 def _publish(folder: Path, losses: list[float], told: str) -> None:
     """Write the losses with the digests of the model and of its result, and last the result."""
     frame = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses})
-    results.write(folder / "loss.png", partial(figures.save_losses, frame))
-    files = results.digests(folder, learners.files_of(folder)) | {RESULT: results.digest(told.encode())}
-    results.write_frame(folder / LOSSES, results.marked(frame, results.part_of(folder, LOSSES), files))
-    results.write_text(folder / RESULT, told)
+    run_folder.write(folder / "loss.png", partial(figures.save_losses, frame))
+    files = run_folder.digests(folder, learners.files_of(folder)) | {RESULT: run_folder.digest(told.encode())}
+    run_folder.write_frame(folder / LOSSES, run_folder.marked(frame, run_folder.part_of(folder, LOSSES), files))
+    run_folder.write_text(folder / RESULT, told)
 
 
 def _finished(folder: Path) -> dict[str, Any]:
@@ -118,8 +119,8 @@ def _finished(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: its files are not what its training has left.
     """
-    frame = results.read_marked(folder / LOSSES, results.part_of(folder, LOSSES))
-    changed = LOSSES if frame is None else results.damaged(folder, frame)
+    frame = run_folder.read_marked(folder / LOSSES, run_folder.part_of(folder, LOSSES))
+    changed = LOSSES if frame is None else run_folder.damaged(folder, frame)
     if changed is not None:
         raise ValueError(f"{folder / changed} is damaged, or was changed after the training; --fresh trains again")
     told: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))  # whole, for its digest is right

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from analysis import learners, loading, results
+from analysis import learners, loading
+from analysis.files import run_folder
 
 
 class Task(NamedTuple):
@@ -33,11 +34,11 @@ class Task(NamedTuple):
 
     def finished(self, folder: Path) -> bool:
         """Whether the file is there, whole and of this run, and the model that belongs to it is what it was."""
-        frame = results.read_finished(self.path(folder), results.part_of(folder, self.name))
+        frame = run_folder.read_finished(self.path(folder), run_folder.part_of(folder, self.name))
         if frame is None:
             return False
-        if (name := results.damaged(folder, frame)) is not None:
-            results.log_again(folder / name)
+        if (name := run_folder.damaged(folder, frame)) is not None:
+            run_folder.log_again(folder / name)
         return name is None
 
     def work(self, plan: Any, folder: Path) -> None:
@@ -46,8 +47,8 @@ class Task(NamedTuple):
         with threadpool_limits(1):
             frame, place = self.run(plan, folder), folder / "models" / self.name
         files = learners.files_of(place) if self.model else []
-        mark = results.marked(frame, results.part_of(folder, self.name), results.digests(folder, files))
-        results.write_frame(self.path(folder), mark)
+        mark = run_folder.marked(frame, run_folder.part_of(folder, self.name), run_folder.digests(folder, files))
+        run_folder.write_frame(self.path(folder), mark)
 
 
 @contextmanager

@@ -33,7 +33,8 @@ def exact(
     if file.suffix == ".npy" and (label_column is not None or smoothing):
         raise ValueError("--label-column and --smoothing are for .csv and .parquet; a .npy file is a table already")
 
-    from analysis import display, factors, results
+    from analysis import display, factors
+    from analysis.files import run_folder
     from analysis.toys import read_table
 
     table = read_table(file, label_column=label_column, smoothing=smoothing)
@@ -43,7 +44,7 @@ def exact(
         raise ValueError(f"scale {scale:g} at temperature {temperature:g} is beyond what double precision holds")
     if out is not None:
         frame = factors.laws_frame(table, name, scale, temperature=temperature)
-        results.write_frame(out, frame)
+        run_folder.write_frame(out, frame)
     if json:
         finite = {key: value if math.isfinite(value) else str(value) for key, value in figures.items()}
         print(json_format.dumps(finite, indent=2))

@@ -27,20 +27,21 @@ def reproduce(
     options.check_device(device)
     options.check_model(model)
 
-    from analysis import display, loading, results
+    from analysis import display, loading
     from analysis import reproduce as argument
     from analysis.experiment import Settings, headline
+    from analysis.files import run_folder
     from analysis.toys import read_chain
 
     if text is not None:
-        results.check_apart(out, "--text", text)
+        run_folder.check_apart(out, "--text", text)
         read_chain(text)  # what cannot be read must fail before the other chapters run
     if model is not None:
-        results.check_apart(out, "--model", model)
+        run_folder.check_apart(out, "--model", model)
         loading.silence()
         loading.Choice(model).load(loading.find_device(device))
     settings = Settings(quick=quick, seed=seed, device=device, text=text, model=model)
-    results.claim(out, argument.config(settings), own=argument.own(), fresh=fresh)
+    run_folder.claim(out, argument.config(settings), own=argument.own(), fresh=fresh)
     done = list(argument.chapters(out, settings, display.bar))
     page = argument.publish(out, done)
     if json:

@@ -45,9 +45,10 @@ def scale_factors(
         limits.check_memory(sizes, number * max_new_tokens, 8)
     limits.check_memory(f"--repeats {repeats:.3g} of --particles {particles:.3g}", repeats * particles, 8)
 
-    from analysis import display, loading, measurement, results, targets
+    from analysis import display, loading, measurement, targets
     from analysis.figures import measurement as figures
-    from analysis.texts import read_texts
+    from analysis.files import run_folder
+    from analysis.files.texts import read_texts
 
     target = targets.Target(prompt, negative, scale, temperature, power, max_new_tokens, cap, chat=not no_chat)
     plan = measurement.Plan(samples, particles, repeats)
@@ -57,10 +58,10 @@ def scale_factors(
     bar = partial(display.bar(""), desc="scale-factors", unit="batch")
     measured = targets.measure_texts(loaded, target, plan, texts=given, seed=seed, track=bar)
     if out is not None:
-        results.write_frame(out, measured.sequences.assign(base=target.base))
+        run_folder.write_frame(out, measured.sequences.assign(base=target.base))
     doubt = "" if measured.diagnosis.consistent else f"log Z is {measured.diagnosis.verdict}"
     if figure is not None:
-        results.write(figure, partial(figures.save, measured.sequences, measured.lengths, doubt))
+        run_folder.write(figure, partial(figures.save, measured.sequences, measured.lengths, doubt))
     if doubt:
         print(f"arguide: {doubt}", file=sys.stderr)
     if json:

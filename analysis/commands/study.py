@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis import columns, limits, options
+from analysis import limits, options
 from analysis.commands.train import DATA
+from analysis.files import columns
 from analysis.options import Device, Json, Seed
 
 MODELS = "A folder of models to load in the place of training, of the same data, named as a study names its own (pixels-0)."

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from analysis import columns, options
+from analysis import options
+from analysis.files import columns
 from analysis.options import Device, Json, Seed
 
 KIND = "lm (texts), pixels, denoiser or classifier (images)."

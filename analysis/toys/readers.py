@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis import columns, frames
+from analysis.files import columns, tables
 from analysis.toys import checks
 from analysis.toys.chain import MarkovChain
 from analysis.toys.table import Table
@@ -40,7 +40,7 @@ def read_table(path: Path, *, label_column: str | None = None, smoothing: float 
         return Table(_load_npy(path))
     if path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"{path.name}: a file must end in .npy, .csv or .parquet")
-    frame = frames.read(path)
+    frame = tables.read(path)
     if label_column is None:
         raise ValueError(f"{path.name}: say which column is the label with --label-column; it has {_names(frame)}")
     _check_columns(path, frame, label_column)
@@ -70,12 +70,12 @@ def read_chain(
     Raises:
         ValueError: a file that is empty or malformed, a missing column, a row without a text or a label.
     """
-    frame = frames.read(path) if path.suffix in columns.SUFFIXES else frames.read_lines(path)
+    frame = tables.read(path) if path.suffix in columns.SUFFIXES else tables.read_lines(path)
     _check_columns(path, frame, text_column, label_column)
     _check_smoothing(smoothing)
     checks.integer("least", least, 0), checks.integer("length", 1 if length is None else length)
-    every = frames.labels(path.name, label_column, frame[label_column].tolist())
-    texts, names = map(pd.Series, frames.texts(path.name, text_column, frame[text_column].tolist(), every))
+    every = tables.labels(path.name, label_column, frame[label_column].tolist())
+    texts, names = map(pd.Series, tables.texts(path.name, text_column, frame[text_column].tolist(), every))
     texts = texts.str.lower()
     seen = texts.str.split("").explode().value_counts().drop("", errors="ignore")
     alphabet = [*sorted(seen[seen >= least].index), "□", END]
@@ -138,7 +138,7 @@ def _count_table(path: Path, frame: pd.DataFrame, label_column: str, smoothing: 
     variables = [name for name in frame.columns if name != label_column]
     if not variables or frame.isna().any(axis=None):
         raise ValueError(f"{path.name}: needs at least one column beside the label, and no missing values")
-    names = frames.labels(path.name, label_column, frame[label_column].tolist())
+    names = tables.labels(path.name, label_column, frame[label_column].tolist())
     try:
         coded = {name: _coded(frame[name].tolist()) for name in [label_column, *variables]}
     except TypeError as error:
@@ -155,7 +155,7 @@ def _count_table(path: Path, frame: pd.DataFrame, label_column: str, smoothing: 
 
 def _coded(cells: Sequence[Any]) -> tuple[np.ndarray, Sequence[Any]]:
     """Return the code of every cell, and what the codes stand for in order: numbers where all are, texts otherwise."""
-    codes, values = pd.factorize(pd.Series(frames.numbers(cells)), sort=True)
+    codes, values = pd.factorize(pd.Series(tables.numbers(cells)), sort=True)
     return np.asarray(codes), list(values)
 
 

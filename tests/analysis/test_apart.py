@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis import columns, data, learners
+from analysis import data, learners
+from analysis.files import columns
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 import torch
 from tiny import save
 
-from analysis import batches, data, learners, reproduce, results, study, training, work
+from analysis import batches, data, learners, reproduce, study, training, work
 from analysis.experiments import EXPERIMENTS
+from analysis.files import run_folder
 from analysis.learners import Size
 from arguide import files
 from arguide.training import Recipe
@@ -30,8 +31,8 @@ def flip(path, generator):
 
 @pytest.fixture
 def part(tmp_path):
-    results.claim(tmp_path / "run", {"seed": 0})
-    return results.part_of(tmp_path / "run", "a")
+    run_folder.claim(tmp_path / "run", {"seed": 0})
+    return run_folder.part_of(tmp_path / "run", "a")
 
 
 FRAME = pd.DataFrame(
@@ -46,23 +47,23 @@ FRAME = pd.DataFrame(
 
 
 def test_a_marked_frame_is_read_as_it_was(tmp_path, part):
-    results.write_frame(tmp_path / "a.parquet", FRAME)
+    run_folder.write_frame(tmp_path / "a.parquet", FRAME)
     plain = pd.read_parquet(tmp_path / "a.parquet")
-    assert results.read_marked(tmp_path / "a.parquet", part) is None
-    results.write_frame(tmp_path / "a.parquet", results.marked(FRAME, part))
-    pd.testing.assert_frame_equal(results.read_marked(tmp_path / "a.parquet", part), plain)
-    assert results.read_marked(tmp_path / "a.parquet", part[::-1]) is None
-    assert results.read_marked(tmp_path / "b.parquet", part) is None
+    assert run_folder.read_marked(tmp_path / "a.parquet", part) is None
+    run_folder.write_frame(tmp_path / "a.parquet", run_folder.marked(FRAME, part))
+    pd.testing.assert_frame_equal(run_folder.read_marked(tmp_path / "a.parquet", part), plain)
+    assert run_folder.read_marked(tmp_path / "a.parquet", part[::-1]) is None
+    assert run_folder.read_marked(tmp_path / "b.parquet", part) is None
 
 
 def test_a_frame_with_flipped_bits_is_never_read_as_other_numbers(tmp_path, part):
     path, generator = tmp_path / "a.parquet", np.random.default_rng(0)
     frame = pd.DataFrame({"value": generator.normal(size=60), "family": ["joint", "sequential"] * 30})
-    results.write_frame(path, results.marked(frame, part))
+    run_folder.write_frame(path, run_folder.marked(frame, part))
     unread = unmarked = 0
     for _ in range(300):
         whole = flip(path, generator)
-        found = results.read_marked(path, part)
+        found = run_folder.read_marked(path, part)
         unread += found is None
         assert found is None or found.equals(frame)  # what no number depends on
         try:
@@ -88,7 +89,7 @@ def test_a_damaged_or_foreign_part_is_computed_again_and_named(tmp_path, monkeyp
     part = {}
     for seed in (1, 2):
         settings = reproduce.Settings(seed=seed)
-        results.claim(tmp_path / str(seed), reproduce.config(settings))
+        run_folder.claim(tmp_path / str(seed), reproduce.config(settings))
         assert not next(reproduce.chapters(tmp_path / str(seed), settings, lambda title: iter)).found
         assert next(reproduce.chapters(tmp_path / str(seed), settings, lambda title: iter)).found
         part[seed] = tmp_path / str(seed) / "experiments" / "fidelity.parquet"
@@ -176,7 +177,7 @@ def test_a_finished_training_that_was_changed_is_refused_by_name(tmp_path, name)
 def test_a_model_of_a_study_that_was_changed_is_trained_again(tmp_path, caplog):
     plan = study.Plan(data.Source("digits", "image", most=2), True, effort=1e-3)
     task = next(each for each in study.training(plan) if each.name == "classifier-0")
-    results.claim(tmp_path, {}, study.PROGRAM, parts=("experiments", "models"))
+    run_folder.claim(tmp_path, {}, study.PROGRAM, parts=("experiments", "models"))
     assert not task.finished(tmp_path)
     task.work(plan, tmp_path)
     assert task.finished(tmp_path)
@@ -191,12 +192,12 @@ def test_a_model_of_a_study_that_was_changed_is_trained_again(tmp_path, caplog):
 
 
 def test_a_run_of_other_versions_is_not_gone_on_with(tmp_path, monkeypatch):
-    results.claim(tmp_path / "run", {"seed": 0})
+    run_folder.claim(tmp_path / "run", {"seed": 0})
     run = batches.Run(tmp_path / "out.parquet", pd.DataFrame({"prompt": ["a"]}), 1, {"seed": 0})
     run.claim()
-    monkeypatch.setattr(results, "version", lambda name: "0.0" if name == "torch" else version(name))
+    monkeypatch.setattr(run_folder, "version", lambda name: "0.0" if name == "torch" else version(name))
     with pytest.raises(ValueError, match=rf"other settings \(.*torch {torch.__version__.split('+')[0]}.* → 0\.0.*\)"):
-        results.claim(tmp_path / "run", {"seed": 0})
+        run_folder.claim(tmp_path / "run", {"seed": 0})
     monkeypatch.setattr(batches, "version", lambda name: "0.0")
     with pytest.raises(ValueError, match=r"other settings \(.*torch .* → 0\.0"):
         run.claim()
@@ -237,13 +238,13 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, mo
 
 @pytest.mark.parametrize("name", ["run.json", "losses.parquet", "loss.png", "result.json"])
 def test_a_kill_while_a_training_writes_leaves_no_half_file(tmp_path, monkeypatch, name):
-    write, sizes = results.write, {}
+    write, sizes = run_folder.write, {}
 
     def torn(path, save):
         write(path, Half(save) if path.name == name else save)
 
     with monkeypatch.context() as patch:
-        patch.setattr(results, "write", torn)
+        patch.setattr(run_folder, "write", torn)
         with pytest.raises(KeyboardInterrupt):
             training.run(JOB, tmp_path / "run", iter)
     assert not (tmp_path / "run" / name).exists()
@@ -282,7 +283,7 @@ def test_a_kill_while_completions_are_written_leaves_no_half_file(run, tmp_path,
 
 
 def test_a_task_leaves_its_file_in_one_move(tmp_path, monkeypatch):
-    results.claim(tmp_path, {}, study.PROGRAM)
+    run_folder.claim(tmp_path, {}, study.PROGRAM)
     task = work.Task("one", lambda plan, folder: FRAME)
     with monkeypatch.context() as patch:
         patch.setattr(pd.DataFrame, "to_parquet", lambda self, path, **_: Path(path).write_text("half") and 1 / 0)

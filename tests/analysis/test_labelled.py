@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from analysis import data, frames, read_chain, read_table, training
+from analysis import data, read_chain, read_table, training
 from analysis.data import Source
+from analysis.files import tables
 
 ROWS = [("NA", "a"), ("null", "01"), ("nan", "1"), ("None", "NA")] * 10
 
@@ -190,7 +191,7 @@ def test_numbers_keep_their_order_and_their_written_labels(tmp_path):
 
 @pytest.mark.parametrize("cells", [["1" * 30, "2"], ["1e999", "2"], ["nan", "1"], ["1_0", "2"], ["٣", "2"], ["1" * 9999]])
 def test_what_no_number_holds_stays_a_text(cells):
-    assert frames.numbers(cells) == cells
+    assert tables.numbers(cells) == cells
 
 
 @pytest.mark.parametrize("content", ["y,x\n1,2,3\n", "y,x\n1,2\n1,2,3\n", "y,x\n1,2,3\n4,5,6\n"])
@@ -204,7 +205,7 @@ def test_deep_json_and_two_columns_of_one_name_are_refused(tmp_path):
     parquet.write_table(pa.table([[1], [2]], names=["x", "x"]), tmp_path / "two.parquet")
     for name in ("deep.jsonl", "two.parquet"):
         with pytest.raises(ValueError, match=f"{name}: not a readable"):
-            frames.read(tmp_path / name)
+            tables.read(tmp_path / name)
 
 
 def test_json_is_read_by_rows_or_by_columns(tmp_path):

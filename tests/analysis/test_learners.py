@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from analysis import data, learners, results, training
+from analysis import data, learners, training
 from analysis.data import Data
+from analysis.files import run_folder
 from analysis.learners import Size
 from arguide.training import Recipe, causal_losses
 from diffusion.networks import Classifier
@@ -152,8 +153,8 @@ def test_a_job_is_trained_as_it_says(tmp_path, monkeypatch):
 
 
 def test_a_fresh_training_deletes_what_one_has_left_and_nothing_else(tmp_path):
-    results.claim(tmp_path, JOB.config(), training.PROGRAM, parts=())
+    run_folder.claim(tmp_path, JOB.config(), training.PROGRAM, parts=())
     for name in ("checkpoint.pt", "result.json", "model.safetensors", "mine.txt"):
         (tmp_path / name).write_text("")
-    results.claim(tmp_path, {}, training.PROGRAM, parts=(), own=training.OWN, fresh=True)
+    run_folder.claim(tmp_path, {}, training.PROGRAM, parts=(), own=training.OWN, fresh=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "run.json"]

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from tiny import save
 
-from analysis import batches, reproduce, results, training
+from analysis import batches, reproduce, training
 from analysis.experiments import EXPERIMENTS
+from analysis.files import run_folder
 
 FEW = ("--max-new-tokens", 4, "--greedy")
 SMALL = ("--steps", 3, "--batch-size", 8, "--width", 16, "--depth", 1)
@@ -116,7 +117,7 @@ def test_tables_and_texts_are_never_the_output(fails, model, tmp_path):
 @pytest.mark.parametrize("fresh", [(), ("--fresh",)])
 def test_data_are_never_in_the_folder_of_the_output(fails, tmp_path, names, monkeypatch, fresh):
     monkeypatch.setattr(reproduce, "EXPERIMENTS", tuple(e for e in EXPERIMENTS if e.name == "fidelity"))
-    results.claim(tmp_path / "out", {}, training.PROGRAM)
+    run_folder.claim(tmp_path / "out", {}, training.PROGRAM)
     inside = shutil.copy(names, tmp_path / "out" / "experiments")
     before = contents(tmp_path)
     given = ("--data", inside)
@@ -159,8 +160,8 @@ def test_a_fresh_run_keeps_what_is_the_users_and_removes_its_own_leftovers(run, 
 @pytest.mark.parametrize("program", ["train", "reproduce", "study"])
 def test_a_run_that_is_refused_has_deleted_nothing(run, fails, tmp_path, names, monkeypatch, program):
     command, _ = fresh_runs(tmp_path, names, monkeypatch)[program]
-    other = {"train": results.PROGRAM, "reproduce": training.PROGRAM, "study": training.PROGRAM}[program]
-    results.claim(tmp_path / "out", {}, other)
+    other = {"train": run_folder.PROGRAM, "reproduce": training.PROGRAM, "study": training.PROGRAM}[program]
+    run_folder.claim(tmp_path / "out", {}, other)
     (tmp_path / "out" / "losses.parquet").write_text("theirs")
     (tmp_path / "out" / "figures" / "mine.png").write_text("mine")
     before = contents(tmp_path)
@@ -185,7 +186,7 @@ def test_what_is_saved_for_others_does_not_say_where_it_was_made(run, tmp_path, 
 
 
 def test_a_kill_while_a_fresh_run_deletes_leaves_a_run_to_go_on_with(tmp_path, monkeypatch):
-    results.claim(tmp_path, {"seed": 0}, training.PROGRAM, parts=())
+    run_folder.claim(tmp_path, {"seed": 0}, training.PROGRAM, parts=())
     names = ("notes.txt", "result.json", "model.safetensors", "losses.parquet")
     for name in names:
         (tmp_path / name).write_text("")
@@ -200,10 +201,10 @@ def test_a_kill_while_a_fresh_run_deletes_leaves_a_run_to_go_on_with(tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
-            results.claim(tmp_path, {"seed": 1}, training.PROGRAM, parts=(), own=training.OWN, fresh=True)
+            run_folder.claim(tmp_path, {"seed": 1}, training.PROGRAM, parts=(), own=training.OWN, fresh=True)
     assert calls[0] == "result.json"  # a training without a result is not finished
-    results.claim(tmp_path, {"seed": 0}, training.PROGRAM, parts=(), own=training.OWN)
-    results.claim(tmp_path, {"seed": 1}, training.PROGRAM, parts=(), own=training.OWN, fresh=True)
+    run_folder.claim(tmp_path, {"seed": 0}, training.PROGRAM, parts=(), own=training.OWN)
+    run_folder.claim(tmp_path, {"seed": 1}, training.PROGRAM, parts=(), own=training.OWN, fresh=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "run.json"]
 
 

@@ -5,9 +5,10 @@ import shlex
 
 import pytest
 
-from analysis import display, report, reproduce, results, study
+from analysis import display, report, reproduce, study
 from analysis.data import Source
 from analysis.experiment import BANNER, Chapter, Experiment, Plot, Settings, Verdict, headline, tidy
+from analysis.files import run_folder
 
 VERDICT = "It is <i>so</i> & not otherwise"
 
@@ -32,7 +33,7 @@ def made(name="one"):
 def published(folder, monkeypatch, settings):
     """Return the HTML of a run of one experiment."""
     monkeypatch.setattr(reproduce, "EXPERIMENTS", (made(),))
-    results.claim(folder, reproduce.config(settings))
+    run_folder.claim(folder, reproduce.config(settings))
     done = list(reproduce.chapters(folder, settings, lambda title: lambda items: items))
     return reproduce.publish(folder, done).read_text(encoding="utf-8"), done
 

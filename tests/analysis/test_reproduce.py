@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import reproduce, results
+from analysis import reproduce
 from analysis.experiment import Experiment, Plot, Settings, Verdict, tidy
 from analysis.experiments import EXPERIMENTS
+from analysis.files import run_folder
 
 DECISIVE = ("scale_factors", "classifier")
 
@@ -42,11 +43,11 @@ def test_an_interrupted_run_keeps_what_is_finished_and_the_next_picks_it_up(tmp_
     runs = []
     monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs), experiment("two", runs, interrupt=True)))
     settings = Settings()
-    results.claim(tmp_path / "out", reproduce.config(settings))
+    run_folder.claim(tmp_path / "out", reproduce.config(settings))
     with pytest.raises(KeyboardInterrupt):
         list(reproduce.chapters(tmp_path / "out", settings, bar))
     assert [path.name for path in (tmp_path / "out/experiments").iterdir()] == ["one.parquet"]
-    results.claim(tmp_path / "out", reproduce.config(settings))
+    run_folder.claim(tmp_path / "out", reproduce.config(settings))
     done = list(reproduce.chapters(tmp_path / "out", settings, bar))
     assert runs == ["one", "two", "two"]
     assert [chapter.found for chapter in done] == [True, False]
@@ -61,7 +62,7 @@ def test_a_report_is_self_contained_and_escapes_what_users_write(tmp_path, monke
     hostile = tmp_path / "<script>alert(1)<_script>.csv"
     hostile.write_text("")
     settings = Settings(text=hostile)
-    results.claim(tmp_path / "out", reproduce.config(settings))
+    run_folder.claim(tmp_path / "out", reproduce.config(settings))
     page = reproduce.publish(tmp_path / "out", list(reproduce.chapters(tmp_path / "out", settings, bar))).read_text()
     assert "<script" not in page
     assert "A &lt;b&gt; &amp; title" in page
@@ -69,39 +70,39 @@ def test_a_report_is_self_contained_and_escapes_what_users_write(tmp_path, monke
 
 
 def test_a_folder_of_another_run_or_of_other_files_is_refused(tmp_path):
-    results.claim(tmp_path / "out", reproduce.config(Settings(seed=1)))
-    results.claim(tmp_path / "out", reproduce.config(Settings(seed=1)))
+    run_folder.claim(tmp_path / "out", reproduce.config(Settings(seed=1)))
+    run_folder.claim(tmp_path / "out", reproduce.config(Settings(seed=1)))
     with pytest.raises(ValueError, match="seed 1 → 2"):
-        results.claim(tmp_path / "out", reproduce.config(Settings(seed=2)))
+        run_folder.claim(tmp_path / "out", reproduce.config(Settings(seed=2)))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").write_text("precious")
     for fresh in (False, True):
         with pytest.raises(ValueError, match="not empty"):
-            results.claim(tmp_path / "mine", {}, own=reproduce.own(), fresh=fresh)
+            run_folder.claim(tmp_path / "mine", {}, own=reproduce.own(), fresh=fresh)
     assert (tmp_path / "mine/thesis.tex").read_text() == "precious"
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot write"):
-        results.claim(tmp_path / "file" / "out", {})
+        run_folder.claim(tmp_path / "file" / "out", {})
 
 
 def test_a_fresh_run_deletes_a_runs_files_and_nothing_else(tmp_path):
-    results.claim(tmp_path, {"seed": 0})
+    run_folder.claim(tmp_path, {"seed": 0})
     (tmp_path / f"experiments/{EXPERIMENTS[0].name}.parquet").write_text("")
     (tmp_path / "figures/mine.png").write_text("kept")
     (tmp_path / "notes.txt").write_text("kept")
-    results.claim(tmp_path, {"seed": 1}, parts=(), own=reproduce.own(), fresh=True)
+    run_folder.claim(tmp_path, {"seed": 1}, parts=(), own=reproduce.own(), fresh=True)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["figures", "mine.png", "notes.txt", "run.json"]
-    assert results.read_record(tmp_path)["config"] == {"seed": 1}
+    assert run_folder.read_record(tmp_path)["config"] == {"seed": 1}
 
 
 def test_another_programs_run_json_is_not_ours_to_claim(tmp_path):
     (tmp_path / "run.json").write_text("[]")
     (tmp_path / "report.html").write_text("theirs")
     with pytest.raises(ValueError, match="not empty"):
-        results.claim(tmp_path, {}, own=reproduce.own(), fresh=True)
+        run_folder.claim(tmp_path, {}, own=reproduce.own(), fresh=True)
     assert (tmp_path / "report.html").read_text() == "theirs"
 
 
@@ -117,7 +118,7 @@ def test_a_changed_text_is_another_run(tmp_path):
 def test_a_frame_that_cannot_be_read_is_computed_again(tmp_path, monkeypatch):
     runs = []
     monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs),))
-    results.claim(tmp_path / "out", {})
+    run_folder.claim(tmp_path / "out", {})
     (tmp_path / "out/experiments/one.parquet").write_text("torn")
     assert len(next(reproduce.chapters(tmp_path / "out", Settings(), bar)).frame) == 3
     assert runs == ["one"]
@@ -138,14 +139,14 @@ def test_the_numbers_that_decide_are_what_the_argument_says():
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
-    results.write_text(tmp_path / "a.txt", "old")
+    run_folder.write_text(tmp_path / "a.txt", "old")
 
     def broken(path):
         path.write_text("half")
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError):
-        results.write(tmp_path / "a.txt", broken)
+        run_folder.write(tmp_path / "a.txt", broken)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
 
@@ -156,7 +157,7 @@ def test_every_experiment_returns_a_tidy_frame_a_verdict_and_figures(experiment,
     assert {"law", "family", "quantity", "value", "std_error"} <= set(frame)
     assert frame[["family", "quantity", "std_error"]].notna().all(axis=None)
     assert (frame["std_error"] >= 0).all()
-    results.write_frame(tmp_path / "frame.parquet", frame)
+    run_folder.write_frame(tmp_path / "frame.parquet", frame)
     stored = pd.read_parquet(tmp_path / "frame.parquet")
     assert experiment.verdict(stored) == experiment.verdict(frame)
     assert all(experiment.verdict(frame))
@@ -174,7 +175,7 @@ def drawn(path, plot, frame, seed):
 
 
 def test_the_record_of_a_run_names_its_settings_and_versions(tmp_path):
-    results.claim(tmp_path, reproduce.config(Settings(seed=3)))
+    run_folder.claim(tmp_path, reproduce.config(Settings(seed=3)))
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["config"]["seed"] == 3
     assert {"torch", "transformers", "numpy", "arguide", "python"} <= set(record["versions"])

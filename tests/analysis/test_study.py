@@ -20,10 +20,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import causal, cooling, data, display, families, findings, learners, results, study, temperatures, work
+from analysis import causal, cooling, data, display, families, findings, learners, study, temperatures, work
 from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 from analysis.figures import study as figures
+from analysis.files import run_folder
 from analysis.toys import stories
 
 SMALL = ("--steps", 6, "--batch-size", 8, "--width", 16, "--depth", 1)
@@ -153,7 +154,7 @@ def test_a_study_takes_models_that_are_there(fails, names, tmp_path):
 def test_models_to_load_are_never_those_that_would_be_deleted(run, fails, names, tmp_path):
     plan = study.Plan(data.Source(str(names), "text", most=8), False, effort=0.01)
     out = tmp_path / "s"
-    results.claim(out, plan.config(), study.PROGRAM, parts=("models",))
+    run_folder.claim(out, plan.config(), study.PROGRAM, parts=("models",))
     study.train("lm", "", 0, plan, out)
     (tmp_path / "link").symlink_to(out / "models")
     (tmp_path / "linked").mkdir()
@@ -347,7 +348,7 @@ def test_a_killed_study_is_picked_up_to_the_same_results(run, names, tmp_path):
 def test_a_training_killed_before_its_file_is_written_is_not_repeated(run, names, tmp_path, monkeypatch):
     small = ("--effort", 0.1, "--scales", "0,2", "--seeds", 2, "--samples", 3, "--jobs", 1)
     options = ("study", "--data", names, "--out", tmp_path / "s", *small)
-    write, fit, steps = results.write_frame, learners.fit, []
+    write, fit, steps = run_folder.write_frame, learners.fit, []
 
     def killed(path, frame):
         if path.name == "lm-0.parquet":
@@ -362,9 +363,9 @@ def test_a_training_killed_before_its_file_is_written_is_not_repeated(run, names
         return fit(*given, **more | {"every": 20, "track": track})
 
     monkeypatch.setattr(learners, "fit", counted)
-    monkeypatch.setattr(results, "write_frame", killed)
+    monkeypatch.setattr(run_folder, "write_frame", killed)
     assert run(*options)[0] == 130
-    monkeypatch.setattr(results, "write_frame", write)
+    monkeypatch.setattr(run_folder, "write_frame", write)
     assert run(*options)[0] == 0
     whole = steps[0]
     assert steps == [whole, whole - (whole - 1) // 20 * 20, whole]

@@ -50,9 +50,9 @@ def load(name: str) -> dict[str, list[Any]]:
 
 
 def _of_file(path: Path) -> dict[str, list[Any]]:
-    from analysis import frames
+    from analysis.files import tables
 
-    return {str(name): cells.tolist() for name, cells in frames.read(path).items()}
+    return {str(name): cells.tolist() for name, cells in tables.read(path).items()}
 
 
 def _of_images(folder: str) -> dict[str, list[Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import TEXTS
+from analysis.files.columns import TEXTS
 
 
 def read_texts(path: Path, column: str, optional: Sequence[str] = ()) -> pd.DataFrame:
