@@ -1,5 +1,5 @@
-from . import distances as distances, experiments as experiments, factors as factors, toys as toys
-from .factors import ScaleFactors as ScaleFactors, scale_factors as scale_factors
+from . import experiments as experiments, metrics as metrics, toys as toys
+from .metrics.scale_factors import ScaleFactors as ScaleFactors, scale_factors as scale_factors
 from .toys import (
     GaussianMixture as GaussianMixture,
     GaussianPair as GaussianPair,

@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from tqdm import tqdm
 
-from analysis.measurement import Measurement
+from analysis.metrics.gap_estimates import Measurement
 from analysis.targets import Target
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@ r"""What a study finds: the empirical question and the source's claims, told fro
 At equal γ two families differ in accuracy and in diversity at once; so they are compared at equal accuracy too: a joint law's
 diversity against that of the sequential one, read between its scales at the accuracy that the joint law has. Intervals hold
 95 %, by Student's t over the seeds, those of one scale together. Seeds train and draw anew; the data are split once. What an
-interval decides depends on the smallest difference of interest, see `analysis.estimates`: a wide one decides nothing.
+interval decides depends on the smallest difference of interest, see `analysis.metrics.confidence`: a wide one decides nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.estimates import Difference
 from analysis.experiment import Plot, Story, Verdict, pick
 from analysis.families import AWARE, CLEAN, CORRECTED, JOINT, LIMITS, ODE, SDE, SEQUENTIAL
 from analysis.figures import study as figures
-from analysis.quality import difference
+from analysis.metrics.confidence import Difference
+from analysis.metrics.sample_quality import difference
 
 MEASURES = ("accuracy", "coverage", "spread")
 SMALLEST = 0.05  # of interest: of shares, and of the spread in units of the data's

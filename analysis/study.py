@@ -21,7 +21,7 @@ from analysis.data import Data, Source
 from analysis.experiment import Chapter
 from analysis.files import run_folder
 from analysis.findings import stories
-from analysis.quality import Judge
+from analysis.metrics.sample_quality import Judge
 from analysis.reproduce import save_plot
 from analysis.work import Task
 from arguide.training import Recipe

@@ -17,7 +17,7 @@ import arguide
 from analysis import limits
 from analysis.completions import Request, Sampling, encode, stop_tokens, text_of
 from analysis.loading import Loaded
-from analysis.measurement import Measurement, Plan, Track, measure
+from analysis.metrics.gap_estimates import Measurement, Plan, Track, measure
 from arguide.endings import CAPS
 
 

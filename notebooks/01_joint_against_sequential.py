@@ -25,10 +25,10 @@ from matplotlib import pyplot as plt
 import analysis
 import arguide
 import diffusion
-from analysis import distances
 from analysis.experiment import Settings
 from analysis.experiments import scale_factors
 from analysis.figures.style import draw
+from analysis.metrics import distances
 
 torch.set_num_threads(1)
 sns.set_theme(style="ticks")

@@ -23,10 +23,10 @@ import torch
 from matplotlib import pyplot as plt
 
 import arguide
-from analysis import distances
 from analysis.experiment import Settings
 from analysis.experiments import scale_factors, temperature
 from analysis.figures.style import draw
+from analysis.metrics import distances
 from analysis.toys import GaussianSequence, gaussian
 from analysis.toys import temperature as weights
 

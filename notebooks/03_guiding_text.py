@@ -30,8 +30,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import influence
 from analysis.figures.influence import against_scale, trade_off
+from analysis.metrics import text_statistics
 from analysis.toys import stories
 
 torch.set_num_threads(1)
@@ -73,7 +73,7 @@ for scale in (0, 1, 3):
 
 # %%
 scales = (0, 0.5, 1, 1.5, 2, 3)
-frame, texts = influence.measure(model, tokenizer, prompt, words, negative=nothing, scales=scales, samples=64, tokens=40)
+frame, texts = text_statistics.measure(model, tokenizer, prompt, words, negative=nothing, scales=scales, samples=64, tokens=40)
 frame.pivot(index="scale", columns="quantity", values="value").round(3)
 
 # %%

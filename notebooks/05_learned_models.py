@@ -33,7 +33,7 @@ import torch
 
 from analysis import families, learners, loading
 from analysis.data import DIGITS, Source, read_images
-from analysis.quality import Judge
+from analysis.metrics.sample_quality import Judge
 
 loading.silence()
 torch.set_num_threads(1)

@@ -33,17 +33,18 @@ def exact(
     if file.suffix == ".npy" and (label_column is not None or smoothing):
         raise ValueError("--label-column and --smoothing are for .csv and .parquet; a .npy file is a table already")
 
-    from analysis import display, factors
+    from analysis import display
     from analysis.files import run_folder
+    from analysis.metrics import scale_factors
     from analysis.toys import read_table
 
     table = read_table(file, label_column=label_column, smoothing=smoothing)
     name = label if label in table.labels else options.index_of(label, table.labels, numbered=file.suffix == ".npy")
-    figures = factors.summary(table, name, scale, temperature=temperature)
+    figures = scale_factors.summary(table, name, scale, temperature=temperature)
     if any(math.isnan(value) for value in figures.values()):
         raise ValueError(f"scale {scale:g} at temperature {temperature:g} is beyond what double precision holds")
     if out is not None:
-        frame = factors.laws_frame(table, name, scale, temperature=temperature)
+        frame = scale_factors.laws_frame(table, name, scale, temperature=temperature)
         run_folder.write_frame(out, frame)
     if json:
         finite = {key: value if math.isfinite(value) else str(value) for key, value in figures.items()}

@@ -45,13 +45,14 @@ def scale_factors(
         limits.check_memory(sizes, number * max_new_tokens, 8)
     limits.check_memory(f"--repeats {repeats:.3g} of --particles {particles:.3g}", repeats * particles, 8)
 
-    from analysis import display, loading, measurement, targets
+    from analysis import display, loading, targets
     from analysis.figures import measurement as figures
     from analysis.files import run_folder
     from analysis.files.texts import read_texts
+    from analysis.metrics import gap_estimates
 
     target = targets.Target(prompt, negative, scale, temperature, power, max_new_tokens, cap, chat=not no_chat)
-    plan = measurement.Plan(samples, particles, repeats)
+    plan = gap_estimates.Plan(samples, particles, repeats)
     given = [] if texts is None else read_texts(texts, "text")["text"].tolist()
     loading.silence()
     loaded = loading.Choice(model, None, dtype).load(loading.find_device(device))

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 import diffusion
-from analysis.distances import binned_tv, jackknifed
 from analysis.draws import LABEL, Toy, antithetic, guided
-from analysis.estimates import Difference
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
 from analysis.figures import correction as figures
+from analysis.metrics.confidence import Difference
+from analysis.metrics.distances import binned_tv, jackknifed
 from analysis.toys import GaussianMixture, GaussianPair
 from diffusion.sampling import Step, init
 

@@ -16,13 +16,14 @@ from torch import Tensor
 
 import arguide
 import diffusion
-from analysis import distances, draws
+from analysis import draws
 from analysis.draws import LABEL, Case, Draws
-from analysis.estimates import Estimate, by_family, difference, nearest
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
 from analysis.experiments.scale_factors import coupled_table
-from analysis.factors import path_normalizers
 from analysis.figures import families as figures
+from analysis.metrics import distances
+from analysis.metrics.confidence import Estimate, by_family, difference, nearest
+from analysis.metrics.scale_factors import path_normalizers
 from analysis.toys import GaussianSequence, Table, guidance
 from analysis.toys.discrete import masked_law, uniform_law
 from analysis.toys.gaussian import Gaussian, diffused, w2

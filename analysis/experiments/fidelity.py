@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import distances
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
 from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import fidelity as figures
+from analysis.metrics import distances
 from analysis.toys import Table, digits_table, guidance
 
 SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0)

@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis import distances
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
-from analysis.factors import scale_factors, summary
 from analysis.figures import scale_factors as figures
+from analysis.metrics import distances
+from analysis.metrics.scale_factors import scale_factors, summary
 from analysis.toys import Table
 
 COUPLED, INDEPENDENT, FIRST, CONSTANT = "coupled", "independent x_t", "y seen at step 1 only", "Z_t free of the prefix"

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 import diffusion
-from analysis import distances
-from analysis.distances import wasserstein
-from analysis.estimates import by_family, nearest
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
 from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import temperature as figures
+from analysis.metrics import distances
+from analysis.metrics.confidence import by_family, nearest
+from analysis.metrics.distances import wasserstein
 from analysis.toys import GaussianMixture, GaussianSequence, Table, gaussian, temperature
 from diffusion.models import Field
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from analysis import comparison, measurement, practice
-from analysis.estimates import Difference
 from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, stream, tidy
 from analysis.figures import text as figures
+from analysis.metrics import comparison, gap_estimates, text_samples
+from analysis.metrics.confidence import Difference
 from analysis.toys import stories
 
 SMALLEST = {"adherence": 1.0, "log perplexity": 0.05}  # of interest: nats a text, nats a token
@@ -50,7 +50,7 @@ def run(settings: Settings, track: Track) -> pd.DataFrame:
         torch.set_num_threads(threads)
 
 
-def measured(cases: Mapping[str, practice.Case], effort: Effort, seed: int, track: Track) -> Iterator[dict[str, Any]]:
+def measured(cases: Mapping[str, text_samples.Case], effort: Effort, seed: int, track: Track) -> Iterator[dict[str, Any]]:
     """Yield the rows of every prompt, family and scale. Shared random numbers would correlate their errors."""
     scales = {"joint": effort.joint, "sequential": effort.sequential, "gap": effort.gap}
     jobs = [(prompt, family, scale) for prompt in cases for family, several in scales.items() for scale in several]
@@ -60,24 +60,24 @@ def measured(cases: Mapping[str, practice.Case], effort: Effort, seed: int, trac
         yield from drawn(cases[prompt], row, effort.texts, stream(seed, number))
 
 
-def _texts(case: practice.Case, row: dict[str, Any], n: int, generator: torch.Generator) -> Iterator[dict[str, Any]]:
+def _texts(case: text_samples.Case, row: dict[str, Any], n: int, generator: torch.Generator) -> Iterator[dict[str, Any]]:
     """Yield what is measured of the texts of one law."""
     if row["family"] == "joint":
-        groups, diagnosis = practice.joint(case, row["scale"], n, row["length"], generator)
+        groups, diagnosis = text_samples.joint(case, row["scale"], n, row["length"], generator)
         yield row | {"quantity": "log_z", "value": diagnosis.log_evidence, "std_error": diagnosis.std_error}
         yield row | {"quantity": "consistent", "value": float(diagnosis.consistent)}
         yield row | {"quantity": "spread", "value": diagnosis.spread}
     else:
-        groups = practice.sequential(case, row["scale"], n, row["length"], generator)
-    for quantity, value, error in practice.measures(case, groups, 64, generator):
-        yield row | {"quantity": quantity, "value": value, "std_error": error, "freedom": practice.GROUPS - 1.0}
+        groups = text_samples.sequential(case, row["scale"], n, row["length"], generator)
+    for quantity, value, error in text_samples.measures(case, groups, 64, generator):
+        yield row | {"quantity": quantity, "value": value, "std_error": error, "freedom": text_samples.GROUPS - 1.0}
 
 
-def _gap(case: practice.Case, row: dict[str, Any], n: int, generator: torch.Generator) -> Iterator[dict[str, Any]]:
+def _gap(case: text_samples.Case, row: dict[str, Any], n: int, generator: torch.Generator) -> Iterator[dict[str, Any]]:
     """Yield the gap of every prefix length."""
     length = row["length"]
-    plan = measurement.Plan(2 * n, n, practice.GROUPS)
-    found = measurement.measure(case.law(row["scale"], length), case.law(0.0, length), length, plan, generator=generator)
+    plan = gap_estimates.Plan(2 * n, n, text_samples.GROUPS)
+    found = gap_estimates.measure(case.law(row["scale"], length), case.law(0.0, length), length, plan, generator=generator)
     for each in found.lengths.to_dict("records"):
         at = row | {"family": "sequential", "length": each["length"]}
         interval = {"low": each["kl_low"], "high": each["kl_high"]}
@@ -86,12 +86,12 @@ def _gap(case: practice.Case, row: dict[str, Any], n: int, generator: torch.Gene
         yield at | {"quantity": "ess_share", "value": each["ess_share"]}
 
 
-def _cases(settings: Settings) -> Iterator[tuple[str, practice.Case]]:
+def _cases(settings: Settings) -> Iterator[tuple[str, text_samples.Case]]:
     if settings.model is None:
         model, tokenizer = stories.train(150 if settings.quick else 300), stories.tokenizer()
         for pet in ("dog",) if settings.quick else ("dog", "fish", "horse"):
             prompt, rest = (tokenizer(f"Lily had a {word} .", return_tensors="pt").input_ids for word in (pet, "pet"))
-            yield f"Lily had a {pet} .", practice.Case(model, tokenizer, prompt, rest, (pet,))
+            yield f"Lily had a {pet} .", text_samples.Case(model, tokenizer, prompt, rest, (pet,))
         return
     from analysis.loading import Choice, silence
 
@@ -102,7 +102,7 @@ def _cases(settings: Settings) -> Iterator[tuple[str, practice.Case]]:
         raise ValueError("the model's tokenizer has no beginning-of-text token, which the unconditional branch would read")
     for prompt, words in list(PROMPTS.items())[: 1 if settings.quick else None]:
         ids = loaded.tokenizer(prompt, return_tensors="pt").input_ids
-        yield prompt, practice.Case(loaded.model, loaded.tokenizer, ids, torch.tensor([[first]]), words)
+        yield prompt, text_samples.Case(loaded.model, loaded.tokenizer, ids, torch.tensor([[first]]), words)
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:

@@ -18,7 +18,7 @@ LENGTH = "length t (tokens)"
 
 
 def draw(sequences: pd.DataFrame, lengths: pd.DataFrame, note: str = "") -> Figure:
-    """Return the figure of both frames of an `analysis.measurement.Measurement`, with a note above it if there is one."""
+    """Return the figure of both frames of a `gap_estimates.Measurement`, with a note above it if there is one."""
     panels = (lambda _, ax: factors(sequences, ax), gap_to_length, ess_to_length)
     figure = style.draw(Plot("measurement", panels, ""), lengths)
     if note:

@@ -9,8 +9,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.estimates import of_row
 from analysis.experiment import Plot
+from analysis.metrics.confidence import of_row
 
 # Okabe & Ito's palette, told apart by the colour-blind; the marker repeats what the colour says.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (

@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import estimates
 from analysis.experiment import pick
 from analysis.figures.style import CYCLE, FAMILIES, MARKERS, label
+from analysis.metrics import confidence
 
 GAMMA = "scale γ"
 BOTH = ("sequential", "joint")
@@ -78,7 +78,7 @@ def _mean(frame: pd.DataFrame, family: str, quantity: str) -> pd.DataFrame:
     told = pick(frame, family=family, quantity="consistent").groupby("scale")["value"].min()
     rows = []
     for scale, group in pick(frame, family=family, quantity=quantity).groupby("scale"):
-        found = estimates.mean([estimates.of_row(row) for _, row in group.iterrows()])
+        found = confidence.mean([confidence.of_row(row) for _, row in group.iterrows()])
         rows.append((scale, found.value, found.half, bool(told.get(scale, 1.0))))
     return pd.DataFrame(rows, columns=["scale", "value", "half", "consistent"]).set_index("scale")
 

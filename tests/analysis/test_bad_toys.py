@@ -4,7 +4,8 @@ import pytest
 import torch
 from bad_calls import COUNTS, INF, NAN, NUMBERS, POSITIVE, cases, refused
 
-from analysis import GaussianMixture, GaussianPair, GaussianSequence, MarkovChain, Table, digits_table, distances, toys
+from analysis import GaussianMixture, GaussianPair, GaussianSequence, MarkovChain, Table, digits_table, toys
+from analysis.metrics import distances
 from analysis.toys import gaussian
 from analysis.toys.discrete import masked_law, uniform_law
 from analysis.toys.gaussian import Gaussian

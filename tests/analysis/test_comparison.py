@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import arguide
-from analysis import Table, comparison, practice
-from analysis.estimates import Estimate
+from analysis import Table
 from analysis.experiment import stream, tidy
 from analysis.experiments import text
+from analysis.metrics import comparison, text_samples
+from analysis.metrics.confidence import Estimate
 
 RUNS, LEAST = 120, 105  # repetitions, and how many must hold: 95 % of them do, or 3.7 standard deviations fewer
 
@@ -37,13 +38,13 @@ BOTH = text.Effort(24, 2, (1.0,), (1.0,), ())
 
 
 def sequential(case, scale, n, length, generator):
-    drawn = [arguide.sample(case.law(scale), n, length, generator=generator).tokens for _ in range(practice.GROUPS)]
-    return [practice.Group(tokens, torch.full((n,), 1 / n, dtype=torch.float64), 0.0) for tokens in drawn]
+    drawn = [arguide.sample(case.law(scale), n, length, generator=generator).tokens for _ in range(text_samples.GROUPS)]
+    return [text_samples.Group(tokens, torch.full((n,), 1 / n, dtype=torch.float64), 0.0) for tokens in drawn]
 
 
 def joint(case, scale, n, length, generator):
-    runs = [arguide.sample_joint(case.law(scale), n, length, generator=generator) for _ in range(practice.GROUPS)]
-    groups = [practice.Group(run.tokens, run.log_weights.exp(), float(run.log_evidence)) for run in runs]
+    runs = [arguide.sample_joint(case.law(scale), n, length, generator=generator) for _ in range(text_samples.GROUPS)]
+    groups = [text_samples.Group(run.tokens, run.log_weights.exp(), float(run.log_evidence)) for run in runs]
     return groups, arguide.diagnose(runs)
 
 
@@ -59,7 +60,7 @@ def measures(case, groups, texts, generator):
 @pytest.fixture
 def toys(monkeypatch):
     for function in (sequential, joint, measures):
-        monkeypatch.setattr(practice, function.__name__, function)
+        monkeypatch.setattr(text_samples, function.__name__, function)
 
 
 def held(family, scale):
@@ -98,7 +99,7 @@ def test_at_scale_1_the_difference_of_the_two_laws_holds_0(toys):
 def test_no_two_jobs_share_their_random_numbers(toys, monkeypatch):
     used = []
     monkeypatch.setattr(
-        practice, "measures", lambda case, groups, texts, generator: used.append(generator.initial_seed()) or []
+        text_samples, "measures", lambda case, groups, texts, generator: used.append(generator.initial_seed()) or []
     )
     for seed in (0, 1):
         list(text.measured(CASES, BOTH, seed, list))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import entropy, norm, wasserstein_distance
 
-from analysis import distances
+from analysis.metrics import distances
 
 P = np.array([0.5, 0.2, 0.3, 0.0])
 Q = np.array([0.1, 0.6, 0.2, 0.1])

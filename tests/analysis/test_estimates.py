@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis import estimates
-from analysis.estimates import Difference, Estimate
+from analysis.metrics import confidence
+from analysis.metrics.confidence import Difference, Estimate
 
 
 @pytest.mark.parametrize(
@@ -32,15 +32,15 @@ def test_a_difference_is_told_with_its_width_and_what_would_matter():
 
 def test_a_combination_has_the_variance_and_the_freedom_of_its_parts():
     one, two = Estimate(10.0, 3.0, 3), Estimate(4.0, 4.0, 10)
-    found = estimates.combined((0.5, -2.0), (one, two))
+    found = confidence.combined((0.5, -2.0), (one, two))
     assert (found.value, found.std_error) == (pytest.approx(-3.0), pytest.approx(math.hypot(1.5, 8.0)))
     assert 3 < found.freedom < 13
-    alike = estimates.mean([Estimate(1.0, 2.0, 3)] * 3)
+    alike = confidence.mean([Estimate(1.0, 2.0, 3)] * 3)
     assert (alike.std_error, alike.freedom) == (pytest.approx(2 / math.sqrt(3)), pytest.approx(9))
 
 
 def test_an_exact_number_adds_no_error():
-    exact = estimates.of_row(pd.Series({"value": 2.0, "std_error": 0.0, "freedom": float("nan")}))
+    exact = confidence.of_row(pd.Series({"value": 2.0, "std_error": 0.0, "freedom": float("nan")}))
     gap = Estimate(3.0, 0.5, 4).minus(exact)
     assert (gap.value, gap.std_error, gap.freedom) == (1.0, 0.5, 4)
     assert exact.minus(exact).interval == (0.0, 0.0)
@@ -59,5 +59,5 @@ def test_simultaneous_intervals_hold_as_often_as_they_say():
 
 def test_the_nearest_is_named_only_if_the_next_is_clearly_further():
     near, far = Estimate(0.10, 0.01, 3), Estimate(0.12, 0.01, 3)
-    assert estimates.nearest({"b": far, "a": near}).startswith("the nearest is not decided (b − a: +0.020 ± ")
-    assert estimates.nearest({"b": far._replace(value=0.2), "a": near}) == "the nearest is a"
+    assert confidence.nearest({"b": far, "a": near}).startswith("the nearest is not decided (b − a: +0.020 ± ")
+    assert confidence.nearest({"b": far._replace(value=0.2), "a": near}) == "the nearest is a"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from analysis import Table, scale_factors
-from analysis.factors import laws_frame, path_normalizers, summary
+from analysis.metrics.scale_factors import laws_frame, path_normalizers, summary
 
 
 def test_scale_factors_are_class_probabilities_over_their_expectations(joint):

@@ -7,8 +7,8 @@ import torch
 from reference import plain
 from small import build, letters
 
-from analysis import influence
 from analysis.figures.influence import against_scale, trade_off
+from analysis.metrics import text_statistics
 from analysis.toys import stories
 
 
@@ -17,7 +17,7 @@ def measured():
     model, tokenizer = build("llama"), letters()
     negative = torch.tensor([tokenizer.encode("zy")])
     given = {"negative": negative, "scales": (0, 2), "samples": 7, "tokens": 5}
-    return model, tokenizer, negative, *influence.measure(model, tokenizer, "fgh", ("d", "Eg"), **given)
+    return model, tokenizer, negative, *text_statistics.measure(model, tokenizer, "fgh", ("d", "Eg"), **given)
 
 
 def value(frame, scale, quantity, column="value"):
@@ -29,24 +29,24 @@ def test_words_are_counted(measured):
     texts = {scale: [text.lower() for text in some] for scale, some in texts.items()}
     for scale, some in texts.items():
         assert len(some) == 7
-        assert value(frame, scale, "distinct words") == len({word for text in some for word in influence.words_of(text)})
-        rate = sum(bool({"d", "eg"} & set(influence.words_of(text))) for text in some) / 7
+        assert value(frame, scale, "distinct words") == len({word for text in some for word in text_statistics.words_of(text)})
+        rate = sum(bool({"d", "eg"} & set(text_statistics.words_of(text))) for text in some) / 7
         assert value(frame, scale, "keyword rate") == rate
 
 
 def test_words_are_letters_in_any_case():
-    assert influence.words_of("Max's dog, MAX 2 dogs") == ["max", "s", "dog", "max", "dogs"]
-    rate, error = influence._rate(["A dog.", "Dogs", "no", "the DOG"], ("dog",))
+    assert text_statistics.words_of("Max's dog, MAX 2 dogs") == ["max", "s", "dog", "max", "dogs"]
+    rate, error = text_statistics._rate(["A dog.", "Dogs", "no", "the DOG"], ("dog",))
     assert rate == 0.5
     assert error == pytest.approx(0.25)
 
 
 def test_perplexities_are_of_the_tokens_up_to_the_end(measured):
     model, tokenizer, negative, *_ = measured
-    view = influence.arguide.guided(model)
+    view = text_statistics.arguide.guided(model)
     ids, end = torch.tensor([tokenizer.encode("fgh")]), model.generation_config.eos_token_id
     new = torch.tensor([[5, 6, end, 9], [7, 8, 9, 10]])
-    found = influence._perplexities(view, ids, negative, new, tokenizer)
+    found = text_statistics._perplexities(view, ids, negative, new, tokenizer)
     for (name, perplexity, error), before in zip(found, (ids[0].tolist(), negative[0].tolist()), strict=True):
         losses = [-plain(model, before, row[:t])[row[t]] for row in ([5, 6, end], [7, 8, 9, 10]) for t in range(len(row))]
         assert perplexity == pytest.approx(float(torch.stack(losses).mean().exp()), rel=1e-3)
@@ -58,8 +58,8 @@ def test_a_seed_makes_the_same_texts_and_leaves_the_global_generator(measured):
     model, tokenizer, negative, frame, texts = measured
     before = torch.random.get_rng_state()
     given = {"negative": negative, "scales": (0, 2), "samples": 7, "tokens": 5}
-    again, same = influence.measure(model, tokenizer, "fgh", ("d", "Eg"), **given)
-    _, other = influence.measure(model, tokenizer, "fgh", ("d", "Eg"), **given, seed=1)
+    again, same = text_statistics.measure(model, tokenizer, "fgh", ("d", "Eg"), **given)
+    _, other = text_statistics.measure(model, tokenizer, "fgh", ("d", "Eg"), **given, seed=1)
     pd.testing.assert_frame_equal(frame, again)
     assert texts == same != other
     assert torch.equal(before, torch.random.get_rng_state())
@@ -69,7 +69,7 @@ def test_the_unconditional_branch_begins_a_text_by_default():
     tokenizer = letters()
     tokenizer.bos_token = None
     with pytest.raises(ValueError, match="beginning-of-text"):
-        influence.measure(build("llama"), tokenizer, "fgh", ("d",), scales=(1,))
+        text_statistics.measure(build("llama"), tokenizer, "fgh", ("d",), scales=(1,))
 
 
 def test_figures_draw_what_the_frame_holds(measured):
@@ -115,7 +115,7 @@ def test_a_pretrained_model_follows_its_prompt_more_as_the_scale_grows(data):
     folder = data / "stories260K"
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     given = {"scales": (0, 1, 2), "samples": 64, "tokens": 40}
-    frame, _ = influence.measure(model, tokenizer, "Lily had a big dog named Max.", ("dog", "Max"), **given)
+    frame, _ = text_statistics.measure(model, tokenizer, "Lily had a big dog named Max.", ("dog", "Max"), **given)
     rates = [value(frame, scale, "keyword rate") for scale in (0, 1, 2)]
     assert rates[0] < 0.35 < rates[1] < 0.9 < rates[2]
     words = [value(frame, scale, "distinct words") for scale in (0, 1, 2)]

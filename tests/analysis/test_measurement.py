@@ -14,8 +14,9 @@ from tiny import save
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import Table, factors, measurement, targets
+from analysis import Table, targets
 from analysis.figures import measurement as figures
+from analysis.metrics import gap_estimates, scale_factors
 
 WORDS, LENGTH, PROMPT, NEGATIVE, END = 5, 3, [1, 2, 3], [4], 0
 SCALE = 2.5
@@ -93,7 +94,7 @@ def of_case(model, name):
 
 def measure(law, base, seed=0, plan=(100, 100, 4), **options):
     generator = torch.Generator().manual_seed(seed)
-    return measurement.measure(law, base, LENGTH, measurement.Plan(*plan), generator=generator, **options)
+    return gap_estimates.measure(law, base, LENGTH, gap_estimates.Plan(*plan), generator=generator, **options)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -122,15 +123,15 @@ def test_factors_are_the_enumerated_ones(small, name):
 
 
 def toy_case(make_joint, kind):
-    """Return a table's laws by `analysis.factors`, and the same as autoregressive models; γ = 3, or β = 3 for temperature."""
+    """Return a table's laws by `metrics.scale_factors`, and the same as autoregressive models; γ = 3, or β = 3 for temperature."""
     table = Table(make_joint(7, (2, 3, 3, 3)))
     cond, uncond = table.autoregressive(1), table.autoregressive()
     if kind == "guidance":
         law = arguide.LogLinear.guidance(cond, uncond, 3.0)
-        return law, uncond, factors.scale_factors(table, 1, 3.0), factors.summary(table, 1, 3.0)
+        return law, uncond, scale_factors.scale_factors(table, 1, 3.0), scale_factors.summary(table, 1, 3.0)
     law = arguide.LogLinear.temperature(uncond, 1 / 3)
     given = {"scale": 0.0, "temperature": 1 / 3}  # of the unconditional law
-    return law, uncond, factors.scale_factors(table, 1, **given), factors.summary(table, 1, **given)
+    return law, uncond, scale_factors.scale_factors(table, 1, **given), scale_factors.summary(table, 1, **given)
 
 
 @pytest.mark.parametrize("kind", ["guidance", "temperature"])
@@ -140,8 +141,8 @@ def test_intervals_hold_what_they_say(make_joint, kind):
     kl, held = summary["kl_sequential_joint"], torch.zeros(4, dtype=torch.long)
     assert kl > 0.1
     for seed in range(40):
-        generator, plan = torch.Generator().manual_seed(seed), measurement.Plan(1000, 500, 4)
-        measured = measurement.measure(law, base, 3, plan, generator=generator)
+        generator, plan = torch.Generator().manual_seed(seed), gap_estimates.Plan(1000, 500, 4)
+        measured = gap_estimates.measure(law, base, 3, plan, generator=generator)
         last, first, cell = measured.lengths.iloc[-1], measured.sequences.iloc[0], tuple(measured.tokens[0])
         assert first.log_s_prime == pytest.approx(float(exact.log_sequential[cell]), abs=1e-9)
         assert first.log_path == pytest.approx(float(exact.log_path[cell]), abs=1e-9)
@@ -238,15 +239,15 @@ def test_what_the_base_law_excludes_is_refused():
     gone = joint.clone()
     gone[:, 1] = 0.0
     with pytest.raises(ValueError, match="probability 0 under the base law"):
-        measurement.measure(
-            arguide.LogLinear.temperature(law, 0.5), Table(gone / gone.sum()).autoregressive(), 2, measurement.Plan(50, 50, 2)
+        gap_estimates.measure(
+            arguide.LogLinear.temperature(law, 0.5), Table(gone / gone.sum()).autoregressive(), 2, gap_estimates.Plan(50, 50, 2)
         )
 
 
 @pytest.mark.parametrize("numbers", [(1, 2, 2), (2, 1, 2), (2, 2, 1)])
 def test_a_plan_without_errors_is_refused(numbers):
     with pytest.raises(ValueError, match="at least 2"):
-        measurement.Plan(*numbers)
+        gap_estimates.Plan(*numbers)
 
 
 def test_what_a_probe_finds_is_a_doubt_and_a_part_of_the_estimate():
@@ -257,11 +258,11 @@ def test_what_a_probe_finds_is_a_doubt_and_a_part_of_the_estimate():
         Table((first * torch.tensor([[0.5, 0.5], [0.5, 0.5], [1 - e, e]]))[None].numpy()).autoregressive()
         for e in (far, 1 - far)
     )
-    measured = measurement.measure(
+    measured = gap_estimates.measure(
         arguide.LogLinear.guidance(cond, uncond, 3.0),
         uncond,
         2,
-        measurement.Plan(50, 200, 3),
+        gap_estimates.Plan(50, 200, 3),
         generator=torch.Generator().manual_seed(0),
     )
     assert measured.lengths.log_z.iloc[-1] == measured.diagnosis.log_evidence > 0.5
@@ -271,14 +272,14 @@ def test_what_a_probe_finds_is_a_doubt_and_a_part_of_the_estimate():
 
 def test_differences_have_welchs_interval():
     """By hand: errors 3 and 4 with 3 and 10 degrees of freedom; Student's .975 quantile is 2.179 at 12 degrees, 2.160 at 13."""
-    one, two = measurement.Estimate(10.0, 3.0, 3), measurement.Estimate(4.0, 4.0, 10)
+    one, two = gap_estimates.Estimate(10.0, 3.0, 3), gap_estimates.Estimate(4.0, 4.0, 10)
     both = one.minus(two)
     assert both[:2] == (6.0, 5.0)
     assert both.freedom == pytest.approx(25**2 / (81 / 3 + 256 / 10))
     assert both.freedom == pytest.approx(11.88, abs=0.01)
     assert both.interval == pytest.approx((6 - 5 * 2.181, 6 + 5 * 2.181), abs=0.01)
-    assert measurement.Estimate(0.0, 1.0, 3).half == pytest.approx(3.1824, abs=1e-4)
-    exact = measurement.Estimate(1.0, 0.0, 3)
+    assert gap_estimates.Estimate(0.0, 1.0, 3).half == pytest.approx(3.1824, abs=1e-4)
+    exact = gap_estimates.Estimate(1.0, 0.0, 3)
     assert exact.minus(exact).interval == (0.0, 0.0)
 
 
@@ -290,7 +291,7 @@ def test_batches_change_nothing_but_the_draws(small):
     pd.testing.assert_frame_equal(one[columns], parts[columns], atol=1e-5)
     jobs = []
     measure(law, base, given=given, plan=(20, 7, 3), track=lambda items: jobs.append(len(items)) or items)
-    assert jobs == [1 + 3 + 3 + measurement.PROBES]
+    assert jobs == [1 + 3 + 3 + gap_estimates.PROBES]
 
 
 def test_the_figure_draws_what_the_frames_hold(small):
@@ -333,8 +334,8 @@ def test_json_says_what_the_library_says(run, tiny, tmp_path):
     given = {"max_new_tokens": 4, "negative_prompt_ids": torch.tensor([[1]])}
     ids = words("a dog", return_tensors="pt").input_ids
     law, base = (arguide.continuation(model, ids, guidance_scale=scale, **given) for scale in (1.5, 0.0))
-    plan, generator = measurement.Plan(12, 12, 3), torch.Generator().manual_seed(3)
-    expected = measurement.measure(law, base, 4, plan, generator=generator)
+    plan, generator = gap_estimates.Plan(12, 12, 3), torch.Generator().manual_seed(3)
+    expected = gap_estimates.measure(law, base, 4, plan, generator=generator)
     last = expected.lengths.iloc[-1]
     assert record["base"] == "unconditional"
     assert record["log_z"] == pytest.approx(expected.diagnosis.log_evidence)

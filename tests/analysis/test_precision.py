@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from analysis import MarkovChain, Table, factors
+from analysis import MarkovChain, Table
+from analysis.metrics import scale_factors
 
 UNIFORM = np.full((2, 2, 3), 1 / 12)
 LAW = np.array([[[0.3, 0.1], [0.05, 0.15]], [[0.05, 0.1], [0.15, 0.1]]])
@@ -53,7 +54,7 @@ def test_numbers_are_bounded_wherever_they_are_given():
     for scale in 10.0 ** np.arange(0, 300, 7):
         joint = rng.dirichlet(np.ones(8)).reshape(2, 2, 2).round(2) + 0.01
         try:
-            found = factors.summary(Table(joint / joint.sum()), 1, float(scale))
+            found = scale_factors.summary(Table(joint / joint.sum()), 1, float(scale))
         except ValueError:
             continue
         assert 0 <= found["tv"] <= 1 + 1e-9

@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy.stats import energy_distance
 
-from analysis import data, quality
+from analysis import data
+from analysis.metrics import sample_quality
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def judge(digits):
-    return quality.Judge(digits)
+    return sample_quality.Judge(digits)
 
 
 def normal(n, seed=0, shift=0.0):
@@ -27,35 +28,35 @@ def test_the_energy_distance_is_scipys_without_its_bias():
     """SciPy's is the square root of the biased one, which counts each point against itself."""
     x, y = normal(400), normal(300, 1, shift=1.0)
     within = sum(torch.cdist(z, z).mean() / (len(z) - 1) for z in (x, y))
-    biased = quality.energy(x, y) + float(within)
+    biased = sample_quality.energy(x, y) + float(within)
     assert biased == pytest.approx(energy_distance(x[:, 0].numpy(), y[:, 0].numpy()) ** 2, rel=1e-9)
-    same = [quality.energy(normal(200, 2 * s), normal(200, 2 * s + 1)) for s in range(40)]
+    same = [sample_quality.energy(normal(200, 2 * s), normal(200, 2 * s + 1)) for s in range(40)]
     mean, error = sum(same) / 40, float(torch.tensor(same).std()) / 40**0.5
     assert abs(mean) < 5 * error
-    assert quality.energy(normal(200), normal(200, 1, shift=0.5)) > 20 * error
+    assert sample_quality.energy(normal(200), normal(200, 1, shift=0.5)) > 20 * error
 
 
 def test_neighbours_tell_what_is_made_up_from_what_is_missing():
     data = torch.cat([normal(300), normal(300, 1, shift=20.0)])
     half = normal(300, 2)
-    found = quality.neighbours(half, data)
+    found = sample_quality.neighbours(half, data)
     assert found["precision"] > 0.95
     assert 0.4 < found["recall"] < 0.55
     assert 0.4 < found["coverage"] < 0.55
-    found = quality.neighbours(torch.cat([half, normal(300, 3, shift=-50.0)]), data[:300])
+    found = sample_quality.neighbours(torch.cat([half, normal(300, 3, shift=-50.0)]), data[:300])
     assert 0.45 < found["precision"] < 0.55
     assert found["coverage"] > 0.9
-    same = quality.neighbours(data, data)
+    same = sample_quality.neighbours(data, data)
     assert same["precision"] == same["recall"] == same["coverage"] == 1.0
-    assert same["density"] == pytest.approx(1 + 1 / quality.NEIGHBOURS, abs=0.02)
+    assert same["density"] == pytest.approx(1 + 1 / sample_quality.NEIGHBOURS, abs=0.02)
 
 
 def test_the_spread_is_within_a_label():
     """The mean distance of two standard normals is 2/√π; labels that are far apart add nothing."""
     x = torch.cat([normal(2000), normal(2000, 1, shift=100.0)])
     labels = torch.arange(2).repeat_interleave(2000)
-    assert quality.spread(x, labels) == pytest.approx(2 / math.pi**0.5, rel=0.03)
-    assert quality.spread(x, torch.zeros(4000)) > 40
+    assert sample_quality.spread(x, labels) == pytest.approx(2 / math.pi**0.5, rel=0.03)
+    assert sample_quality.spread(x, torch.zeros(4000)) > 40
 
 
 def test_the_judge_knows_digits_and_is_not_swayed_by_what_is_asked(judge, digits):
@@ -82,7 +83,7 @@ def test_texts_are_judged_by_their_pieces(tmp_path):
         ["abaa", "xyyx"] * 8,
         torch.arange(2).repeat(8),
     )
-    judge = quality.Judge(texts)
+    judge = sample_quality.Judge(texts)
     assert judge.accuracy == 1.0
     assert judge.labels(["bab", "yyy"]).tolist() == [0, 1]
 
@@ -90,17 +91,19 @@ def test_texts_are_judged_by_their_pieces(tmp_path):
 def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
     held = ["aba", "new", "newer", "xyx", "x", "xx", "xxx", "y"]
     texts = data.Data(["aba", "xyx"] * 5, torch.arange(10) % 2, ("a", "x"), held, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
-    rows, labels = quality.reference(texts)
+    rows, labels = sample_quality.reference(texts)
     assert (rows[:2], labels.tolist()) == (["new", "newer"], [0, 0, 1, 1])
     assert len(set(rows[2:]) & {"x", "xx", "xxx", "y"}) == 2
-    rows, labels = quality.reference(texts._replace(held_labels=torch.tensor([0] * 7 + [1])))  # one of a label is too few
+    rows, labels = sample_quality.reference(
+        texts._replace(held_labels=torch.tensor([0] * 7 + [1]))
+    )  # one of a label is too few
     assert (rows, len(labels)) == (held, 8)
-    rows, labels = quality.reference(digits, 20)
+    rows, labels = sample_quality.reference(digits, 20)
     assert labels.bincount().tolist() == [20] * 10
     pick = torch.randperm(len(digits.rows), generator=torch.Generator().manual_seed(0))[:300]
-    assert quality.neighbours(digits.rows[pick].flatten(1), rows.flatten(1))["coverage"] > 0.9
+    assert sample_quality.neighbours(digits.rows[pick].flatten(1), rows.flatten(1))["coverage"] > 0.9
     ordered = digits._replace(held=torch.arange(270.0).reshape(-1, 1), held_labels=torch.arange(10).repeat_interleave(27))
-    rows, _ = quality.reference(ordered, 9)
+    rows, _ = sample_quality.reference(ordered, 9)
     assert rows.reshape(10, 9).max(1).values.remainder(27).min() > 13  # of all the label's rows, not the first
 
 
@@ -108,26 +111,26 @@ def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
 def test_few_rows_are_compared_in_fewer_features(rows):
     images = torch.rand(rows + 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(rows + 4) % 2
-    judge = quality.Judge(data.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    judge = sample_quality.Judge(data.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
     assert judge.held.shape == (4, rows - 1)
     assert judge.measures(images[:4], labels[:4])["spread"] == pytest.approx(1.0)
     words = [f"{'ab'[i % 2]}{'ab'[i // 2 % 2]}" for i in range(rows)]
-    judge = quality.Judge(data.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
+    judge = sample_quality.Judge(data.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
     assert len(judge.held) == 4
 
 
 def test_data_that_are_all_alike_are_no_unit_of_a_spread():
     images = torch.tensor([-1.0, 1.0]).repeat(12).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     labels = torch.arange(24) % 2
-    judge = quality.Judge(data.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    judge = sample_quality.Judge(data.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
     found = judge.measures(images[:4] + torch.linspace(0, 0.1, 4)[:, None, None, None], labels[:4])
     assert math.isnan(found["spread"])
     assert found["accuracy"] == 1.0
 
 
 def test_paired_differences_have_student_intervals():
-    mean, half = quality.difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0])
+    mean, half = sample_quality.difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0])
     assert mean == pytest.approx(3.5 / 3)
     assert half == pytest.approx(4.302653 * torch.tensor([0.5, 1.0, 2.0]).std().item() / 3**0.5, rel=1e-5)
-    _, wider = quality.difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0], 3)
+    _, wider = sample_quality.difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0], 3)
     assert wider / half == pytest.approx(7.648920 / 4.302653, rel=1e-4)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from analysis import Table, scale_factors
-from analysis.factors import summary
+from analysis.metrics.scale_factors import summary
 from analysis.toys import guidance, temperature
 
 SHAPES = [((2, 3), 0.0), ((3, 2, 4), 0.0), ((2, 3, 1, 2, 3), 0.0), ((2, 3, 3, 2), 0.35), ((3, 4, 2, 3), 0.2)]

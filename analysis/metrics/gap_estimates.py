@@ -6,7 +6,7 @@ r"""The two scale factors of real text, and the gap between the two laws, measur
     gap:          KL(q‖p_γ) = log Z − E_q[Σ_t log Z_t(x_<t)],    q the sequential law, p_γ the joint one
 
 with p the base law: the unconditional one, or, for temperature alone, the model's own. Sums run over the tokens of a text, its
-end included. `analysis.factors` knows Z; here independent runs of particles estimate it, for every prefix length at once.
+end included. `metrics.scale_factors` knows Z; here independent runs of particles estimate it, for every prefix length at once.
 
 Intervals hold 95 %: Student's t of R − 1 degrees of freedom for R runs, by Welch and Satterthwaite for a difference. They know
 of what the runs have found, and of nothing else; `arguide.diagnose` says when that is not enough. A KL cannot be negative, its
@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import arguide
-from analysis.estimates import Estimate
+from analysis.metrics.confidence import Estimate
 from arguide.driver import effective_sample_size
 from arguide.endings import ending_tokens, lengths
 from arguide.repeats import PROBES, probing

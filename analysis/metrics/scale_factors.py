@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis import distances
+from analysis.metrics import distances
 from analysis.toys.law import PRECISE, Label, guidance
 from analysis.toys.table import Table
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.estimates import Estimate, combined, mean, of_row
 from analysis.experiment import pick
+from analysis.metrics.confidence import Estimate, combined, mean, of_row
 
 ADHERENCE, PERPLEXITY = "adherence", "perplexity, conditional"
 

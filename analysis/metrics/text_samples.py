@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import arguide
-from analysis.influence import words_of
+from analysis.metrics.text_statistics import words_of
 from arguide.endings import lengths
 
 GROUPS, STEPS = 4, 6

@@ -1,0 +1,1 @@
+"""Metrics: divergences of laws, scale factors, estimates with their errors, and statistics of samples."""
