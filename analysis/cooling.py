@@ -11,9 +11,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis import findings
-from analysis.experiment import Plot, Story, Verdict, pick
 from analysis.families import JOINT, SEQUENTIAL
 from analysis.figures import study as figures
+from analysis.frames import Plot, Story, Verdict, pick
 from analysis.metrics.confidence import Difference
 from analysis.metrics.sample_quality import difference
 from analysis.temperatures import NOISE, ODE, SDE, WEIGHTS

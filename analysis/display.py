@@ -20,7 +20,7 @@ from analysis.metrics.gap_estimates import Measurement
 from analysis.targets import Target
 
 if TYPE_CHECKING:
-    from analysis.experiment import Chapter  # imports matplotlib, which completions do without
+    from analysis.frames import Chapter  # imports matplotlib, which completions do without
 
 Record = Mapping[str, Any]
 LEAST = 24  # characters of a column in which text can still be read
@@ -37,7 +37,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 def chapters(title: str, done: Sequence["Chapter"]) -> None:
     """Print the number of every chapter; those of a quick run below its banner."""
-    from analysis.experiment import BANNER
+    from analysis.frames import BANNER
 
     if any(chapter.quick for chapter in done):
         Console().print(Text(BANNER, style="bold"))

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.experiment import Plot, Story, Verdict, pick
 from analysis.families import AWARE, CLEAN, CORRECTED, JOINT, LIMITS, ODE, SDE, SEQUENTIAL
 from analysis.figures import study as figures
+from analysis.frames import Plot, Story, Verdict, pick
 from analysis.metrics.confidence import Difference
 from analysis.metrics.sample_quality import difference
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.experiment import BANNER, Chapter, Plot
+from analysis.frames import BANNER, Chapter, Plot
 
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 0 auto; padding: 1.5rem; }

@@ -18,11 +18,11 @@ from torch import Tensor
 from analysis import cooling, data, families, learners, report, temperatures, work
 from analysis.causal import Causal
 from analysis.data import Data, Source
-from analysis.experiment import Chapter
+from analysis.figures.style import save_plot
 from analysis.files import run_folder
 from analysis.findings import stories
+from analysis.frames import Chapter
 from analysis.metrics.sample_quality import Judge
-from analysis.reproduce import save_plot
 from analysis.work import Task
 from arguide.training import Recipe
 from diffusion.networks import Classifier, Denoiser

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 import diffusion
 from analysis import GaussianMixture, Table
-from analysis.draws import LABEL, guided, points_grid
 from analysis.experiments.correction import MIXTURE, PLANE, toy_of
+from analysis.experiments.samplers import LABEL, guided, points_grid
 from analysis.toys import GaussianPair, GaussianSequence
 from diffusion.particles import JointSample
 

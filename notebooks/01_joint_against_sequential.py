@@ -25,8 +25,8 @@ from matplotlib import pyplot as plt
 import analysis
 import arguide
 import diffusion
-from analysis.experiment import Settings
 from analysis.experiments import scale_factors
+from analysis.experiments.base import Settings
 from analysis.figures.style import draw
 from analysis.metrics import distances
 

@@ -23,8 +23,8 @@ import torch
 from matplotlib import pyplot as plt
 
 import arguide
-from analysis.experiment import Settings
 from analysis.experiments import scale_factors, temperature
+from analysis.experiments.base import Settings
 from analysis.figures.style import draw
 from analysis.metrics import distances
 from analysis.toys import GaussianSequence, gaussian

@@ -28,9 +28,10 @@ def reproduce(
     options.check_model(model)
 
     from analysis import display, loading
-    from analysis import reproduce as argument
-    from analysis.experiment import Settings, headline
+    from analysis.experiments import reproduce as argument
+    from analysis.experiments.base import Settings
     from analysis.files import run_folder
+    from analysis.frames import headline
     from analysis.toys import read_chain
 
     if text is not None:

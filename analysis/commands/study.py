@@ -50,7 +50,7 @@ def study(
     from analysis import data as sources
     from analysis import display, loading
     from analysis import study as work
-    from analysis.experiment import headline
+    from analysis.frames import headline
 
     column, images = sources.kind_of(data, text_column, image_column)
     source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)

@@ -1,6 +1,6 @@
 """The experiments in the order of the story, one a module, each offering `EXPERIMENT`."""
 
-from analysis.experiment import Experiment
+from analysis.experiments.base import Experiment
 from analysis.experiments.classifier import EXPERIMENT as CLASSIFIER
 from analysis.experiments.correction import EXPERIMENT as CORRECTION
 from analysis.experiments.families import EXPERIMENT as FAMILIES

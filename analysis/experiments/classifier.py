@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 import diffusion
-from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
+from analysis.experiments.base import Experiment, Settings
 from analysis.figures import classifier as figures
+from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.toys import GaussianMixture
 from diffusion.models import Field
 

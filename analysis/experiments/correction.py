@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 import diffusion
-from analysis.draws import LABEL, Toy, antithetic, guided
-from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
+from analysis.experiments.base import Experiment, Settings
+from analysis.experiments.samplers import LABEL, Toy, antithetic, guided
 from analysis.figures import correction as figures
+from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.metrics.confidence import Difference
 from analysis.metrics.distances import binned_tv, jackknifed
 from analysis.toys import GaussianMixture, GaussianPair

@@ -16,11 +16,12 @@ from torch import Tensor
 
 import arguide
 import diffusion
-from analysis import draws
-from analysis.draws import LABEL, Case, Draws
-from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
+from analysis.experiments import samplers
+from analysis.experiments.base import Experiment, Settings
+from analysis.experiments.samplers import LABEL, Case, Draws
 from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import families as figures
+from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.metrics import distances
 from analysis.metrics.confidence import Estimate, by_family, difference, nearest
 from analysis.metrics.scale_factors import path_normalizers
@@ -157,22 +158,22 @@ def _table(length: int, scale: float, effort: Effort, generator: torch.Generator
         yield row | {"family": family, "value": float(distances.tv(law, log_p))}
     case = Case(table.mixture(), scale, length, effort.samples, effort.batches, generator)
     cheap = case._replace(batches=CHEAP * case.batches)
-    coarse, fine = draws.points_grid(effort.steps // 2), draws.points_grid(effort.steps)
+    coarse, fine = samplers.points_grid(effort.steps // 2), samplers.points_grid(effort.steps)
     families: dict[str, Iterable[Draws]] = {
-        **{DRAWN[name]: draws.exact_points(cheap, laws[name]) for name in (MASKED, RATES, UNIFORM)},
-        DRAWN[AR]: draws.unweighted(cheap, table),
-        WEIGHTED: draws.weighted(cheap, table),
-        EXACT: draws.exact_points(cheap, log_p),
-        ODE: draws.diffused(case, coarse, diffusion.heun),
-        SDE: draws.diffused(case, coarse, diffusion.sde()),
-        CORRECTED: draws.corrected(case, fine),
-        MALA: draws.annealed(case, effort.levels),
-        MASKED_WEIGHTED: draws.unmasked(cheap, table, masked.normalized),
-        RATES_WEIGHTED: draws.unmasked(cheap, table, masked.unnormalized),
-        UNIFORM_WEIGHTED: draws.renoised(case, table, diffusion.geometric(effort.steps, 0.02, 8.0)),
+        **{DRAWN[name]: samplers.exact_points(cheap, laws[name]) for name in (MASKED, RATES, UNIFORM)},
+        DRAWN[AR]: samplers.unweighted(cheap, table),
+        WEIGHTED: samplers.weighted(cheap, table),
+        EXACT: samplers.exact_points(cheap, log_p),
+        ODE: samplers.diffused(case, coarse, diffusion.heun),
+        SDE: samplers.diffused(case, coarse, diffusion.sde()),
+        CORRECTED: samplers.corrected(case, fine),
+        MALA: samplers.annealed(case, effort.levels),
+        MASKED_WEIGHTED: samplers.unmasked(cheap, table, masked.normalized),
+        RATES_WEIGHTED: samplers.unmasked(cheap, table, masked.unnormalized),
+        UNIFORM_WEIGHTED: samplers.renoised(case, table, diffusion.geometric(effort.steps, 0.02, 8.0)),
     }
     for family, batches in families.items():
-        found = [distances.empirical(draws.cells(case.toy, x), log_p.numel(), weights) for x, weights in batches]
+        found = [distances.empirical(samplers.cells(case.toy, x), log_p.numel(), weights) for x, weights in batches]
         yield row | {"family": family} | _mean(torch.stack([distances.tv(law, log_p.flatten()) for law in found]))
 
 
@@ -194,10 +195,10 @@ def _sampled_sequence(length: int, scale: float, effort: Effort, generator: torc
     case = Case(toy, scale, length, effort.samples, effort.batches, generator)
     cheap = case._replace(batches=CHEAP * case.batches)
     families: dict[str, Iterable[Draws]] = {
-        CORRECTED: draws.corrected(case, diffusion.edm(effort.steps, 0.05, 50.0, rho=3.0)),
-        MALA: draws.langevin(case, 5 * effort.steps),
-        DRAWN[AR]: draws.exact_gaussian(cheap, toy.sequential_guided(LABEL, scale).law),
-        EXACT: draws.exact_gaussian(cheap, target),
+        CORRECTED: samplers.corrected(case, diffusion.edm(effort.steps, 0.05, 50.0, rho=3.0)),
+        MALA: samplers.langevin(case, 5 * effort.steps),
+        DRAWN[AR]: samplers.exact_gaussian(cheap, toy.sequential_guided(LABEL, scale).law),
+        EXACT: samplers.exact_gaussian(cheap, target),
     }
     for family, batches in families.items():
         row = {"law": SEQUENCE, "family": family, "quantity": "w2", "scale": scale, "length": length}
@@ -208,8 +209,8 @@ def _paths(length: int, scale: float, effort: Effort, generator: torch.Generator
     """Yield histogram, mean and spread of Σ log Z − log Z along the paths of both wings, and the log Ẑ each gives."""
     table = coupled_table(length)
     n, log_z = effort.samples * effort.batches, table.joint_guided(LABEL, scale).log_normalizer
-    one = arguide.sample_joint(draws.sequential(table, scale), n, length, threshold=0, generator=generator)
-    grid, score = draws.points_grid(2 * effort.steps), draws.guided(table.mixture(), scale)
+    one = arguide.sample_joint(samplers.sequential(table, scale), n, length, threshold=0, generator=generator)
+    grid, score = samplers.points_grid(2 * effort.steps), samplers.guided(table.mixture(), scale)
     options: dict[str, Any] = {"noise": 1.0, "threshold": 0, "generator": generator, "ends_at_zero": False}
     two = diffusion.sample_joint(score, (n, length), grid, **options)
     row = {"law": TABLE, "length": length, "scale": scale}

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
+from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import fidelity as figures
+from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.metrics import distances
 from analysis.toys import Table, digits_table, guidance
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, tidy
+from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import real_data as figures
+from analysis.frames import Plot, Track, Verdict, tidy
 from analysis.metrics import distances
 from analysis.toys import MarkovChain, MarkovLaw, Table, digits_table, guidance, read_chain
 

@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
+from analysis.experiments.base import Experiment, Settings
 from analysis.figures import scale_factors as figures
+from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.metrics import distances
 from analysis.metrics.scale_factors import scale_factors, summary
 from analysis.toys import Table

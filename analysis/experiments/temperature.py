@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 import diffusion
-from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, pick, tidy
+from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import temperature as figures
+from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.metrics import distances
 from analysis.metrics.confidence import by_family, nearest
 from analysis.metrics.distances import wasserstein

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from analysis.experiment import Experiment, Plot, Settings, Track, Verdict, stream, tidy
+from analysis.experiments.base import Experiment, Settings, stream
 from analysis.figures import text as figures
+from analysis.frames import Plot, Track, Verdict, tidy
 from analysis.metrics import comparison, gap_estimates, text_samples
 from analysis.metrics.confidence import Difference
 from analysis.toys import stories

@@ -3,8 +3,8 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.experiment import pick
 from analysis.figures.style import label, lines
+from analysis.frames import pick
 
 ORDER = ("classifier-free", "noise-aware classifier", "classifier of clean data")
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.experiment import pick
 from analysis.figures.style import BLACK, BLUE, FAMILIES, ORANGE, label
+from analysis.frames import pick
 
 Panel = Callable[[pd.DataFrame, Axes], Axes]
 NAMES = {"joint": "joint tilt", "λ": "closed form"}

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.experiment import pick
 from analysis.figures.style import FAMILIES, label, lines
+from analysis.frames import pick
 
 Panel = Callable[[pd.DataFrame, Axes], Axes]
 UNCORRECTED = ("sequential AR", "diffusion ODE", "diffusion SDE")

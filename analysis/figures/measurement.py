@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.experiment import Plot
 from analysis.figures import style
 from analysis.figures.style import BLUE, FAMILIES, RED, label
+from analysis.frames import Plot
 
 GREY = "#888888"
 LENGTH = "length t (tokens)"

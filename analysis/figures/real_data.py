@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.experiment import pick
 from analysis.figures.style import BLACK, BLUE, ORANGE, label, lines
+from analysis.frames import pick
 
 PALETTE = {"toy table": ORANGE, "digits": BLUE}
 WIDTH = 0.6  # of the points of a law at a scale

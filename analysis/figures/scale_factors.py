@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.experiment import pick
 from analysis.figures.style import BLUE, FAMILIES, label, lines
+from analysis.frames import pick
 
 GAMMA = "scale γ"
 

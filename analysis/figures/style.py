@@ -1,6 +1,9 @@
 """What figures share: one colour and one marker a family, readable without colour vision; lines with error bands."""
 
+import warnings
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,7 +12,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.experiment import Plot
+from analysis.files import run_folder
+from analysis.frames import Plot
 from analysis.metrics.confidence import of_row
 
 # Okabe & Ito's palette, told apart by the colour-blind; the marker repeats what the colour says.
@@ -90,3 +94,12 @@ def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> A
     if legend is not None:
         ax.legend(title=legend or None, frameon=False, fontsize="small")
     return ax
+
+
+def save_plot(path: Path, plot: Plot, frame: pd.DataFrame) -> None:
+    """Draw a plot and write it as a picture."""
+    figure = draw(plot, frame)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # that the font lacks: texts may hold any
+        run_folder.write(path, partial(figure.savefig, dpi=150, bbox_inches="tight", pad_inches=0.05))
+    plt.close(figure)

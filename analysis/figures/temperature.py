@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.experiment import pick
 from analysis.figures.style import BLACK, FAMILIES, label, lines
+from analysis.frames import pick
 
 TAU = "temperature τ"
 

@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.experiment import pick
 from analysis.figures.style import CYCLE, FAMILIES, MARKERS, label
+from analysis.frames import pick
 from analysis.metrics import confidence
 
 GAMMA = "scale γ"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.experiment import pick
+from analysis.frames import pick
 from analysis.metrics.confidence import Estimate, combined, mean, of_row
 
 ADHERENCE, PERPLEXITY = "adherence", "perplexity, conditional"

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import cli, reproduce
-from analysis.experiments import EXPERIMENTS
+from analysis import cli
+from analysis.experiments import EXPERIMENTS, reproduce
 
 
 def brute_force(joint, label, scale, temperature):

@@ -7,8 +7,9 @@ import torch
 
 import arguide
 from analysis import Table
-from analysis.experiment import stream, tidy
 from analysis.experiments import text
+from analysis.experiments.base import stream
+from analysis.frames import tidy
 from analysis.metrics import comparison, text_samples
 from analysis.metrics.confidence import Estimate
 

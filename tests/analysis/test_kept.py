@@ -11,8 +11,8 @@ import pytest
 import torch
 from tiny import save
 
-from analysis import batches, data, learners, reproduce, study, training, work
-from analysis.experiments import EXPERIMENTS
+from analysis import batches, data, learners, study, training, work
+from analysis.experiments import EXPERIMENTS, reproduce
 from analysis.files import run_folder
 from analysis.learners import Size
 from arguide import files

@@ -123,7 +123,7 @@ def test_factors_are_the_enumerated_ones(small, name):
 
 
 def toy_case(make_joint, kind):
-    """Return a table's laws by `metrics.scale_factors`, and the same as autoregressive models; γ = 3, or β = 3 for temperature."""
+    """Return the laws of a table, and the same as autoregressive models; γ = 3, or β = 3 for temperature."""
     table = Table(make_joint(7, (2, 3, 3, 3)))
     cond, uncond = table.autoregressive(1), table.autoregressive()
     if kind == "guidance":

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from tiny import save
 
-from analysis import batches, reproduce, training
-from analysis.experiments import EXPERIMENTS
+from analysis import batches, training
+from analysis.experiments import EXPERIMENTS, reproduce
 from analysis.files import run_folder
 
 FEW = ("--max-new-tokens", 4, "--greedy")

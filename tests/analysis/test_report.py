@@ -5,10 +5,12 @@ import shlex
 
 import pytest
 
-from analysis import display, report, reproduce, study
+from analysis import display, report, study
 from analysis.data import Source
-from analysis.experiment import BANNER, Chapter, Experiment, Plot, Settings, Verdict, headline, tidy
+from analysis.experiments import reproduce
+from analysis.experiments.base import Experiment, Settings
 from analysis.files import run_folder
+from analysis.frames import BANNER, Chapter, Plot, Verdict, headline, tidy
 
 VERDICT = "It is <i>so</i> & not otherwise"
 

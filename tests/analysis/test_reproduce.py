@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import reproduce
-from analysis.experiment import Experiment, Plot, Settings, Verdict, tidy
-from analysis.experiments import EXPERIMENTS
+from analysis.experiments import EXPERIMENTS, reproduce
+from analysis.experiments.base import Experiment, Settings
+from analysis.figures import style
 from analysis.files import run_folder
+from analysis.frames import Plot, Verdict, tidy
 
 DECISIVE = ("scale_factors", "classifier")
 
@@ -170,7 +171,7 @@ def test_every_experiment_returns_a_tidy_frame_a_verdict_and_figures(experiment,
 def drawn(path, plot, frame, seed):
     """Return the bytes of a figure, which must not depend on random numbers of the process."""
     np.random.seed(seed)  # noqa: NPY002
-    reproduce.save_plot(path, plot, frame)
+    style.save_plot(path, plot, frame)
     return path.read_bytes()
 
 

@@ -21,10 +21,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
 from analysis import causal, cooling, data, display, families, findings, learners, study, temperatures, work
-from analysis.experiment import tidy
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 from analysis.figures import study as figures
 from analysis.files import run_folder
+from analysis.frames import tidy
 from analysis.toys import stories
 
 SMALL = ("--steps", 6, "--batch-size", 8, "--width", 16, "--depth", 1)

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from analysis import data, display, findings, learners, study
-from analysis.experiment import Settings, tidy
 from analysis.experiments import CORRECTION, FAMILIES, REAL_DATA, TEMPERATURE, correction, families, real_data
+from analysis.experiments.base import Settings
 from analysis.experiments.families import CORRECTED, EXACT, MALA, ODE, SDE, WEIGHTED
 from analysis.families import JOINT, SEQUENTIAL
+from analysis.frames import tidy
 from analysis.toys import digits_table
 
 

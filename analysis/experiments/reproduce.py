@@ -1,22 +1,20 @@
 """The whole argument: every experiment once, picked up where an earlier run stopped, and told as one report."""
 
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from analysis import report
-from analysis.experiment import Chapter, Plot, Settings, Track
 from analysis.experiments import EXPERIMENTS
+from analysis.experiments.base import Settings
 from analysis.figures import style
 from analysis.files import run_folder
+from analysis.frames import Chapter, Track
 from analysis.loading import Choice
 
 
@@ -51,20 +49,11 @@ def publish(folder: Path, done: list[Chapter]) -> Path:
     mpl.use("agg")
     for chapter in done:
         for plot in chapter.experiment.plots:
-            save_plot(folder / "figures" / f"{plot.name}.png", plot, chapter.frame)
+            style.save_plot(folder / "figures" / f"{plot.name}.png", plot, chapter.frame)
     run_folder.write_frame(folder / "results.parquet", pd.concat([chapter.frame for chapter in done], ignore_index=True))
     made_by = report.command(json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"])
     run_folder.write_text(folder / "report.html", report.render(folder, done, made_by))
     return folder / "report.html"
-
-
-def save_plot(path: Path, plot: Plot, frame: pd.DataFrame) -> None:
-    """Draw a plot and write it as a picture."""
-    figure = style.draw(plot, frame)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # that the font lacks: texts may hold any
-        run_folder.write(path, partial(figure.savefig, dpi=150, bbox_inches="tight", pad_inches=0.05))
-    plt.close(figure)
 
 
 def own() -> list[str]:

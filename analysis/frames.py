@@ -1,41 +1,19 @@
-r"""What an experiment is: a claim, a computation that returns a tidy frame, a verdict read off the frame, and its figures.
+r"""Tidy frames, and the chapters that are read off them: a story with its verdict and its figures.
 
-A tidy frame has one number a row: `law` (the distribution), `family` (how it is drawn or guided), `quantity`, `scale`,
-`length`, `value`, `std_error` (0 where the number is exact), `freedom` (the degrees of freedom of that error, where few batches
-or runs give it), and whatever else an experiment varies.
+A tidy frame has one number per row. Its columns: `law` (the distribution), `family` (the sampler or the kind of guidance),
+`quantity`, `scale`, `length`, `value`, `std_error` (0 for an exact number), `freedom` (the degrees of freedom of that error,
+where few batches or runs give it), and whatever else an experiment varies.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 
 BANNER = "Quick run: few samples, short trainings, coarse grids. Its numbers show that everything runs. They decide nothing."
 COLUMNS = ("law", "family", "quantity", "scale", "length")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run of the experiments depends on.
-
-    Attributes:
-        quick: smaller grids and fewer samples, about a minute in all.
-        seed: of every generator.
-        device: where samplers run.
-        text: a labelled text file for the chains of real data, see `analysis.toys.read_chain`.
-        model: a language model for the chapter on text, a folder or a name on the hub.
-    """
-
-    quick: bool = False
-    seed: int = 0
-    device: str = "cpu"
-    text: Path | None = None
-    model: str | None = None
 
 
 class Track(Protocol):
@@ -81,17 +59,6 @@ class Story:
     plots: tuple[Plot, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Experiment(Story):
-    """One chapter of the argument.
-
-    Attributes:
-        run: (settings, track) ↦ tidy frame.
-    """
-
-    run: Callable[[Settings, Track], pd.DataFrame]
-
-
 class Chapter(NamedTuple):
     """A finished experiment: its story and frame, whether it was found on disk, and whether it is of a quick run."""
 
@@ -113,12 +80,6 @@ def headline(chapters: Sequence[Chapter]) -> dict[str, Any]:
     if not any(chapter.quick for chapter in chapters):
         return {"headline": told}
     return {"quick": BANNER, "headline": {name: each | {"verdict": None} for name, each in told.items()}}
-
-
-def stream(seed: int, *key: int) -> torch.Generator:
-    """Return the generator of one piece of a run, independent of those of other seeds and other keys."""
-    state = np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))
 
 
 def tidy(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
