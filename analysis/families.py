@@ -20,7 +20,7 @@ from torch import Tensor
 
 import arguide
 import diffusion
-from analysis.causal import Causal
+from analysis.learning.label_models import Causal
 from arguide.diagnostics import SPREAD
 from arguide.text.prompts import Prompt
 from diffusion.networks import Classifier, Denoiser

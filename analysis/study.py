@@ -15,13 +15,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis import cooling, data, families, learners, report, temperatures, work
-from analysis.causal import Causal
-from analysis.data import Data, Source
+from analysis import cooling, families, report, temperatures, work
 from analysis.figures.style import save_plot
 from analysis.files import run_folder
 from analysis.findings import stories
 from analysis.frames import Chapter
+from analysis.learning import datasets, learners
+from analysis.learning.datasets import Data, Source
+from analysis.learning.label_models import Causal
 from analysis.metrics.sample_quality import Judge
 from analysis.work import Task
 from arguide.training import Recipe
@@ -78,7 +79,7 @@ class Plan:
         """Return what decides the numbers, ready for JSON."""
         found = {task.name: self.given(task.name) for task in training(self)}
         given = {name: run_folder.digest(place / "model.safetensors") for name, place in found.items() if place is not None}
-        own = {"source": data.identity(self.source), "scales": list(self.scales), "models": given}
+        own = {"source": datasets.identity(self.source), "scales": list(self.scales), "models": given}
         return asdict(self) | own
 
     def given(self, name: str) -> Path | None:
@@ -147,8 +148,8 @@ def recipe_of(kind: str, variant: str, plan: Plan) -> Recipe:
 @cache
 def read(plan: Plan) -> Data:
     """Return the data, which no seed or scale changes; once a process."""
-    found = (data.read_images if plan.images else data.read_texts)(plan.source, seed=plan.seed)
-    data.check_varied(plan.source, found)
+    found = (datasets.read_images if plan.images else datasets.read_texts)(plan.source, seed=plan.seed)
+    datasets.check_varied(plan.source, found)
     return found
 
 
@@ -249,7 +250,7 @@ def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = Fa
     """Run a study, and write `results.parquet`, its figures and its report; return the report's path and its chapters."""
     for cached in (read, judged):  # the data may have changed since an earlier study of this process
         cached.cache_clear()
-    data.check_apart(plan.source, folder)
+    datasets.check_apart(plan.source, folder)
     rows = read(plan)  # what cannot be read must fail before anything is written or deleted
     if plan.models is not None:
         check_models(plan, rows, folder)
@@ -289,7 +290,7 @@ def command(plan: Plan) -> str:
     """Return the command that makes a study again."""
     source = plan.source
     options: dict[str, object] = {"--data": run_folder.shown(source.data)}
-    if source.data != data.DIGITS:
+    if source.data != datasets.DIGITS:
         options[f"--{'image' if plan.images else 'text'}-column"] = source.column
     options |= {"--label-column": source.label} if source.label != "label" else {}
     options |= {"--max-labels": f"{source.most}"} if source.most is not None else {}

@@ -31,8 +31,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
 from analysis.figures.influence import against_scale, trade_off
+from analysis.learning import toy_stories
 from analysis.metrics import text_statistics
-from analysis.toys import stories
 
 torch.set_num_threads(1)
 sns.set_theme(style="ticks")
@@ -44,7 +44,7 @@ if name:
     tokenizer = AutoTokenizer.from_pretrained(name)
     prompt, negative, words = "Lily had a big dog named Max.", tokenizer.bos_token, ("dog", "Max")
 else:
-    model, tokenizer = stories.train(), stories.tokenizer()
+    model, tokenizer = toy_stories.train(), toy_stories.tokenizer()
     prompt, negative, words = "Lily had a dog .", "Lily had a pet .", ("dog",)
 
 # %% [markdown]

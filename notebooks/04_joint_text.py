@@ -32,7 +32,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis.toys import stories
+from analysis.learning import toy_stories
 
 torch.set_num_threads(1)
 sns.set_theme(style="ticks")
@@ -44,7 +44,7 @@ if name:
     tokenizer = AutoTokenizer.from_pretrained(name)
     prompt, negative = "Lily had a big dog named Max.", tokenizer.bos_token
 else:
-    model, tokenizer = stories.train(), stories.tokenizer()
+    model, tokenizer = toy_stories.train(), toy_stories.tokenizer()
     prompt, negative = "Lily had a dog .", "Lily had a pet ."
 ids = tokenizer(prompt, return_tensors="pt").input_ids
 rest = tokenizer(negative, return_tensors="pt", add_special_tokens=not name).input_ids

@@ -31,8 +31,9 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from analysis import families, learners, loading
-from analysis.data import DIGITS, Source, read_images
+from analysis import families, loading
+from analysis.learning import learners
+from analysis.learning.datasets import DIGITS, Source, read_images
 from analysis.metrics.sample_quality import Judge
 
 loading.silence()

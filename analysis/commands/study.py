@@ -47,10 +47,10 @@ def study(
     if models is not None and not Path(models).is_dir():
         raise ValueError(f"no folder {models}")
 
-    from analysis import data as sources
     from analysis import display, loading
     from analysis import study as work
     from analysis.frames import headline
+    from analysis.learning import datasets as sources
 
     column, images = sources.kind_of(data, text_column, image_column)
     source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)

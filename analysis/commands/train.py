@@ -56,8 +56,9 @@ def train(
 
     import torch
 
-    from analysis import data as sources
-    from analysis import display, learners, loading, training
+    from analysis import display, loading
+    from analysis.learning import datasets as sources
+    from analysis.learning import learners, training
 
     options.check_kind(kind, learners.KINDS, clean=clean, network=network)
     source = sources.Source(data, text_column if kind == "lm" else image_column, label_column, max_labels, image_size)

@@ -26,7 +26,7 @@ from analysis.metrics import distances
 from analysis.metrics.confidence import Estimate, by_family, difference, nearest
 from analysis.metrics.scale_factors import path_normalizers
 from analysis.toys import GaussianSequence, Table, guidance
-from analysis.toys.discrete import masked_law, uniform_law
+from analysis.toys.discrete_diffusion import masked_law, uniform_law
 from analysis.toys.gaussian import Gaussian, diffused, w2
 from diffusion import masked
 

@@ -15,9 +15,9 @@ import torch
 from analysis.experiments.base import Experiment, Settings, stream
 from analysis.figures import text as figures
 from analysis.frames import Plot, Track, Verdict, tidy
+from analysis.learning import toy_stories
 from analysis.metrics import comparison, gap_estimates, text_samples
 from analysis.metrics.confidence import Difference
-from analysis.toys import stories
 
 SMALLEST = {"adherence": 1.0, "log perplexity": 0.05}  # of interest: nats a text, nats a token
 PROMPTS = {
@@ -89,7 +89,7 @@ def _gap(case: text_samples.Case, row: dict[str, Any], n: int, generator: torch.
 
 def _cases(settings: Settings) -> Iterator[tuple[str, text_samples.Case]]:
     if settings.model is None:
-        model, tokenizer = stories.train(150 if settings.quick else 300), stories.tokenizer()
+        model, tokenizer = toy_stories.train(150 if settings.quick else 300), toy_stories.tokenizer()
         for pet in ("dog",) if settings.quick else ("dog", "fish", "horse"):
             prompt, rest = (tokenizer(f"Lily had a {word} .", return_tensors="pt").input_ids for word in (pet, "pet"))
             yield f"Lily had a {pet} .", text_samples.Case(model, tokenizer, prompt, rest, (pet,))

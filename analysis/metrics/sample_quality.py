@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import Tensor
 
-from analysis.data import Data
+from analysis.learning.datasets import Data
 
 NEIGHBOURS, FEATURES, REFERENCE = 5, 32, 100
 

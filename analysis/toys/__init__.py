@@ -5,10 +5,10 @@ them is the code that runs on real models, and their laws are an oracle that sha
 """
 
 from analysis.toys.chain import MarkovChain, MarkovLaw
+from analysis.toys.from_files import digits_table, read_chain, read_table
 from analysis.toys.gaussian import Gaussian, GaussianPair, GaussianSequence
 from analysis.toys.law import Joint, Label, Sequential, Weights, guidance, temperature
 from analysis.toys.mixture import GaussianMixture
-from analysis.toys.readers import digits_table, read_chain, read_table
 from analysis.toys.table import Table
 
 __all__ = [

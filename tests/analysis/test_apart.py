@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis import data, learners
 from analysis.files import columns
+from analysis.learning import datasets, learners
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_folder_that_is_missing_is_reported_before_torch_is_imported(fails, mo
 
 
 def test_a_card_quotes_the_label_in_its_command():
-    rows = data.Data([], torch.tensor([]), ('a"b$(x)', "c"), [], torch.tensor([]))
-    card = learners.card("lm", data.Source("x.csv", "text"), rows, None, {})
+    rows = datasets.Data([], torch.tensor([]), ('a"b$(x)', "c"), [], torch.tensor([]))
+    card = learners.card("lm", datasets.Source("x.csv", "text"), rows, None, {})
     command = shlex.split(re.search(r"`(arguide generate.*)`", card)[1])
     assert command[command.index("--prompt") + 1] == '<a"b$(x)>'

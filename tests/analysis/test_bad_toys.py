@@ -7,7 +7,7 @@ from bad_calls import COUNTS, INF, NAN, NUMBERS, POSITIVE, cases, refused
 from analysis import GaussianMixture, GaussianPair, GaussianSequence, MarkovChain, Table, digits_table, toys
 from analysis.metrics import distances
 from analysis.toys import gaussian
-from analysis.toys.discrete import masked_law, uniform_law
+from analysis.toys.discrete_diffusion import masked_law, uniform_law
 from analysis.toys.gaussian import Gaussian
 
 JOINT = torch.tensor([[[0.2, 0.1, 0.05], [0.05, 0.05, 0.1]], [[0.1, 0.05, 0.1], [0.1, 0.05, 0.05]]], dtype=torch.float64)

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from analysis import causal, completions, data, learners
+from analysis import completions
+from analysis.learning import datasets, label_models, learners
 from analysis.loading import Loaded
 from arguide.training import Recipe
 
@@ -41,12 +42,12 @@ NAMES = st.lists(
 
 def learner_of(names, texts):
     labels = torch.arange(len(texts)) % len(names)
-    return learners.new("lm", data.Data(texts, labels, tuple(names), texts[:2], labels[:2]), learners.Size(8, 1), seed=0)
+    return learners.new("lm", datasets.Data(texts, labels, tuple(names), texts[:2], labels[:2]), learners.Size(8, 1), seed=0)
 
 
 def prompts(model, tokenizer, names):
     """Return the tokens that `arguide generate` makes of every label's prompt, and of no label's."""
-    texts = [*map(causal.control, names), causal.ANY]
+    texts = [*map(label_models.control, names), label_models.ANY]
     requests = [completions.Request(text, None, 1.0) for text in texts]
     return [each.prompt for each in completions.encode(Loaded(model, tokenizer), requests, completions.Sampling())]
 
@@ -57,7 +58,7 @@ def prompts(model, tokenizer, names):
 @example(names=["any", "<any>", "<<any>>"], long=False)
 def test_every_label_keeps_a_token_of_its_own_when_it_is_saved(names, long):
     """The texts hold what stands for every label, so often that a tokenizer learns it as a piece."""
-    controls = [*map(causal.control, names), causal.ANY, causal.PAD, causal.END]
+    controls = [*map(label_models.control, names), label_models.ANY, label_models.PAD, label_models.END]
     assert len(set(controls)) == len(names) + 3
     texts = [f"{token} {token}x" + " and so on, for long" * long for token in (*controls, *names, *names)] * 4
     learner = learner_of(names, texts)
@@ -69,7 +70,7 @@ def test_every_label_keeps_a_token_of_its_own_when_it_is_saved(names, long):
     assert ((tokens == learner.end).sum(1) <= 1).all()
     with tempfile.TemporaryDirectory() as folder:
         learner.save(Path(folder))
-        again = causal.Causal.load(Path(folder))
+        again = label_models.Causal.load(Path(folder))
         read = AutoTokenizer.from_pretrained(folder)
     assert again.labels == tuple(names)
     assert prompts(again.model, read, names) == expected == [[again.prompt(i).item()] for i in (*range(len(names)), None)]
@@ -81,18 +82,18 @@ def test_texts_that_hold_control_tokens_are_texts():
     learner = learner_of(("b", "i"), texts)
     tokens = learner.encode(texts)
     assert learner.decode(tokens.masked_fill(tokens < 0, learner.end)) == texts
-    assert (tokens[:, :-1] == learner.end).sum() == (tokens[:, 1:] == causal.IGNORED).any(1).sum()
+    assert (tokens[:, :-1] == learner.end).sum() == (tokens[:, 1:] == label_models.IGNORED).any(1).sum()
 
 
 def test_what_is_learned_of_a_label_is_drawn_with_its_prompt():
     """The texts of both labels hold what stands for one of them."""
     texts = ["aaaa <b>bold</b> bbbb aaaa", "xxxx <b>bold</b> yyyy xxxx"] * 16
-    rows = data.Data(texts, torch.arange(32) % 2, ("b", "i"), texts[:4], torch.arange(4) % 2)
+    rows = datasets.Data(texts, torch.arange(32) % 2, ("b", "i"), texts[:4], torch.arange(4) % 2)
     learner = learners.new("lm", rows, learners.Size(16, 1), seed=0)
     learners.train(learner, rows, Recipe(60, batch=16, rate=2e-2))
     sampling = completions.Sampling(greedy=True, max_new_tokens=12)
     loaded = Loaded(learner.model, learner.tokenizer)
-    requests = [completions.Request(causal.control(name), None, 1.0) for name in rows.names]
+    requests = [completions.Request(label_models.control(name), None, 1.0) for name in rows.names]
     written = [record["completion"] for record in completions.records(loaded, requests, sampling, 2)]
     assert ["aaaa" in text for text in written] == [True, False], written
     assert ["xxxx" in text for text in written] == [False, True], written
@@ -104,4 +105,4 @@ def test_a_saved_model_whose_labels_share_tokens_is_refused(tmp_path):
     told = json.loads((tmp_path / "labels.json").read_text())
     (tmp_path / "labels.json").write_text(json.dumps(told | {"words": told["words"] + 1}))
     with pytest.raises(ValueError, match="token of its own for every label"):
-        causal.Causal.load(tmp_path)
+        label_models.Causal.load(tmp_path)

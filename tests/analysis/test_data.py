@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis import data
-from analysis.data import Source
+from analysis.learning import datasets
+from analysis.learning.datasets import Source
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def names(tmp_path):
 
 
 def test_texts_are_split_label_by_label_and_nothing_is_lost(names):
-    found = data.read_texts(Source(names, "text"))
+    found = datasets.read_texts(Source(names, "text"))
     assert found.names == ("a", "b", "rare")
     assert found.held_labels.bincount().tolist() == [6, 9, 3]
     assert found.labels.bincount().tolist() == [34, 51, 17]
@@ -30,9 +30,9 @@ def test_texts_are_split_label_by_label_and_nothing_is_lost(names):
     label = {f"name {i}": 1 if i < 60 else 0 if i < 100 else 2 for i in range(120)}
     assert [label[text] for text in found.rows] == found.labels.tolist()
     assert [label[text] for text in found.held] == found.held_labels.tolist()
-    assert data.read_texts(Source(names, "text")).held == found.held
-    assert data.read_texts(Source(names, "text"), seed=1).held != found.held
-    assert data.read_texts(Source(names, "text", most=2)).names == ("a", "b")
+    assert datasets.read_texts(Source(names, "text")).held == found.held
+    assert datasets.read_texts(Source(names, "text"), seed=1).held != found.held
+    assert datasets.read_texts(Source(names, "text", most=2)).names == ("a", "b")
 
 
 def test_blank_texts_are_left_out_with_their_labels(tmp_path):
@@ -40,7 +40,7 @@ def test_blank_texts_are_left_out_with_their_labels(tmp_path):
     rows = [(" " if i % 3 == 0 else f" {'abc'[i % 2]}{i}", "ab"[i % 2]) for i in range(30)] + [("c", "c")] * 9
     path = tmp_path / "blank.parquet"
     pd.DataFrame(rows, columns=["text", "label"]).to_parquet(path)
-    found = data.read_texts(Source(str(path), "text"))
+    found = datasets.read_texts(Source(str(path), "text"))
     assert found.names == ("a", "b")
     assert len(found.rows) + len(found.held) == 20
     for texts, labels in ((found.rows, found.labels), (found.held, found.held_labels)):
@@ -56,17 +56,17 @@ def test_every_format_says_the_same(names, tmp_path, suffix):
         frame.to_json(path, orient="records", lines=True)
     else:
         path.write_text(json.dumps(frame.to_dict("records")))
-    assert data.read_texts(Source(str(path), "text")).rows == data.read_texts(Source(names, "text")).rows
+    assert datasets.read_texts(Source(str(path), "text")).rows == datasets.read_texts(Source(names, "text")).rows
 
 
 def test_digits_are_images_between_minus_one_and_one():
-    found = data.read_images(Source("digits", "image"))
+    found = datasets.read_images(Source("digits", "image"))
     assert found.rows.shape == (1528, 1, 8, 8)
     assert (float(found.rows.min()), float(found.rows.max())) == (-1.0, 1.0)
     assert len(found.names) == 10
-    small = data.read_images(Source("digits", "image", size=4))
+    small = datasets.read_images(Source("digits", "image", size=4))
     torch.testing.assert_close(small.rows, torch.nn.functional.avg_pool2d(found.rows, 2))
-    assert data.read_images(Source("digits", "image", size=12)).held.shape == (269, 1, 12, 12)
+    assert datasets.read_images(Source("digits", "image", size=12)).held.shape == (269, 1, 12, 12)
 
 
 def test_a_folder_of_images_has_a_label_a_folder(tmp_path):
@@ -74,7 +74,7 @@ def test_a_folder_of_images_has_a_label_a_folder(tmp_path):
         (tmp_path / label).mkdir()
         for i in range(12):
             Image.fromarray(np.full((6, 9), grey + i // 4, dtype=np.uint8)).save(tmp_path / label / f"{i}.png")
-    found = data.read_images(Source(str(tmp_path), "image", size=4))
+    found = datasets.read_images(Source(str(tmp_path), "image", size=4))
     assert found.names == ("dark", "light")
     assert found.rows.shape == (20, 1, 4, 4)
     assert torch.equal(found.rows.flatten(1).mean(1) > 0, found.labels == 1)
@@ -121,7 +121,7 @@ FILES = CELLS["bytes"], CELLS["structs"]
 @pytest.mark.parametrize("size", [8, 4])
 def test_images_of_every_kind_are_the_same_images(tmp_path, pictures, kind, size):
     grey, labels = pictures
-    found = data.read_images(stored(tmp_path / "x.parquet", list(map(CELLS[kind], grey)), labels)._replace(size=size))
+    found = datasets.read_images(stored(tmp_path / "x.parquet", list(map(CELLS[kind], grey)), labels)._replace(size=size))
     width = 8 // size
     means = torch.from_numpy(grey / 127.5 - 1).reshape(24, 1, size, width, size, width).mean((3, 5)).float()
     assert found.rows.dtype == torch.float32
@@ -134,12 +134,14 @@ def test_images_of_every_kind_are_the_same_images(tmp_path, pictures, kind, size
 def test_numbers_use_the_whole_range_whatever_it_is(tmp_path, pictures):
     """The range is the column's and not the image's, and a colour weighs as PIL weighs it."""
     levels = [np.full((2, 2), i % 17).tolist() for i in range(40)]
-    found = data.read_images(stored(tmp_path / "x.parquet", levels, ["a", "b"] * 20)._replace(size=2))
+    found = datasets.read_images(stored(tmp_path / "x.parquet", levels, ["a", "b"] * 20)._replace(size=2))
     assert sorted(torch.cat([found.rows, found.held]).unique().tolist()) == pytest.approx([i / 8 - 1 for i in range(17)])
     colours = np.random.default_rng(1).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
     colours[0, 0, :2] = [[0] * 3, [255] * 3]
     kinds = {"numbers": colours.tolist(), "files": list(map(encoded, colours))}
-    rows = [data.read_images(stored(tmp_path / f"{name}.parquet", cells, pictures[1])).rows for name, cells in kinds.items()]
+    rows = [
+        datasets.read_images(stored(tmp_path / f"{name}.parquet", cells, pictures[1])).rows for name, cells in kinds.items()
+    ]
     torch.testing.assert_close(*rows, rtol=0, atol=0.009)
 
 
@@ -166,7 +168,7 @@ def test_what_is_no_image_is_named_by_its_row(tmp_path, pictures, kind, cell, sa
     cells = list(map(CELLS[kind], pictures[0]))
     cells[3] = cell
     with pytest.raises(ValueError, match=says) as error:
-        data.read_images(stored(tmp_path / "x.parquet", cells, pictures[1]))
+        datasets.read_images(stored(tmp_path / "x.parquet", cells, pictures[1]))
     assert str(error.value).isprintable()
 
 
@@ -177,12 +179,12 @@ def test_a_broken_file_in_a_folder_is_named(tmp_path):
             Image.fromarray(np.full((6, 9), 7 * i, dtype=np.uint8)).save(tmp_path / label / f"{i}.png")
     (tmp_path / "light" / "3.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"holds no images \(row \d+, 3\.png: not a file of an image"):
-        data.read_images(Source(str(tmp_path), "image"))
+        datasets.read_images(Source(str(tmp_path), "image"))
 
 
 def test_images_that_tell_nothing_apart_are_refused(tmp_path):
     with pytest.raises(ValueError, match="every number in the column 'pixels' is 3"):
-        data.read_images(stored(tmp_path / "x.parquet", [[3] * 4] * 24, ["a", "b"] * 12))
+        datasets.read_images(stored(tmp_path / "x.parquet", [[3] * 4] * 24, ["a", "b"] * 12))
 
 
 def test_a_path_is_relative_to_the_file_of_data(tmp_path, pictures):
@@ -190,26 +192,26 @@ def test_a_path_is_relative_to_the_file_of_data(tmp_path, pictures):
     for i, grey in enumerate(pictures[0]):
         (tmp_path / f"{i}.png").write_bytes(encoded(grey))
     whole = stored(tmp_path / "whole.parquet", list(map(encoded, pictures[0])), pictures[1])
-    found = data.read_images(stored(tmp_path / "paths.parquet", cells, pictures[1]))
-    assert torch.equal(found.rows, data.read_images(whole).rows)
+    found = datasets.read_images(stored(tmp_path / "paths.parquet", cells, pictures[1]))
+    assert torch.equal(found.rows, datasets.read_images(whole).rows)
 
 
 def test_a_folder_with_other_images_is_another_source(tmp_path):
     (tmp_path / "dark").mkdir()
     (tmp_path / "dark" / "1.png").write_bytes(encoded(np.zeros((4, 4), dtype=np.uint8)))
     source = Source(str(tmp_path), "image")
-    seen = [data.identity(source)]
+    seen = [datasets.identity(source)]
     assert seen[0]["data"].startswith(f"{tmp_path.name} (sha256 ")
-    assert data.identity(source) == seen[0]
+    assert datasets.identity(source) == seen[0]
     (tmp_path / "dark" / "2.png").write_bytes(encoded(np.zeros((4, 4), dtype=np.uint8)))
-    seen.append(data.identity(source))
+    seen.append(datasets.identity(source))
     (tmp_path / "dark").rename(tmp_path / "light")
-    seen.append(data.identity(source))
+    seen.append(datasets.identity(source))
     same_time(tmp_path / "light" / "1.png", encoded(np.full((4, 4), 1, dtype=np.uint8)))
-    seen.append(data.identity(source))
+    seen.append(datasets.identity(source))
     assert len({told["data"] for told in seen}) == 4
     os.utime(tmp_path / "light" / "1.png", ns=(1, 1))
-    assert data.identity(source) == seen[3]
+    assert datasets.identity(source) == seen[3]
 
 
 def same_time(path, content):
@@ -220,12 +222,12 @@ def same_time(path, content):
 
 
 def test_what_to_learn_from_is_found(names, tmp_path):
-    assert data.kind_of("digits") == ("image", True)
-    assert data.kind_of(names) == ("text", False)
-    assert data.kind_of(names, image_column="text") == ("text", True)
+    assert datasets.kind_of("digits") == ("image", True)
+    assert datasets.kind_of(names) == ("text", False)
+    assert datasets.kind_of(names, image_column="text") == ("text", True)
     pd.DataFrame({"a": ["x"], "b": ["y"]}).to_csv(tmp_path / "other.csv", index=False)
     with pytest.raises(ValueError, match=r"--text-column or --image-column what to learn from; it has a, b"):
-        data.kind_of(str(tmp_path / "other.csv"))
+        datasets.kind_of(str(tmp_path / "other.csv"))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -242,18 +244,18 @@ def test_labels_may_be_numbers_and_texts_anything_but_missing(tmp_path, suffix):
 
     texts = ["NA", "null", 'a "quoted", text', "שלום 🙂", "two\nlines", "x" * 5000] * 8
     frame = pd.DataFrame({"text": texts, "label": pd.array([0, 1] * 24, dtype="Int64")})
-    found = data.read_texts(written("whole", frame))
+    found = datasets.read_texts(written("whole", frame))
     assert found.names == ("0", "1")
     assert sorted({*found.rows, *found.held}) == sorted({*texts})
     few = pd.concat([frame, pd.DataFrame({"text": ["rare"], "label": [7]})])
-    assert data.read_texts(written("few", few)).names == ("0", "1")
+    assert datasets.read_texts(written("few", few)).names == ("0", "1")
     for column in ("text", "label"):
         broken = frame.copy()
         broken.loc[6, column] = None
         with pytest.raises(ValueError, match=rf"row 7 has no {column} in the column '{column}'"):
-            data.read_texts(written(f"no {column}", broken))
+            datasets.read_texts(written(f"no {column}", broken))
     empty = written("empty", frame[:0])
-    for read in (lambda: data.read_texts(empty), lambda: data.kind_of(empty.data)):
+    for read in (lambda: datasets.read_texts(empty), lambda: datasets.kind_of(empty.data)):
         with pytest.raises(ValueError, match="no rows"):
             read()
 
@@ -269,21 +271,21 @@ def test_what_does_not_fit_is_refused(names, tmp_path):
         path = tmp_path / f"{name}.parquet"
         pd.DataFrame(columns).to_parquet(path)
         with pytest.raises(ValueError, match=says):
-            data.read_texts(Source(str(path), "text"))
+            datasets.read_texts(Source(str(path), "text"))
     with pytest.raises(ValueError, match="no --label-column 'kind'; it has text, label"):
-        data.read_texts(Source(names, "text", "kind"))
+        datasets.read_texts(Source(names, "text", "kind"))
     with pytest.raises(ValueError, match="--max-labels must be two at least, not 1"):
-        data.read_texts(Source(names, "text", most=1))
+        datasets.read_texts(Source(names, "text", most=1))
     with pytest.raises(ValueError, match="no column 'body'"):
-        data.read_texts(Source(names, "body"))
+        datasets.read_texts(Source(names, "body"))
     with pytest.raises(ValueError, match="holds no images"):
-        data.read_images(Source(names, "text"))
+        datasets.read_images(Source(names, "text"))
     with pytest.raises(ValueError, match="digits are images"):
-        data.read_texts(Source("digits", "text"))
+        datasets.read_texts(Source("digits", "text"))
     with pytest.raises(ValueError, match="no file"):
-        data.read_texts(Source(str(tmp_path / "none.csv"), "text"))
+        datasets.read_texts(Source(str(tmp_path / "none.csv"), "text"))
     with pytest.raises(ValueError, match="cannot read the data some/where"):
-        data.read_texts(Source("some/where", "text"))
+        datasets.read_texts(Source("some/where", "text"))
     (tmp_path / "broken.parquet").write_bytes(b"no parquet")
     with pytest.raises(ValueError, match="cannot read the data"):
-        data.read_texts(Source(str(tmp_path / "broken.parquet"), "text"))
+        datasets.read_texts(Source(str(tmp_path / "broken.parquet"), "text"))

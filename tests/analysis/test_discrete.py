@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from analysis.toys import Table, guidance
-from analysis.toys.discrete import masked_law, uniform_law
+from analysis.toys.discrete_diffusion import masked_law, uniform_law
 
 BITS = torch.tensor([[[0.4, 0.3], [0.2, 0.1]], [[0.1, 0.2], [0.3, 0.4]]], dtype=torch.float64) / 2
 PRINTED = {  # theory B4

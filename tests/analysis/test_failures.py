@@ -14,7 +14,8 @@ import pytest
 import sklearn.datasets  # noqa: F401 (which warns where it cannot write)
 import tiny
 
-from analysis import cli, learners
+from analysis import cli
+from analysis.learning import learners
 
 FULL = Path("/dev/full")
 SMALL = ("--steps", 6, "--width", 16, "--depth", 1, "--batch-size", 4)

@@ -8,8 +8,8 @@ from reference import plain
 from small import build, letters
 
 from analysis.figures.influence import against_scale, trade_off
+from analysis.learning import toy_stories
 from analysis.metrics import text_statistics
-from analysis.toys import stories
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +84,9 @@ def test_figures_draw_what_the_frame_holds(measured):
 
 
 def test_stories_name_their_pet_and_mostly_keep_to_it():
-    texts = stories.write(300, seed=3)
-    assert texts == stories.write(300, seed=3) != stories.write(300, seed=4)
-    tokens = stories.tokenizer()
+    texts = toy_stories.write(300, seed=3)
+    assert texts == toy_stories.write(300, seed=3) != toy_stories.write(300, seed=4)
+    tokens = toy_stories.tokenizer()
     assert all(tokens.pad_token_id not in row for row in tokens(texts)["input_ids"])  # which stands for unknown words too
     named = [text.split()[3] for text in texts]
     assert 25 < named.count("pet") < 80
@@ -99,11 +99,11 @@ def test_stories_name_their_pet_and_mostly_keep_to_it():
 
 
 def test_training_is_repeatable_and_learns():
-    model, again = stories.train(3), stories.train(3)
+    model, again = toy_stories.train(3), toy_stories.train(3)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     steps = []
-    trained = stories.train(30, track=lambda some: (steps.append(step) or step for step in some))
-    batch = stories._batch(stories.tokenizer(), stories.write(50, seed=9))
+    trained = toy_stories.train(30, track=lambda some: (steps.append(step) or step for step in some))
+    batch = toy_stories._batch(toy_stories.tokenizer(), toy_stories.write(50, seed=9))
     assert steps == list(range(30))
     assert trained(**batch).loss < model(**batch).loss - 0.3
 

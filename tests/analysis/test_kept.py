@@ -11,14 +11,15 @@ import pytest
 import torch
 from tiny import save
 
-from analysis import batches, data, learners, study, training, work
+from analysis import batches, study, work
 from analysis.experiments import EXPERIMENTS, reproduce
 from analysis.files import run_folder
-from analysis.learners import Size
+from analysis.learning import datasets, learners, training
+from analysis.learning.learners import Size
 from arguide import files
 from arguide.training import Recipe
 
-JOB = training.Job("classifier", data.Source("digits", "image", most=2), Recipe(6, batch=4, dropout=0.0), Size(8, 1))
+JOB = training.Job("classifier", datasets.Source("digits", "image", most=2), Recipe(6, batch=4, dropout=0.0), Size(8, 1))
 
 
 def flip(path, generator):
@@ -137,7 +138,7 @@ def test_a_part_of_completions_that_is_damaged_or_of_another_batch_is_done_again
 
 
 def test_a_checkpoint_with_a_flipped_bit_is_refused_by_name(tmp_path):
-    rows, path, generator = data.read_images(JOB.source), tmp_path / "checkpoint.pt", np.random.default_rng(0)
+    rows, path, generator = datasets.read_images(JOB.source), tmp_path / "checkpoint.pt", np.random.default_rng(0)
 
     def killed(steps):
         for step in steps:
@@ -175,7 +176,7 @@ def test_a_finished_training_that_was_changed_is_refused_by_name(tmp_path, name)
 
 
 def test_a_model_of_a_study_that_was_changed_is_trained_again(tmp_path, caplog):
-    plan = study.Plan(data.Source("digits", "image", most=2), True, effort=1e-3)
+    plan = study.Plan(datasets.Source("digits", "image", most=2), True, effort=1e-3)
     task = next(each for each in study.training(plan) if each.name == "classifier-0")
     run_folder.claim(tmp_path, {}, study.PROGRAM, parts=("experiments", "models"))
     assert not task.finished(tmp_path)

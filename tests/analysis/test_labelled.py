@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from analysis import data, read_chain, read_table, training
-from analysis.data import Source
+from analysis import read_chain, read_table
 from analysis.files import tables
+from analysis.learning import datasets, training
+from analysis.learning.datasets import Source
 
 ROWS = [("NA", "a"), ("null", "01"), ("nan", "1"), ("None", "NA")] * 10
 
@@ -35,7 +36,7 @@ def written(path, rows, *, mark=False):
 
 
 def texts(path):
-    found = data.read_texts(Source(str(path), "text"))
+    found = datasets.read_texts(Source(str(path), "text"))
     return sorted([*found.rows, *found.held]), found.names
 
 
@@ -63,7 +64,7 @@ def test_a_folder_is_no_pattern(tmp_path, name):
     for folder, labels in (("im1", ("x", "y")), (name, ("dark", "light[1]"))):
         for i in range(24):
             picture(tmp_path / folder / labels[i % 2] / f"{i}.png", 10 * i)
-    assert data.read_images(Source(str(tmp_path / name), "image", size=4)).names == ("dark", "light[1]")
+    assert datasets.read_images(Source(str(tmp_path / name), "image", size=4)).names == ("dark", "light[1]")
 
 
 def rewritten(path, write):
@@ -78,10 +79,10 @@ def rewritten(path, write):
 def test_new_rows_are_read_whatever_the_time_of_the_file(tmp_path, suffix):
     path = written(tmp_path / f"x{suffix}", names(40, "old", "own"))
     source = Source(str(path), "text")
-    before, rows = data.identity(source), training.read("lm", source, 0).rows
+    before, rows = datasets.identity(source), training.read("lm", source, 0).rows
     rewritten(path, lambda: written(path, names(40, "new", "now")))
-    assert data.identity(source) != before
-    assert training.read("lm", source, 0).rows == data.read_texts(source).rows != rows
+    assert datasets.identity(source) != before
+    assert training.read("lm", source, 0).rows == datasets.read_texts(source).rows != rows
     assert training.read("lm", source, 0).names == ("new", "now")
 
 
@@ -90,10 +91,10 @@ def test_new_images_are_read_whatever_the_times_of_the_files(tmp_path):
     for i, path in enumerate(paths):
         picture(path, 10 * i)
     source = Source(str(tmp_path), "image", size=4)
-    before, rows = data.identity(source), training.read("denoiser", source, 0).rows
+    before, rows = datasets.identity(source), training.read("denoiser", source, 0).rows
     for path in paths:
         rewritten(path, lambda path=path: picture(path, 7))
-    assert data.identity(source) != before
+    assert datasets.identity(source) != before
     assert training.read("denoiser", source, 0).rows.unique().tolist() == pytest.approx([7 / 127.5 - 1])
     assert len(rows.unique()) > 10
 
@@ -106,7 +107,7 @@ def test_images_beside_the_data_are_read_and_none_of_the_working_directory(tmp_p
     cells = [{"bytes": None, "path": f"{i}.png"} for i in range(24)]
     pd.DataFrame({"image": cells, "label": ["a", "b"] * 12}).to_parquet(tmp_path / "x.parquet")
     with pytest.raises(ValueError, match=r"row 1, 0\.png: not a file of an image"):
-        data.read_images(Source(str(tmp_path / "x.parquet"), "image"))
+        datasets.read_images(Source(str(tmp_path / "x.parquet"), "image"))
 
 
 # What a cell says.

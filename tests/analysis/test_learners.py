@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from analysis import data, learners, training
-from analysis.data import Data
 from analysis.files import run_folder
-from analysis.learners import Size
+from analysis.learning import datasets, learners, training
+from analysis.learning.datasets import Data
+from analysis.learning.learners import Size
 from arguide.training import Recipe, causal_losses
 from diffusion.networks import Classifier
 
@@ -108,7 +108,7 @@ def test_the_error_of_a_held_out_loss_is_over_rows_of_images_too(images, kind):
     ],
 )
 def test_a_card_says_what_is_true_of_its_kind(images, kind, recipe, noised, title):
-    lines = learners.card(kind, data.Source("digits", "image"), images, recipe, {"seed": 5}, noised=noised).splitlines()
+    lines = learners.card(kind, datasets.Source("digits", "image"), images, recipe, {"seed": 5}, noised=noised).splitlines()
     assert title in lines
     assert "- seed: 5" in lines
     assert ("- steps: 3" in lines) is (recipe is not None)
@@ -130,7 +130,7 @@ def test_a_model_of_other_images_is_not_loaded(images, texts, tmp_path):
 
 
 JOB = training.Job(
-    "classifier", data.Source("digits", "image", most=2), Recipe(40, batch=4, dropout=0.0), Size(8, 1), seed=5, noised=False
+    "classifier", datasets.Source("digits", "image", most=2), Recipe(40, batch=4, dropout=0.0), Size(8, 1), seed=5, noised=False
 )
 
 
@@ -145,7 +145,7 @@ def test_a_job_is_trained_as_it_says(tmp_path, monkeypatch):
     monkeypatch.setattr(learners, "train", spied)
     told = training.run(JOB, tmp_path, iter)
     assert seen["seed"] == 5
-    new = learners.new("classifier", data.read_images(JOB.source, seed=5), JOB.size, seed=5, noised=False)
+    new = learners.new("classifier", datasets.read_images(JOB.source, seed=5), JOB.size, seed=5, noised=False)
     assert all(map(torch.equal, seen["first"], new.parameters()))
     assert not Classifier.from_pretrained(tmp_path).noised
     assert "# classifier of clean images" in (tmp_path / "README.md").read_text()

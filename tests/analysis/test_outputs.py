@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from tiny import save
 
-from analysis import batches, training
+from analysis import batches
 from analysis.experiments import EXPERIMENTS, reproduce
 from analysis.files import run_folder
+from analysis.learning import training
 
 FEW = ("--max-new-tokens", 4, "--greedy")
 SMALL = ("--steps", 3, "--batch-size", 8, "--width", 16, "--depth", 1)

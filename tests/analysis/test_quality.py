@@ -6,13 +6,13 @@ import pytest
 import torch
 from scipy.stats import energy_distance
 
-from analysis import data
+from analysis.learning import datasets
 from analysis.metrics import sample_quality
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return data.read_images(data.Source("digits", "image"))
+    return datasets.read_images(datasets.Source("digits", "image"))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_judge_knows_digits_and_is_not_swayed_by_what_is_asked(judge, digits
 
 
 def test_texts_are_judged_by_their_pieces(tmp_path):
-    texts = data.Data(
+    texts = datasets.Data(
         ["aba", "abba", "baab", "abab"] * 30 + ["xyx", "yyx", "xxy", "xyy"] * 30,
         torch.arange(2).repeat_interleave(120),
         ("a", "x"),
@@ -90,7 +90,7 @@ def test_texts_are_judged_by_their_pieces(tmp_path):
 
 def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
     held = ["aba", "new", "newer", "xyx", "x", "xx", "xxx", "y"]
-    texts = data.Data(["aba", "xyx"] * 5, torch.arange(10) % 2, ("a", "x"), held, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
+    texts = datasets.Data(["aba", "xyx"] * 5, torch.arange(10) % 2, ("a", "x"), held, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
     rows, labels = sample_quality.reference(texts)
     assert (rows[:2], labels.tolist()) == (["new", "newer"], [0, 0, 1, 1])
     assert len(set(rows[2:]) & {"x", "xx", "xxx", "y"}) == 2
@@ -111,18 +111,18 @@ def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
 def test_few_rows_are_compared_in_fewer_features(rows):
     images = torch.rand(rows + 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(rows + 4) % 2
-    judge = sample_quality.Judge(data.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    judge = sample_quality.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
     assert judge.held.shape == (4, rows - 1)
     assert judge.measures(images[:4], labels[:4])["spread"] == pytest.approx(1.0)
     words = [f"{'ab'[i % 2]}{'ab'[i // 2 % 2]}" for i in range(rows)]
-    judge = sample_quality.Judge(data.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
+    judge = sample_quality.Judge(datasets.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
     assert len(judge.held) == 4
 
 
 def test_data_that_are_all_alike_are_no_unit_of_a_spread():
     images = torch.tensor([-1.0, 1.0]).repeat(12).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     labels = torch.arange(24) % 2
-    judge = sample_quality.Judge(data.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    judge = sample_quality.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
     found = judge.measures(images[:4] + torch.linspace(0, 0.1, 4)[:, None, None, None], labels[:4])
     assert math.isnan(found["spread"])
     assert found["accuracy"] == 1.0

@@ -6,11 +6,11 @@ import shlex
 import pytest
 
 from analysis import display, report, study
-from analysis.data import Source
 from analysis.experiments import reproduce
 from analysis.experiments.base import Experiment, Settings
 from analysis.files import run_folder
 from analysis.frames import BANNER, Chapter, Plot, Verdict, headline, tidy
+from analysis.learning.datasets import Source
 
 VERDICT = "It is <i>so</i> & not otherwise"
 

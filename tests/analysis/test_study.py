@@ -20,12 +20,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import causal, cooling, data, display, families, findings, learners, study, temperatures, work
+from analysis import cooling, display, families, findings, study, temperatures, work
 from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
 from analysis.figures import study as figures
 from analysis.files import run_folder
 from analysis.frames import tidy
-from analysis.toys import stories
+from analysis.learning import datasets, label_models, learners, toy_stories
 
 SMALL = ("--steps", 6, "--batch-size", 8, "--width", 16, "--depth", 1)
 
@@ -69,7 +69,7 @@ def test_a_trained_language_model_is_one_that_generate_takes(run, names, tmp_pat
     assert code == 0, err
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
-    learner = causal.Causal.load(tmp_path / "m")
+    learner = label_models.Causal.load(tmp_path / "m")
     assert tokenizer.convert_tokens_to_ids(["<ab>", "<xy>", "<any>"]) == learner.controls.tolist()
     assert model.config.vocab_size == len(tokenizer)
     code, out, err = run("generate", tmp_path / "m", "--prompt", "<ab>", "--negative", "<any>", "--scale", 2, "--json")
@@ -81,7 +81,7 @@ def test_a_trained_language_model_is_one_that_generate_takes(run, names, tmp_pat
 
 def test_texts_and_labels_that_look_like_control_tokens_are_texts_and_labels():
     texts = ["<end> good <any>", "<pad> fine", "short", "a longer text than the others"] * 12
-    rows = data.Data(texts, torch.arange(48) % 2, ("any", "end"), texts[:4], torch.arange(4) % 2)
+    rows = datasets.Data(texts, torch.arange(48) % 2, ("any", "end"), texts[:4], torch.arange(4) % 2)
     learner = learners.new("lm", rows, learners.Size(16, 1), seed=0)
     assert len(set(learner.controls.tolist())) == 3
     assert learner.tokenizer.convert_tokens_to_ids(["<<any>>", "<<end>>", "<any>"]) == learner.controls.tolist()
@@ -98,7 +98,7 @@ def test_a_training_goes_on_from_a_model_of_its_kind(run, fails, names, tmp_path
     assert run("train", "lm", "--data", names, "--out", tmp_path / "m", *SMALL)[0] == 0
     more = ("--data", names, "--init", tmp_path / "m", "--rate", 1e-9, *SMALL)
     assert run("train", "lm", "--out", tmp_path / "more", *more)[0] == 0
-    before, after = (causal.Causal.load(tmp_path / name) for name in ("m", "more"))
+    before, after = (label_models.Causal.load(tmp_path / name) for name in ("m", "more"))
     for name, weight in before.model.state_dict().items():  # a rate of 1e-9 leaves what was loaded as it was
         torch.testing.assert_close(after.model.state_dict()[name], weight, rtol=0, atol=1e-7)
     assert "knows the labels ab, xy" in fails("train", "pixels", "--out", tmp_path / "p", "--data", "digits", *more[2:4])
@@ -107,13 +107,13 @@ def test_a_training_goes_on_from_a_model_of_its_kind(run, fails, names, tmp_path
 
 
 def test_a_pretrained_model_of_texts_is_taught_labels(run, fails, names, tmp_path):
-    model, tokenizer = stories.train(steps=5), stories.tokenizer()
+    model, tokenizer = toy_stories.train(steps=5), toy_stories.tokenizer()
     model.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     options = ("train", "lm", "--data", names, "--batch-size", 8, "--steps", 4)
     code, _, err = run(*options, "--init", tmp_path / "base", "--out", tmp_path / "m")
     assert code == 0, err
-    learner = causal.Causal.load(tmp_path / "m")
+    learner = label_models.Causal.load(tmp_path / "m")
     assert learner.words == len(tokenizer)
     assert learner.model.get_input_embeddings().weight.shape[0] == len(tokenizer) + 3
     assert learner.tokenizer.convert_tokens_to_ids(["<ab>", "<xy>", "<any>"]) == learner.controls.tolist()
@@ -137,7 +137,7 @@ def test_a_real_model_learns_labels_in_a_few_steps(run, data, tmp_path):
 
 
 def test_a_study_takes_models_that_are_there(fails, names, tmp_path):
-    plan = study.Plan(data.Source(str(names), "text"), False, effort=0.01)
+    plan = study.Plan(datasets.Source(str(names), "text"), False, effort=0.01)
     trained = study.train("lm", "", 0, plan, tmp_path / "one")
     given = replace(plan, models=str(tmp_path / "one" / "models"))
     taken = study.train("lm", "", 0, given, tmp_path / "two")
@@ -152,7 +152,7 @@ def test_a_study_takes_models_that_are_there(fails, names, tmp_path):
 
 
 def test_models_to_load_are_never_those_that_would_be_deleted(run, fails, names, tmp_path):
-    plan = study.Plan(data.Source(str(names), "text", most=8), False, effort=0.01)
+    plan = study.Plan(datasets.Source(str(names), "text", most=8), False, effort=0.01)
     out = tmp_path / "s"
     run_folder.claim(out, plan.config(), study.PROGRAM, parts=("models",))
     study.train("lm", "", 0, plan, out)
@@ -199,8 +199,8 @@ HARMS = {"cut": cut, "no JSON": spoil("{"), "a list": spoil("[]"), "renamed": re
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
 @pytest.mark.parametrize("kind", ["lm", "denoiser"])
 def test_a_model_that_is_not_whole_is_refused_by_name(fails, names, tmp_path, kind, harm):
-    source = data.Source(str(names), "text") if kind == "lm" else data.Source("digits", "image")
-    rows = (data.read_texts if kind == "lm" else data.read_images)(source)
+    source = datasets.Source(str(names), "text") if kind == "lm" else datasets.Source("digits", "image")
+    rows = (datasets.read_texts if kind == "lm" else datasets.read_images)(source)
     place = tmp_path / "models" / f"{kind}-0"
     place.mkdir(parents=True)
     learners.save(learners.new(kind, rows, learners.Size(16, 1), seed=0), place, "")
@@ -213,14 +213,14 @@ def test_a_model_that_is_not_whole_is_refused_by_name(fails, names, tmp_path, ki
 
 
 def test_a_model_that_brings_code_is_refused(names, tmp_path):
-    rows = data.read_texts(data.Source(str(names), "text"))
+    rows = datasets.read_texts(datasets.Source(str(names), "text"))
     learners.save(learners.new("lm", rows, learners.Size(16, 1), seed=0), tmp_path, "")
     config = json.loads((tmp_path / "config.json").read_text())
     own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Model"}}
     (tmp_path / "config.json").write_text(json.dumps(config | own))
     (tmp_path / "own.py").write_text("raise SystemExit('it ran')")
     with pytest.raises(ValueError, match="needs code of its own"):
-        causal.Causal.load(tmp_path)
+        label_models.Causal.load(tmp_path)
 
 
 def test_a_killed_training_is_picked_up_and_another_does_not_mix_in(run, fails, names, tmp_path, monkeypatch):
@@ -395,7 +395,7 @@ def test_a_study_of_awkward_texts(run, tmp_path):
 
 def test_a_command_makes_a_study_again(tmp_path):
     """As a shell reads it: names with spaces or $, the whole name on the hub, and of a file no more than its name."""
-    source = data.Source("org/some-name", "the image", "kind of $", 10, 16)
+    source = datasets.Source("org/some-name", "the image", "kind of $", 10, 16)
     told = study.command(study.Plan(source, True, (0.0, 1.5), models="a/my models"))
     assert shlex.split(told) == [
         *("arguide", "study", "--data", "org/some-name", "--image-column", "the image", "--label-column", "kind of $"),
@@ -403,7 +403,7 @@ def test_a_command_makes_a_study_again(tmp_path):
         *("--seeds", "4", "--samples", "32", "--seed", "0"),
     ]
     (tmp_path / "my texts.csv").write_text("")
-    told = study.command(study.Plan(data.Source(str(tmp_path / "my texts.csv"), "text", most=8), False))
+    told = study.command(study.Plan(datasets.Source(str(tmp_path / "my texts.csv"), "text", most=8), False))
     assert told.startswith("arguide study --data 'my texts.csv' --text-column text --max-labels 8 --scales 0,1,")
     assert "--image-size" not in told
 
@@ -521,7 +521,7 @@ def test_a_wide_interval_does_not_say_that_dropout_costs_nothing(seeds, says):
 
 
 def test_variants_are_trained_as_they_are_called(tmp_path):
-    whole = study.Plan(data.Source("digits", "image", most=2), True)
+    whole = study.Plan(datasets.Source("digits", "image", most=2), True)
     default, plain, late = (study.recipe_of("pixels", variant, whole) for variant in ("", study.PLAIN, study.LATE))
     shares = [[recipe.dropout_at(round(part * recipe.steps)) for part in (0, 0.79, 0.81)] for recipe in (default, plain, late)]
     assert shares == [[0.15] * 3, [0.0] * 3, [0.0, 0.0, 0.15]]
@@ -537,7 +537,7 @@ def test_no_two_samplings_share_their_noise(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(study, "judged", lambda plan: (None, SimpleNamespace(accuracy=1.0)))
     monkeypatch.setattr(study, "_drawn", lambda *given: seen.append(given[-1].initial_seed()) or [])
-    plan = study.Plan(data.Source("digits", "image"), True)
+    plan = study.Plan(datasets.Source("digits", "image"), True)
     for seed, scale in itertools.product(range(3), (1.0, 1.25, 5.0)):
         study.sample(seed, scale, plan, tmp_path)
     assert len(set(seen)) == 9
@@ -548,11 +548,11 @@ def test_every_family_has_its_own_classifier(monkeypatch, tmp_path):
     named = SimpleNamespace(from_pretrained=lambda path: SimpleNamespace(eval=lambda: path.name))
     for kind in ("Denoiser", "Classifier"):
         monkeypatch.setattr(study, kind, named)
-    monkeypatch.setattr(causal.Causal, "load", lambda path: None)
+    monkeypatch.setattr(label_models.Causal, "load", lambda path: None)
     for name in ("autoregressive", "denoising"):
         monkeypatch.setattr(families, name, lambda *_: [])
     monkeypatch.setattr(families, "classifying", lambda _, judges, *rest: seen.update(judges) or [])
-    assert not list(study._drawn(study.Plan(data.Source("digits", "image"), True), tmp_path, 1, 2.0, None))
+    assert not list(study._drawn(study.Plan(datasets.Source("digits", "image"), True), tmp_path, 1, 2.0, None))
     assert seen == {families.AWARE: "classifier-1", families.CLEAN: "classifier-clean-1"}
 
 
@@ -563,7 +563,7 @@ def test_losses_are_thinned_to_the_means_of_stretches():
 def test_every_family_draws_what_it_says(monkeypatch):
     """At γ = 1 of an untrained model: the counts, the labels, and weights that are even."""
     monkeypatch.setattr(families, "STEPS", 8)
-    digits = data.read_images(data.Source("digits", "image", most=3))
+    digits = datasets.read_images(datasets.Source("digits", "image", most=3))
     generator = torch.Generator().manual_seed(0)
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
     found = dict(families.autoregressive(pixels, 1.0, 2, generator))
@@ -580,7 +580,7 @@ def test_every_family_draws_what_it_says(monkeypatch):
 
 def test_weights_of_pixels_count_the_tokens_that_may_not_be_drawn():
     """At γ = 1 they are what the model leaves to grey levels, along every image."""
-    digits = data.read_images(data.Source("digits", "image", most=2))
+    digits = datasets.read_images(datasets.Source("digits", "image", most=2))
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
     drawn = dict(families.autoregressive(pixels, 1.0, 2, torch.Generator().manual_seed(0)))[SEQUENTIAL]
     tokens = torch.cat([pixels.controls[drawn.labels][:, None], pixels.encode(drawn.rows)], 1)
@@ -596,7 +596,7 @@ def test_weights_of_diffusion_are_those_of_their_label(monkeypatch):
     monkeypatch.setattr(families, "STEPS", 6)
     groups, weighed = [], families.weighed
     monkeypatch.setattr(families, "weighed", lambda rows: groups.append(rows) or weighed(rows))
-    digits = data.read_images(data.Source("digits", "image", most=3))
+    digits = datasets.read_images(datasets.Source("digits", "image", most=3))
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     with torch.no_grad():
         denoiser.trunk.tell.label.weight[0] = denoiser.trunk.tell.label.weight[3]
@@ -626,8 +626,8 @@ def test_what_runs_tell_is_a_mean_over_labels():
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_all_labels_in_one_batch_are_drawn_as_one_after_another(names, ends):
-    source = data.Source(str(names), "text") if ends else data.Source("digits", "image", most=3)
-    rows = (data.read_texts if ends else data.read_images)(source)
+    source = datasets.Source(str(names), "text") if ends else datasets.Source("digits", "image", most=3)
+    rows = (datasets.read_texts if ends else datasets.read_images)(source)
     learner = learners.new("lm" if ends else "pixels", rows, learners.Size(16, 1), seed=0)
     labels = torch.tensor([1, 0, 1, 0])
     law = families.continuation(learner, labels, 2.0, 1.5)
@@ -640,7 +640,7 @@ def test_all_labels_in_one_batch_are_drawn_as_one_after_another(names, ends):
 def test_every_temperature_draws_what_it_says(monkeypatch):
     """At γ = 1 of untrained models: the law of a token to the power β, all families, and even weights at β = 1."""
     monkeypatch.setattr(families, "STEPS", 8)
-    digits = data.read_images(data.Source("digits", "image", most=3))
+    digits = datasets.read_images(datasets.Source("digits", "image", most=3))
     generator = torch.Generator().manual_seed(0)
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
     one, two = (families.continuation(pixels, torch.tensor([1]), 1.0, beta).start(1).log_probs for beta in (1.0, 2.0))
@@ -711,7 +711,7 @@ def test_every_sample_is_of_a_population_of_its_own():
 
 def test_particles_are_many_where_they_may_find_the_law(monkeypatch):
     """By the spread of Σ log Z of the sequential samples: of an untrained model hardly any, or made as large as it takes."""
-    digits = data.read_images(data.Source("digits", "image", most=2))
+    digits = datasets.read_images(datasets.Source("digits", "image", most=2))
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
     sizes, sample_joints = [], arguide.sample_joints
     monkeypatch.setattr(
@@ -725,6 +725,6 @@ def test_particles_are_many_where_they_may_find_the_law(monkeypatch):
 
 def test_seeds_and_efforts_out_of_range_are_refused():
     with pytest.raises(ValueError, match="two seeds"):
-        study.Plan(data.Source("digits", "image"), True, seeds=1)
+        study.Plan(datasets.Source("digits", "image"), True, seeds=1)
     with pytest.raises(ValueError, match="positive effort"):
-        study.Plan(data.Source("digits", "image"), True, effort=0.0)
+        study.Plan(datasets.Source("digits", "image"), True, effort=0.0)

@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis import data, display, findings, learners, study
+from analysis import display, findings, study
 from analysis.experiments import CORRECTION, FAMILIES, REAL_DATA, TEMPERATURE, correction, families, real_data
 from analysis.experiments.base import Settings
 from analysis.experiments.families import CORRECTED, EXACT, MALA, ODE, SDE, WEIGHTED
 from analysis.families import JOINT, SEQUENTIAL
 from analysis.frames import tidy
+from analysis.learning import datasets, learners
 from analysis.toys import digits_table
 
 
@@ -206,7 +207,7 @@ def test_a_plus_minus_is_half_the_interval():
 
 def test_the_held_out_loss_without_labels_is_without_labels(tmp_path, monkeypatch):
     """As `held_loss` measures it of the model that was saved; the two differ, for the labels have been learned."""
-    plan = study.Plan(data.Source("digits", "image", most=2), True, effort=0.02)
+    plan = study.Plan(datasets.Source("digits", "image", most=2), True, effort=0.02)
     found = study.train("denoiser", "", 0, plan, tmp_path).set_index("quantity")["value"]
     rows = study.read(plan)
     learner = learners.load("denoiser", rows, tmp_path / "models" / study.model_name("denoiser", "", 0))
@@ -217,7 +218,7 @@ def test_the_held_out_loss_without_labels_is_without_labels(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("kind", ["pixels", "denoiser"])
 def test_a_loss_without_labels_does_not_depend_on_them(kind):
-    rows = data.read_images(data.Source("digits", "image", most=2))
+    rows = datasets.read_images(datasets.Source("digits", "image", most=2))
     learner = learners.new(kind, rows, learners.Size(16, 1), seed=0)
     others = rows._replace(held_labels=1 - rows.held_labels)
     blind = [learners.held_loss(learner, each, labelled=False) for each in (rows, others)]

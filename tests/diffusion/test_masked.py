@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from analysis.toys import Table, guidance
-from analysis.toys.discrete import masked_law
+from analysis.toys.discrete_diffusion import masked_law
 from diffusion import LogLinear, conditioned
 from diffusion.masked import Jump, left_to_right, normalized, sample, sample_joint, step, unnormalized
 

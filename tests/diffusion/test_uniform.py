@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from analysis.toys import Table, guidance
-from analysis.toys.discrete import uniform_law
+from analysis.toys.discrete_diffusion import uniform_law
 from diffusion import LogLinear, conditioned, geometric
 from diffusion.uniform import init, kernel, sample, sample_joint, step
 

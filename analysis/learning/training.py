@@ -14,12 +14,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from analysis import data, learners, limits
-from analysis.causal import Causal
-from analysis.data import Source
+from analysis import limits
 from analysis.figures import study as figures
 from analysis.files import run_folder
-from analysis.learners import Size
+from analysis.learning import datasets, learners
+from analysis.learning.datasets import Source
+from analysis.learning.label_models import Causal
+from analysis.learning.learners import Size
 from analysis.loading import Choice
 from arguide.training import Recipe
 
@@ -54,24 +55,24 @@ class Job:
     def config(self) -> dict[str, Any]:
         """Return what decides the result, ready for JSON."""
         init = None if self.init is None else Choice(self.init).identity()["model"]
-        return asdict(self) | {"source": data.identity(self.source), "init": init}
+        return asdict(self) | {"source": datasets.identity(self.source), "init": init}
 
-    def begin(self, rows: data.Data) -> Any:
+    def begin(self, rows: datasets.Data) -> Any:
         """Return the learner, untrained."""
         if self.init is not None:
             return learners.begun(self.kind, rows, self.init)
         return learners.new(self.kind, rows, self.size, seed=self.seed, noised=self.noised)
 
 
-def read(kind: str, source: Source, seed: int) -> data.Data:
+def read(kind: str, source: Source, seed: int) -> datasets.Data:
     """Return what a kind learns from; once a process and content of the source."""
-    return _read(kind, source, seed, json.dumps(data.identity(source)))
+    return _read(kind, source, seed, json.dumps(datasets.identity(source)))
 
 
 @cache
-def _read(kind: str, source: Source, seed: int, identity: str) -> data.Data:
+def _read(kind: str, source: Source, seed: int, identity: str) -> datasets.Data:
     del identity  # which makes other contents another reading
-    return (data.read_texts if kind == "lm" else data.read_images)(source, seed=seed)
+    return (datasets.read_texts if kind == "lm" else datasets.read_images)(source, seed=seed)
 
 
 def run(
@@ -88,7 +89,7 @@ def run(
     """
     if job.init is not None:
         run_folder.check_apart(folder, "--init", job.init)
-    data.check_apart(job.source, folder)
+    datasets.check_apart(job.source, folder)
     rows = read(job.kind, job.source, job.seed)
     limits.check_memory(f"--batch-size {job.recipe.batch:.3g}", job.recipe.batch * max(_numbers(rows), job.size.width))
     learner = job.begin(rows)
@@ -127,12 +128,12 @@ def _finished(folder: Path) -> dict[str, Any]:
     return told
 
 
-def _numbers(rows: data.Data) -> int:
+def _numbers(rows: datasets.Data) -> int:
     """Return how many numbers a row has; one at least."""
     return rows.rows[0].numel() if isinstance(rows.rows, torch.Tensor) else 1
 
 
-def _told(job: Job, learner: Any, losses: list[float], rows: data.Data) -> dict[str, Any]:
+def _told(job: Job, learner: Any, losses: list[float], rows: datasets.Data) -> dict[str, Any]:
     model = learner.model if isinstance(learner, Causal) else learner
     tail = losses[-max(1, len(losses) // 20) :]
     told: dict[str, Any] = {

@@ -20,8 +20,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from analysis.data import Data
 from analysis.files import run_folder
+from analysis.learning.datasets import Data
 from analysis.loading import Choice, read_model, read_tokenizer
 from arguide.training import IGNORED, causal_loss
 

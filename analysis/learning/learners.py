@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from analysis import causal, limits
-from analysis.data import Data
+from analysis import limits
 from analysis.files import run_folder
+from analysis.learning import label_models
+from analysis.learning.datasets import Data
 from arguide.training import Recipe, causal_losses, fit
 from diffusion.networks import MLP, UNET, Classifier, Denoiser
 from diffusion.training import classifying_loss, classifying_losses, denoising_loss, denoising_losses
@@ -57,7 +58,7 @@ UNETS = Size(16, 1, UNET)
 
 def usual(kind: str, data: Data) -> tuple[Recipe, Size]:
     """Return how a kind is trained, and its size, if nothing else is said."""
-    if kind == "lm" and not causal.short(data.rows):
+    if kind == "lm" and not label_models.short(data.rows):
         return SENTENCES
     return RECIPES[kind], SIZES[kind]
 
@@ -67,7 +68,7 @@ def new(kind: str, data: Data, size: Size, *, seed: int, noised: bool = True) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if kind in ("lm", "pixels"):
-            return (causal.of_texts if kind == "lm" else causal.of_pixels)(data, size.width, size.depth)
+            return (label_models.of_texts if kind == "lm" else label_models.of_pixels)(data, size.width, size.depth)
         shape, deviation = list(data.rows.shape[1:]), float(data.rows.std())
         if kind == "denoiser":
             return Denoiser(shape, len(data.names), deviation, size.width, size.depth, size.network)
@@ -76,7 +77,7 @@ def new(kind: str, data: Data, size: Size, *, seed: int, noised: bool = True) ->
 
 def begun(kind: str, data: Data, init: str) -> Any:
     """Return a learner that goes on from a model."""
-    return causal.pretrained(data, init) if kind == "lm" else load(kind, data, Path(init))
+    return label_models.pretrained(data, init) if kind == "lm" else load(kind, data, Path(init))
 
 
 def load(kind: str, data: Data, folder: Path) -> Any:
@@ -86,7 +87,7 @@ def load(kind: str, data: Data, folder: Path) -> Any:
         ValueError: no such model, or one of other labels or of images of another size.
     """
     if kind in ("lm", "pixels"):
-        model = causal.known(data, folder)
+        model = label_models.known(data, folder)
         if (model.tokenizer is None) != (kind == "pixels"):
             raise ValueError(f"{folder} holds no {kind}")
         if kind == "pixels" and model.length != data.rows[0].numel():
@@ -123,7 +124,7 @@ def train(
     """Train a learner in place, and return the loss of every step. A checkpoint that is there is gone on from."""
     generator = torch.Generator().manual_seed(seed)
     options = {"generator": generator, "checkpoint": checkpoint, "track": track}
-    if isinstance(learner, causal.Causal):
+    if isinstance(learner, label_models.Causal):
         model, rows, loss = learner.model, learner.encode(data.rows), learner.loss
     else:
         model, rows = learner, data.rows
@@ -136,7 +137,7 @@ def held_loss(learner: Any, data: Data, *, labelled: bool = True) -> tuple[float
 
     Of texts and pixels in nats a sequence; of noised images as trained, each row's a mean over `DRAWS` draws of its noise.
     """
-    text = isinstance(learner, causal.Causal)
+    text = isinstance(learner, label_models.Causal)
     device = next((learner.model if text else learner).parameters()).device
     labels = (data.held_labels if labelled else torch.full_like(data.held_labels, len(data.names))).to(device)
     with torch.no_grad():
@@ -158,7 +159,7 @@ def save(learner: Any, folder: Path, card: str) -> None:
         ValueError: a folder that cannot be written, or a disk that is full.
     """
     try:
-        learner.save(folder) if isinstance(learner, causal.Causal) else learner.save_pretrained(folder)
+        learner.save(folder) if isinstance(learner, label_models.Causal) else learner.save_pretrained(folder)
     except Exception as error:  # safetensors and tokenizers raise errors of their own types, tokenizers a bare Exception
         raise ValueError(f"cannot write the model to {folder}: {error}") from error
     run_folder.write_text(folder / "README.md", card)
@@ -180,10 +181,10 @@ def card(kind: str, source: Any, data: Data, recipe: Recipe | None, told: dict[s
     how = {} if recipe is None else asdict(recipe)
     own = source._asdict() | {"data": run_folder.shown(source.data)}
     lines = [f"- {name}: {value}" for name, value in (own | how | told).items()]
-    prompts = f"--prompt {shlex.quote(causal.control(data.names[0]))} --negative {shlex.quote(causal.ANY)}"
+    prompts = f"--prompt {shlex.quote(label_models.control(data.names[0]))} --negative {shlex.quote(label_models.ANY)}"
     use = {
         "lm": f"arguide generate FOLDER --no-chat {prompts} --scale 2",
-        "pixels": "analysis.causal.Causal.load(FOLDER)",
+        "pixels": "analysis.learning.label_models.Causal.load(FOLDER)",
         "denoiser": "diffusion.networks.Denoiser.from_pretrained(FOLDER)",
         "classifier": "diffusion.networks.Classifier.from_pretrained(FOLDER)",
     }[kind]
