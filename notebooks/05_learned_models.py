@@ -31,10 +31,11 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from analysis import families, loading
+from analysis import loading
 from analysis.learning import learners
 from analysis.learning.datasets import DIGITS, Source, read_images
 from analysis.metrics.sample_quality import Judge
+from analysis.study import samplers
 
 loading.silence()
 torch.set_num_threads(1)
@@ -84,8 +85,8 @@ drawn = {
     (family, scale): result
     for scale in SCALES
     for family, result in (
-        *families.autoregressive(pixels, scale, EACH, generator),
-        *families.denoising(denoiser, scale, EACH, generator),
+        *samplers.autoregressive(pixels, scale, EACH, generator),
+        *samplers.denoising(denoiser, scale, EACH, generator),
     )
 }
 
@@ -95,7 +96,7 @@ def grid(family):
     return np.vstack([np.hstack(row) for row in framed])
 
 
-shown = (families.SEQUENTIAL, families.JOINT, families.ODE, families.CORRECTED)
+shown = (samplers.SEQUENTIAL, samplers.JOINT, samplers.ODE, samplers.CORRECTED)
 fig, axes = plt.subplots(2, 2, figsize=(9, 4.4), layout="constrained")
 for ax, family in zip(axes.flat, shown, strict=True):
     ax.imshow(grid(family), cmap="gray", vmin=-1, vmax=1)

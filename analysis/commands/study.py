@@ -48,21 +48,22 @@ def study(
         raise ValueError(f"no folder {models}")
 
     from analysis import display, loading
-    from analysis import study as work
     from analysis.frames import headline
     from analysis.learning import datasets as sources
+    from analysis.study.plan import Plan
+    from analysis.study.run import publish
 
     column, images = sources.kind_of(data, text_column, image_column)
     source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)
     effort, seeds = (0.1, 2) if quick else (effort, seeds)
     chosen = tuple(options.apart(options.scales_of(scales)))
-    plan = work.Plan(source, images, chosen, seeds, samples, effort, seed, models, quick)
+    plan = Plan(source, images, chosen, seeds, samples, effort, seed, models, quick)
     loading.silence()
 
     def track(what: str, items: Any, total: int) -> Any:
         return display.bar(what)(items, total=total)
 
-    page, chapters = work.publish(plan, out, track, jobs or min(8, os.cpu_count() or 1), fresh=fresh)
+    page, chapters = publish(plan, out, track, jobs or min(8, os.cpu_count() or 1), fresh=fresh)
     if json:
         print(json_format.dumps({"report": str(page)} | headline(chapters), indent=2, ensure_ascii=False))
         return

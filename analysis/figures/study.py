@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from analysis.families import LIMITS
 from analysis.figures import style
 from analysis.frames import Plot, pick
+from analysis.study.samplers import LIMITS
 
 Panel = Callable[[pd.DataFrame, Axes], Axes]
 NAMES = {

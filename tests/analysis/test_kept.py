@@ -11,11 +11,13 @@ import pytest
 import torch
 from tiny import save
 
-from analysis import batches, study, work
+from analysis import batches
 from analysis.experiments import EXPERIMENTS, reproduce
 from analysis.files import run_folder
 from analysis.learning import datasets, learners, training
 from analysis.learning.learners import Size
+from analysis.study import plan as plans
+from analysis.study import tasks, workers
 from arguide import files
 from arguide.training import Recipe
 
@@ -176,9 +178,9 @@ def test_a_finished_training_that_was_changed_is_refused_by_name(tmp_path, name)
 
 
 def test_a_model_of_a_study_that_was_changed_is_trained_again(tmp_path, caplog):
-    plan = study.Plan(datasets.Source("digits", "image", most=2), True, effort=1e-3)
-    task = next(each for each in study.training(plan) if each.name == "classifier-0")
-    run_folder.claim(tmp_path, {}, study.PROGRAM, parts=("experiments", "models"))
+    plan = plans.Plan(datasets.Source("digits", "image", most=2), True, effort=1e-3)
+    task = next(each for each in tasks.training(plan) if each.name == "classifier-0")
+    run_folder.claim(tmp_path, {}, plans.PROGRAM, parts=("experiments", "models"))
     assert not task.finished(tmp_path)
     task.work(plan, tmp_path)
     assert task.finished(tmp_path)
@@ -284,8 +286,8 @@ def test_a_kill_while_completions_are_written_leaves_no_half_file(run, tmp_path,
 
 
 def test_a_task_leaves_its_file_in_one_move(tmp_path, monkeypatch):
-    run_folder.claim(tmp_path, {}, study.PROGRAM)
-    task = work.Task("one", lambda plan, folder: FRAME)
+    run_folder.claim(tmp_path, {}, plans.PROGRAM)
+    task = workers.Task("one", lambda plan, folder: FRAME)
     with monkeypatch.context() as patch:
         patch.setattr(pd.DataFrame, "to_parquet", lambda self, path, **_: Path(path).write_text("half") and 1 / 0)
         with pytest.raises(ZeroDivisionError):

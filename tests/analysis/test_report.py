@@ -5,12 +5,14 @@ import shlex
 
 import pytest
 
-from analysis import display, report, study
+from analysis import display, report
 from analysis.experiments import reproduce
 from analysis.experiments.base import Experiment, Settings
 from analysis.files import run_folder
 from analysis.frames import BANNER, Chapter, Plot, Verdict, headline, tidy
 from analysis.learning.datasets import Source
+from analysis.study import plan as plans
+from analysis.study import run as study_run
 
 VERDICT = "It is <i>so</i> & not otherwise"
 
@@ -76,9 +78,9 @@ def test_figures_stand_in_the_order_of_their_experiment(tmp_path, monkeypatch):
 
 def test_a_quick_study_says_so_too():
     source = Source("digits", "image")
-    plan = study.Plan(source, True, quick=True, effort=0.1, seeds=2)
+    plan = plans.Plan(source, True, quick=True, effort=0.1, seeds=2)
     assert plan.config()["quick"] is True
-    told = shlex.split(study.command(plan))
+    told = shlex.split(plans.command(plan))
     assert "--quick" in told
     assert not {"--effort", "--seeds"} & set(told)
 
@@ -107,7 +109,7 @@ def test_a_command_of_defaults_has_no_options():
 def test_a_command_of_a_study_quotes_alike(tmp_path):
     path = tmp_path / "my names.csv"
     path.write_text("")
-    assert "--data 'my names.csv'" in study.command(study.Plan(Source(str(path), "text"), False))
+    assert "--data 'my names.csv'" in plans.command(plans.Plan(Source(str(path), "text"), False))
 
 
 @pytest.mark.parametrize("options", [[], ["--quick"]])
@@ -119,7 +121,7 @@ def test_a_study_is_quick_where_the_command_says_so(run, tmp_path, monkeypatch, 
         frame = tidy([{"quantity": "q", "value": 1.0}])
         return out / "report.html", [Chapter(made(), frame, False, plan.quick)]
 
-    monkeypatch.setattr(study, "publish", publish)
+    monkeypatch.setattr(study_run, "publish", publish)
     code, out, err = run("study", "--data", "digits", "--out", tmp_path, *options)
     assert code == 0, err
     assert plans[0].quick == bool(options)

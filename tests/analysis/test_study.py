@@ -20,12 +20,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import cooling, display, families, findings, study, temperatures, work
-from analysis.families import CORRECTED, JOINT, SDE, SEQUENTIAL
+from analysis import display
 from analysis.figures import study as figures
 from analysis.files import run_folder
 from analysis.frames import tidy
 from analysis.learning import datasets, label_models, learners, toy_stories
+from analysis.study import guidance_findings, samplers, tasks, temperature_findings, temperatures, workers
+from analysis.study import plan as plans
+from analysis.study import run as study_run
+from analysis.study.samplers import CORRECTED, JOINT, SDE, SEQUENTIAL
 
 SMALL = ("--steps", 6, "--batch-size", 8, "--width", 16, "--depth", 1)
 
@@ -137,14 +140,14 @@ def test_a_real_model_learns_labels_in_a_few_steps(run, data, tmp_path):
 
 
 def test_a_study_takes_models_that_are_there(fails, names, tmp_path):
-    plan = study.Plan(datasets.Source(str(names), "text"), False, effort=0.01)
-    trained = study.train("lm", "", 0, plan, tmp_path / "one")
+    plan = plans.Plan(datasets.Source(str(names), "text"), False, effort=0.01)
+    trained = tasks.train("lm", "", 0, plan, tmp_path / "one")
     given = replace(plan, models=str(tmp_path / "one" / "models"))
-    taken = study.train("lm", "", 0, given, tmp_path / "two")
+    taken = tasks.train("lm", "", 0, given, tmp_path / "two")
     assert set(trained["quantity"]) - set(taken["quantity"]) == {"loss"}  # nothing is trained
     held = [frame[frame["quantity"] != "loss"].dropna(axis=1).reset_index(drop=True) for frame in (trained, taken)]
     pd.testing.assert_frame_equal(*held)
-    assert set(study.train("lm", "", 1, given, tmp_path / "two")["quantity"]) == set(trained["quantity"])  # which is not there
+    assert set(tasks.train("lm", "", 1, given, tmp_path / "two")["quantity"]) == set(trained["quantity"])  # which is not there
     assert "not trained here" in (tmp_path / "two" / "models" / "lm-0" / "README.md").read_text()
     assert list(given.config()["models"]) == ["lm-0"]
     assert plan.config()["models"] == {}
@@ -152,10 +155,10 @@ def test_a_study_takes_models_that_are_there(fails, names, tmp_path):
 
 
 def test_models_to_load_are_never_those_that_would_be_deleted(run, fails, names, tmp_path):
-    plan = study.Plan(datasets.Source(str(names), "text", most=8), False, effort=0.01)
+    plan = plans.Plan(datasets.Source(str(names), "text", most=8), False, effort=0.01)
     out = tmp_path / "s"
-    run_folder.claim(out, plan.config(), study.PROGRAM, parts=("models",))
-    study.train("lm", "", 0, plan, out)
+    run_folder.claim(out, plan.config(), plans.PROGRAM, parts=("models",))
+    tasks.train("lm", "", 0, plan, out)
     (tmp_path / "link").symlink_to(out / "models")
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "lm-0").symlink_to(out / "models" / "lm-0")
@@ -320,7 +323,7 @@ def test_a_study_of_rows_that_are_all_alike_is_refused_before_it_trains(fails, t
 
 def test_a_scale_that_is_given_twice_is_sampled_once(run, names, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(study, "publish", lambda plan, *_, **__: seen.append(plan.scales) or (tmp_path, []))
+    monkeypatch.setattr(study_run, "publish", lambda plan, *_, **__: seen.append(plan.scales) or (tmp_path, []))
     for scales in ("1.5,1.5", "2,1.5,1.50000001,0,-0,2"):
         code, _, err = run("study", "--data", names, "--scales", scales, "--json")
         assert code == 0, err
@@ -377,7 +380,7 @@ def test_a_process_that_is_killed_is_one_line(fails, names, tmp_path, monkeypatc
     (tmp_path / "dying.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)  # which processes of ours take over
     die = importlib.import_module("dying").die
-    monkeypatch.setattr(study, "training", lambda plan: [work.Task("lm-0", die)])
+    monkeypatch.setattr(study_run, "training", lambda plan: [workers.Task("lm-0", die)])
     monkeypatch.setattr(display, "bar", lambda what: lambda items, total: items)
     said = fails("study", "--data", names, "--out", tmp_path / "s", "--seeds", 2, "--jobs", 2)
     assert "a process was killed" in said
@@ -396,14 +399,14 @@ def test_a_study_of_awkward_texts(run, tmp_path):
 def test_a_command_makes_a_study_again(tmp_path):
     """As a shell reads it: names with spaces or $, the whole name on the hub, and of a file no more than its name."""
     source = datasets.Source("org/some-name", "the image", "kind of $", 10, 16)
-    told = study.command(study.Plan(source, True, (0.0, 1.5), models="a/my models"))
+    told = plans.command(plans.Plan(source, True, (0.0, 1.5), models="a/my models"))
     assert shlex.split(told) == [
         *("arguide", "study", "--data", "org/some-name", "--image-column", "the image", "--label-column", "kind of $"),
         *("--max-labels", "10", "--image-size", "16", "--scales", "0,1.5", "--models", "my models"),
         *("--seeds", "4", "--samples", "32", "--seed", "0"),
     ]
     (tmp_path / "my texts.csv").write_text("")
-    told = study.command(study.Plan(datasets.Source(str(tmp_path / "my texts.csv"), "text", most=8), False))
+    told = plans.command(plans.Plan(datasets.Source(str(tmp_path / "my texts.csv"), "text", most=8), False))
     assert told.startswith("arguide study --data 'my texts.csv' --text-column text --max-labels 8 --scales 0,1,")
     assert "--image-size" not in told
 
@@ -453,21 +456,25 @@ def samples(joint, sequential, apart=0.1, left=0.1, seeds=3):
 
 
 def test_the_question_is_answered_either_way():
-    assert findings.question(samples((0.9, 0.5), (0.9, 0.8))).verdict.startswith(
+    assert guidance_findings.question(samples((0.9, 0.5), (0.9, 0.8))).verdict.startswith(
         "At equal γ the difference is seen in practice: the joint law is less covering and less spread out."
     )
-    assert "more accurate" in findings.question(samples((0.95, 0.8), (0.9, 0.8))).verdict
-    assert findings.question(samples((0.9, 0.8), (0.9, 0.8))).verdict.startswith("No difference of 0.05 or more at equal γ")
-    assert "some 10% of the difference is not corrected" in findings.question(samples((0.9, 0.8), (0.9, 0.8))).verdict
+    assert "more accurate" in guidance_findings.question(samples((0.95, 0.8), (0.9, 0.8))).verdict
+    assert guidance_findings.question(samples((0.9, 0.8), (0.9, 0.8))).verdict.startswith(
+        "No difference of 0.05 or more at equal γ"
+    )
+    assert "some 10% of the difference is not corrected" in guidance_findings.question(samples((0.9, 0.8), (0.9, 0.8))).verdict
     for unreached in ({"apart": 3.0}, {"left": 0.8}):
-        found = findings.question(samples((0.9, 0.5), (0.9, 0.8), **unreached))
+        found = guidance_findings.question(samples((0.9, 0.5), (0.9, 0.8), **unreached))
         assert (found.measure, found.number) == ("the joint law", "not reached")
 
 
 def test_three_differences_are_seen_together_or_not_at_all():
     """Jitter ± .004 a seed and family: ± .02 by itself, ± .035 as one of three."""
-    assert "less covering" in findings.question(samples((0.9, 0.76), (0.9, 0.8))).verdict
-    assert findings.question(samples((0.9, 0.77), (0.9, 0.8))).verdict.startswith("Not decided at equal γ: coverage (-0.030 ")
+    assert "less covering" in guidance_findings.question(samples((0.9, 0.76), (0.9, 0.8))).verdict
+    assert guidance_findings.question(samples((0.9, 0.77), (0.9, 0.8))).verdict.startswith(
+        "Not decided at equal γ: coverage (-0.030 "
+    )
 
 
 def test_equal_accuracy_is_read_between_the_scales():
@@ -479,7 +486,7 @@ def test_equal_accuracy_is_read_between_the_scales():
                 rows += [case | {"quantity": "accuracy", "value": accuracy}, case | {"quantity": "coverage", "value": coverage}]
         case = {"family": SEQUENTIAL, "scale": 5.0, "seed": seed}  # beyond its best scale, where accuracy has fallen again
         rows += [case | {"quantity": "accuracy", "value": 0.7}, case | {"quantity": "coverage", "value": 0.0}]
-    mean, _, count = findings.at_accuracy(tidy(rows), "coverage", JOINT, SEQUENTIAL, [1.5, 2.0])
+    mean, _, count = guidance_findings.at_accuracy(tidy(rows), "coverage", JOINT, SEQUENTIAL, [1.5, 2.0])
     assert count == 2  # one scale a seed: .95 is an accuracy that the other never has
     assert mean == pytest.approx(0.7 - 0.8)
 
@@ -491,7 +498,7 @@ def test_a_joint_law_is_reached_where_runs_agree_on_average():
     }
     rows = [{"family": JOINT, "quantity": name, "seed": seed, "scale": scale, "value": value}
             for name, by in found.items() for scale, values in by.items() for seed, value in enumerate(values)]  # fmt: skip
-    assert findings.reached(tidy(rows), JOINT) == [1.25]
+    assert guidance_findings.reached(tidy(rows), JOINT) == [1.25]
 
 
 def test_what_dropout_costs_has_the_sign_of_a_cost():
@@ -501,7 +508,7 @@ def test_what_dropout_costs_has_the_sign_of_a_cost():
         for seed in range(2)
         for quantity, value in (("held-out loss", held), ("held-out loss, no label", none))
     ]
-    told = findings.claims(tidy(rows))
+    told = guidance_findings.claims(tidy(rows))
     assert told.number == "+1.000 ± 0.000 of 10.5"
     assert "costs the conditional model something" in told.verdict
     assert "conditional -0.500 ± 0.000, unconditional +2.000 ± 0.000 nats" in told.verdict
@@ -517,29 +524,29 @@ def test_a_wide_interval_does_not_say_that_dropout_costs_nothing(seeds, says):
         for seed, value in enumerate(values)
         for quantity in ("held-out loss", "held-out loss, no label")
     ]
-    assert says in findings.claims(tidy(rows)).verdict
+    assert says in guidance_findings.claims(tidy(rows)).verdict
 
 
 def test_variants_are_trained_as_they_are_called(tmp_path):
-    whole = study.Plan(datasets.Source("digits", "image", most=2), True)
-    default, plain, late = (study.recipe_of("pixels", variant, whole) for variant in ("", study.PLAIN, study.LATE))
+    whole = plans.Plan(datasets.Source("digits", "image", most=2), True)
+    default, plain, late = (plans.recipe_of("pixels", variant, whole) for variant in ("", plans.PLAIN, plans.LATE))
     shares = [[recipe.dropout_at(round(part * recipe.steps)) for part in (0, 0.79, 0.81)] for recipe in (default, plain, late)]
     assert shares == [[0.15] * 3, [0.0] * 3, [0.0, 0.0, 0.15]]
     plan = replace(whole, effort=1e-3)
-    for variant, noised in (("", True), (study.BLIND, False)):
-        study.train("classifier", variant, 0, plan, tmp_path)
-        folder = tmp_path / "models" / study.model_name("classifier", variant, 0)
-        assert study.Classifier.from_pretrained(folder).noised is noised
+    for variant, noised in (("", True), (plans.BLIND, False)):
+        tasks.train("classifier", variant, 0, plan, tmp_path)
+        folder = tmp_path / "models" / plans.model_name("classifier", variant, 0)
+        assert tasks.Classifier.from_pretrained(folder).noised is noised
         assert f"# classifier of {'noised' if noised else 'clean'} images" in (folder / "README.md").read_text()
 
 
 def test_no_two_samplings_share_their_noise(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(study, "judged", lambda plan: (None, SimpleNamespace(accuracy=1.0)))
-    monkeypatch.setattr(study, "_drawn", lambda *given: seen.append(given[-1].initial_seed()) or [])
-    plan = study.Plan(datasets.Source("digits", "image"), True)
+    monkeypatch.setattr(tasks, "judged", lambda plan: (None, SimpleNamespace(accuracy=1.0)))
+    monkeypatch.setattr(tasks, "_drawn", lambda *given: seen.append(given[-1].initial_seed()) or [])
+    plan = plans.Plan(datasets.Source("digits", "image"), True)
     for seed, scale in itertools.product(range(3), (1.0, 1.25, 5.0)):
-        study.sample(seed, scale, plan, tmp_path)
+        tasks.sample(seed, scale, plan, tmp_path)
     assert len(set(seen)) == 9
 
 
@@ -547,32 +554,32 @@ def test_every_family_has_its_own_classifier(monkeypatch, tmp_path):
     seen = {}
     named = SimpleNamespace(from_pretrained=lambda path: SimpleNamespace(eval=lambda: path.name))
     for kind in ("Denoiser", "Classifier"):
-        monkeypatch.setattr(study, kind, named)
+        monkeypatch.setattr(tasks, kind, named)
     monkeypatch.setattr(label_models.Causal, "load", lambda path: None)
     for name in ("autoregressive", "denoising"):
-        monkeypatch.setattr(families, name, lambda *_: [])
-    monkeypatch.setattr(families, "classifying", lambda _, judges, *rest: seen.update(judges) or [])
-    assert not list(study._drawn(study.Plan(datasets.Source("digits", "image"), True), tmp_path, 1, 2.0, None))
-    assert seen == {families.AWARE: "classifier-1", families.CLEAN: "classifier-clean-1"}
+        monkeypatch.setattr(samplers, name, lambda *_: [])
+    monkeypatch.setattr(samplers, "classifying", lambda _, judges, *rest: seen.update(judges) or [])
+    assert not list(tasks._drawn(plans.Plan(datasets.Source("digits", "image"), True), tmp_path, 1, 2.0, None))
+    assert seen == {samplers.AWARE: "classifier-1", samplers.CLEAN: "classifier-clean-1"}
 
 
 def test_losses_are_thinned_to_the_means_of_stretches():
-    assert list(study._thinned([1.0, 2.0, 3.0, 4.0, 5.0], most=2)) == [(2, 1.5), (4, 3.5), (5, 5.0)]
+    assert list(tasks._thinned([1.0, 2.0, 3.0, 4.0, 5.0], most=2)) == [(2, 1.5), (4, 3.5), (5, 5.0)]
 
 
 def test_every_family_draws_what_it_says(monkeypatch):
     """At γ = 1 of an untrained model: the counts, the labels, and weights that are even."""
-    monkeypatch.setattr(families, "STEPS", 8)
+    monkeypatch.setattr(samplers, "STEPS", 8)
     digits = datasets.read_images(datasets.Source("digits", "image", most=3))
     generator = torch.Generator().manual_seed(0)
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
-    found = dict(families.autoregressive(pixels, 1.0, 2, generator))
+    found = dict(samplers.autoregressive(pixels, 1.0, 2, generator))
     assert found[SEQUENTIAL].rows.shape == (6, 1, 8, 8)
     assert found[SEQUENTIAL].told["ess_share"] == pytest.approx(1.0, abs=0.2)
-    sharp = dict(families.autoregressive(pixels, 1.5, 2, generator))
+    sharp = dict(samplers.autoregressive(pixels, 1.5, 2, generator))
     assert set(sharp[JOINT].told) == {"ess_share", "ancestors", "log_z", "log_z_apart", "left"}
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
-    found = dict(families.denoising(denoiser, 1.5, 2, generator))
+    found = dict(samplers.denoising(denoiser, 1.5, 2, generator))
     assert found[CORRECTED].rows.shape == found[SDE].rows.shape == (6, 1, 8, 8)
     assert found[SDE].labels.tolist() == [label for label in range(3) for _ in range(2)]
     assert found[SDE].told["log_path_spread"] > 0
@@ -582,7 +589,7 @@ def test_weights_of_pixels_count_the_tokens_that_may_not_be_drawn():
     """At γ = 1 they are what the model leaves to grey levels, along every image."""
     digits = datasets.read_images(datasets.Source("digits", "image", most=2))
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
-    drawn = dict(families.autoregressive(pixels, 1.0, 2, torch.Generator().manual_seed(0)))[SEQUENTIAL]
+    drawn = dict(samplers.autoregressive(pixels, 1.0, 2, torch.Generator().manual_seed(0)))[SEQUENTIAL]
     tokens = torch.cat([pixels.controls[drawn.labels][:, None], pixels.encode(drawn.rows)], 1)
     with torch.no_grad():
         law = pixels.model(tokens).logits[:, :-1].log_softmax(-1)
@@ -593,15 +600,15 @@ def test_weights_of_pixels_count_the_tokens_that_may_not_be_drawn():
 
 def test_weights_of_diffusion_are_those_of_their_label(monkeypatch):
     """A label that the network cannot tell from none has nothing to weigh; the others have, and at γ = 1 none has."""
-    monkeypatch.setattr(families, "STEPS", 6)
-    groups, weighed = [], families.weighed
-    monkeypatch.setattr(families, "weighed", lambda rows: groups.append(rows) or weighed(rows))
+    monkeypatch.setattr(samplers, "STEPS", 6)
+    groups, weighed = [], samplers.weighed
+    monkeypatch.setattr(samplers, "weighed", lambda rows: groups.append(rows) or weighed(rows))
     digits = datasets.read_images(datasets.Source("digits", "image", most=3))
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     with torch.no_grad():
         denoiser.trunk.tell.label.weight[0] = denoiser.trunk.tell.label.weight[3]
     for scale, weighs in ((1.5, [False, True, True]), (1.0, [False] * 3)):
-        dict(families.denoising(denoiser, scale, 2, torch.Generator().manual_seed(0)))
+        dict(samplers.denoising(denoiser, scale, 2, torch.Generator().manual_seed(0)))
         assert [len(each) for each in groups[-1]] == [2, 2, 2]
         assert [bool((each.abs() > 1e-3).any()) for each in groups[-1]] == weighs
 
@@ -613,7 +620,7 @@ def test_what_runs_tell_is_a_mean_over_labels():
         )
 
     runs = [of(0.0, [8.0, 4.0, 8.0], 8), of(math.log(3), [8.0, 8.0], 4), of(1.0, [2.0], 2), of(1.0, [8.0], 2)]
-    assert families.resampled(runs, 2) == pytest.approx(
+    assert samplers.resampled(runs, 2) == pytest.approx(
         {
             "ess_share": (4 + 8 + 2 + 8) / 32,
             "ancestors": 16 / 32,
@@ -630,8 +637,8 @@ def test_all_labels_in_one_batch_are_drawn_as_one_after_another(names, ends):
     rows = (datasets.read_texts if ends else datasets.read_images)(source)
     learner = learners.new("lm" if ends else "pixels", rows, learners.Size(16, 1), seed=0)
     labels = torch.tensor([1, 0, 1, 0])
-    law = families.continuation(learner, labels, 2.0, 1.5)
-    state, own = law.start(4), [families.continuation(learner, label, 2.0, 1.5).start(1) for label in labels.split(1)]
+    law = samplers.continuation(learner, labels, 2.0, 1.5)
+    state, own = law.start(4), [samplers.continuation(learner, label, 2.0, 1.5).start(1) for label in labels.split(1)]
     torch.testing.assert_close(state.log_probs, torch.cat([each.log_probs for each in own]))
     torch.testing.assert_close(state.log_normalizer, torch.cat([each.log_normalizer for each in own]))
     assert not torch.allclose(state.log_probs[0], state.log_probs[1])
@@ -639,13 +646,13 @@ def test_all_labels_in_one_batch_are_drawn_as_one_after_another(names, ends):
 
 def test_every_temperature_draws_what_it_says(monkeypatch):
     """At γ = 1 of untrained models: the law of a token to the power β, all families, and even weights at β = 1."""
-    monkeypatch.setattr(families, "STEPS", 8)
+    monkeypatch.setattr(samplers, "STEPS", 8)
     digits = datasets.read_images(datasets.Source("digits", "image", most=3))
     generator = torch.Generator().manual_seed(0)
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
-    one, two = (families.continuation(pixels, torch.tensor([1]), 1.0, beta).start(1).log_probs for beta in (1.0, 2.0))
+    one, two = (samplers.continuation(pixels, torch.tensor([1]), 1.0, beta).start(1).log_probs for beta in (1.0, 2.0))
     torch.testing.assert_close(two, (2 * one).log_softmax(-1))
-    found = dict(families.autoregressive(pixels, 1.0, 2, generator, 2.0))
+    found = dict(samplers.autoregressive(pixels, 1.0, 2, generator, 2.0))
     assert set(found[JOINT].told) == {"ess_share", "ancestors", "log_z", "log_z_apart", "left"}
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     ways = {temperatures.ODE, temperatures.SDE, temperatures.NOISE, temperatures.WEIGHTS}
@@ -681,13 +688,13 @@ def cooled(sequential, joint, apart=0.1, spread=0.01):
     ],
 )
 def test_temperature_is_judged_either_way(sequential, joint, says):
-    found = cooling.verdict(cooled(sequential, joint))
+    found = temperature_findings.verdict(cooled(sequential, joint))
     for what, gains in zip(("the factors", "the joint law"), says, strict=True):
         assert f"Lowering the temperature of {what} {gains} here." in found.verdict
     assert "is reached up to β = 2" in found.verdict
     assert f"{JOINT} − {SEQUENTIAL}: precision {joint - sequential:+.3f} ± 0.000" in found.verdict
     assert f"{-sequential - 0.01:+.3f}" in found.number
-    unreached = cooling.verdict(cooled(sequential, joint, apart=3.0)).verdict
+    unreached = temperature_findings.verdict(cooled(sequential, joint, apart=3.0)).verdict
     assert "is reached at no β > 1" in unreached
     assert unreached.startswith(
         f"Lowering the temperature of the factors {says[0]} here. What lowering the temperature of the joint"
@@ -696,14 +703,14 @@ def test_temperature_is_judged_either_way(sequential, joint, says):
 
 
 def test_a_gain_with_a_wide_interval_is_not_decided():
-    told = cooling.verdict(cooled(0.0, -0.1, spread=0.05)).verdict
+    told = temperature_findings.verdict(cooled(0.0, -0.1, spread=0.05)).verdict
     assert told.startswith("What lowering the temperature of the factors gains here is not decided: the interval of some gain")
 
 
 def test_every_sample_is_of_a_population_of_its_own():
     runs = [SimpleNamespace(log_weights=torch.tensor([0.0, math.log(3), -math.inf])) for _ in range(4000)]
     tokens = [torch.tensor([[g, 0], [g, 1], [g, 2]]) for g in range(4000)]
-    drawn = families.one_each(tokens, runs, torch.Generator().manual_seed(0))
+    drawn = samplers.one_each(tokens, runs, torch.Generator().manual_seed(0))
     assert drawn[:, 0].tolist() == list(range(4000))
     assert drawn[:, 1].max() == 1
     assert abs(float(drawn[:, 1].double().mean()) - 0.75) < 5 * (0.75 * 0.25 / 4000) ** 0.5
@@ -718,13 +725,13 @@ def test_particles_are_many_where_they_may_find_the_law(monkeypatch):
         arguide, "sample_joints", lambda *given, **more: sizes.append(given[1:3]) or sample_joints(*given, **more)
     )
     for hope in (math.inf, 0.0):
-        monkeypatch.setattr(families, "HOPE", hope)
-        dict(families.autoregressive(pixels, 1.5, 3, torch.Generator().manual_seed(0)))
-    assert sizes == [(6, families.PARTICLES), (6, families.FEW)]
+        monkeypatch.setattr(samplers, "HOPE", hope)
+        dict(samplers.autoregressive(pixels, 1.5, 3, torch.Generator().manual_seed(0)))
+    assert sizes == [(6, samplers.PARTICLES), (6, samplers.FEW)]
 
 
 def test_seeds_and_efforts_out_of_range_are_refused():
     with pytest.raises(ValueError, match="two seeds"):
-        study.Plan(datasets.Source("digits", "image"), True, seeds=1)
+        plans.Plan(datasets.Source("digits", "image"), True, seeds=1)
     with pytest.raises(ValueError, match="positive effort"):
-        study.Plan(datasets.Source("digits", "image"), True, effort=0.0)
+        plans.Plan(datasets.Source("digits", "image"), True, effort=0.0)

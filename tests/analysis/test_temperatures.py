@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 import torch
 
-from analysis import temperatures
+from analysis.study import temperatures
 
 VARIANCE = 0.05  # images are clamped at ±1, 4.5 standard deviations
 

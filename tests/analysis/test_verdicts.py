@@ -6,13 +6,15 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis import display, findings, study
+from analysis import display
 from analysis.experiments import CORRECTION, FAMILIES, REAL_DATA, TEMPERATURE, correction, families, real_data
 from analysis.experiments.base import Settings
 from analysis.experiments.families import CORRECTED, EXACT, MALA, ODE, SDE, WEIGHTED
-from analysis.families import JOINT, SEQUENTIAL
 from analysis.frames import tidy
 from analysis.learning import datasets, learners
+from analysis.study import guidance_findings, tasks
+from analysis.study import plan as plans
+from analysis.study.samplers import JOINT, SEQUENTIAL
 from analysis.toys import digits_table
 
 
@@ -102,20 +104,20 @@ def study_frame(gaps, half_of=("accuracy", "coverage", "spread")):
 
 
 def test_a_wide_interval_is_not_decided_and_never_no_difference():
-    told = findings.question(study_frame([-0.1, 0.0, 0.1])).verdict
+    told = guidance_findings.question(study_frame([-0.1, 0.0, 0.1])).verdict
     assert told.startswith("Not decided at equal γ: accuracy (+0.000 ± ")
     assert "No difference" not in told
     assert "0.05 that would matter" in told
 
 
 def test_a_narrow_interval_around_0_excludes_a_difference_that_would_matter():
-    told = findings.question(study_frame([-0.001, 0.0, 0.001])).verdict
+    told = guidance_findings.question(study_frame([-0.001, 0.0, 0.001])).verdict
     assert told.startswith("No difference of 0.05 or more at equal γ: accuracy, coverage, spread.")
 
 
 def test_a_clear_difference_says_when_it_is_a_small_one():
-    assert "more accurate (by less than 0.05)" in findings.question(study_frame([0.019, 0.02, 0.021])).verdict
-    assert "more accurate and more" in findings.question(study_frame([0.19, 0.2, 0.21])).verdict
+    assert "more accurate (by less than 0.05)" in guidance_findings.question(study_frame([0.019, 0.02, 0.021])).verdict
+    assert "more accurate and more" in guidance_findings.question(study_frame([0.19, 0.2, 0.21])).verdict
 
 
 def test_equal_accuracy_is_read_from_a_curve_in_its_own_order():
@@ -128,7 +130,7 @@ def test_equal_accuracy_is_read_from_a_curve_in_its_own_order():
             for scale, accuracy, coverage in curve:
                 at = case | {"family": family, "scale": scale}
                 rows += [at | {"quantity": "accuracy", "value": accuracy}, at | {"quantity": "coverage", "value": coverage}]
-    mean, _, count = findings.at_accuracy(tidy(rows), "coverage", JOINT, SEQUENTIAL, [1.5])
+    mean, _, count = guidance_findings.at_accuracy(tidy(rows), "coverage", JOINT, SEQUENTIAL, [1.5])
     assert (mean, count) == (pytest.approx(0.0), 2)
 
 
@@ -207,10 +209,10 @@ def test_a_plus_minus_is_half_the_interval():
 
 def test_the_held_out_loss_without_labels_is_without_labels(tmp_path, monkeypatch):
     """As `held_loss` measures it of the model that was saved; the two differ, for the labels have been learned."""
-    plan = study.Plan(datasets.Source("digits", "image", most=2), True, effort=0.02)
-    found = study.train("denoiser", "", 0, plan, tmp_path).set_index("quantity")["value"]
-    rows = study.read(plan)
-    learner = learners.load("denoiser", rows, tmp_path / "models" / study.model_name("denoiser", "", 0))
+    plan = plans.Plan(datasets.Source("digits", "image", most=2), True, effort=0.02)
+    found = tasks.train("denoiser", "", 0, plan, tmp_path).set_index("quantity")["value"]
+    rows = plans.read(plan)
+    learner = learners.load("denoiser", rows, tmp_path / "models" / plans.model_name("denoiser", "", 0))
     for quantity, labelled in (("held-out loss", True), ("held-out loss, no label", False)):
         assert found[quantity] == pytest.approx(learners.held_loss(learner, rows, labelled=labelled)[0], rel=1e-6)
     assert found["held-out loss, no label"] != pytest.approx(found["held-out loss"], rel=1e-3)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis import findings
-from analysis.families import JOINT, SEQUENTIAL
 from analysis.figures import study as figures
 from analysis.frames import Plot, Story, Verdict, pick
 from analysis.metrics.confidence import Difference
 from analysis.metrics.sample_quality import difference
-from analysis.temperatures import NOISE, ODE, SDE, WEIGHTS
+from analysis.study import guidance_findings
+from analysis.study.samplers import JOINT, SEQUENTIAL
+from analysis.study.temperatures import NOISE, ODE, SDE, WEIGHTS
 
 RISES = ("precision", "accuracy")
 SMALLEST = 0.05  # of interest, of any share
@@ -99,7 +99,7 @@ def _family(frame: pd.DataFrame, family: str) -> str:
 
 def reached(frame: pd.DataFrame, family: str) -> float | None:
     """Return the largest β at which populations find the law, see `findings.reached`; None for no β > 1."""
-    return max(findings.reached(frame, family, "beta"), default=None)
+    return max(guidance_findings.reached(frame, family, "beta"), default=None)
 
 
 def _agreement(frame: pd.DataFrame, family: str) -> str:

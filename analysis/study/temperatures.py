@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import torch
 
 import diffusion
-from analysis import families
-from analysis.families import Drawn
+from analysis.study import samplers
+from analysis.study.samplers import Drawn
 from diffusion.models import Field
 from diffusion.networks import Denoiser
 from diffusion.sampling import Step, heun
@@ -32,8 +32,8 @@ def denoising(denoiser: Denoiser, beta: float, n: int, generator: torch.Generato
 
     def drawn(field: Field, step: Step, weight: float = beta) -> Drawn:
         shape = (len(labels), *denoiser.shape)
-        x = diffusion.sample(field, shape, families.grid(), step=step, generator=generator, total_weight=weight)
-        return Drawn(families.image(x), labels, {})
+        x = diffusion.sample(field, shape, samplers.grid(), step=step, generator=generator, total_weight=weight)
+        return Drawn(samplers.image(x), labels, {})
 
     with torch.no_grad():
         yield ODE, drawn(diffusion.scaled(own, beta), heun, 1.0)
@@ -42,7 +42,7 @@ def denoising(denoiser: Denoiser, beta: float, n: int, generator: torch.Generato
         if beta == 1:
             yield WEIGHTS, drawn(own, diffusion.sde(LAMBDA))
         else:
-            size = families.FEW  # eight do not find this law of images even at β = 1.25
+            size = samplers.FEW  # eight do not find this law of images even at β = 1.25
             many = diffusion.conditioned(score, labels.repeat_interleave(size))
-            x, told = families.corrected(diffusion.LogLinear((many,), (beta,)), denoiser, n, size, generator, LAMBDA)
+            x, told = samplers.corrected(diffusion.LogLinear((many,), (beta,)), denoiser, n, size, generator, LAMBDA)
             yield WEIGHTS, Drawn(x, labels, told)
