@@ -17,7 +17,7 @@ from rich.text import Text
 from tqdm import tqdm
 
 from analysis.metrics.gap_estimates import Measurement
-from analysis.targets import Target
+from analysis.text.measured_texts import Target
 
 if TYPE_CHECKING:
     from analysis.frames import Chapter  # imports matplotlib, which completions do without

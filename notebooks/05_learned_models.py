@@ -31,11 +31,11 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from analysis import loading
 from analysis.learning import learners
 from analysis.learning.datasets import DIGITS, Source, read_images
 from analysis.metrics.sample_quality import Judge
 from analysis.study import samplers
+from analysis.text import loading
 
 loading.silence()
 torch.set_num_threads(1)

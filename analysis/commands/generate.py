@@ -67,8 +67,9 @@ def generate(
     if options.alone():
         check_options()  # before torch is imported, which takes seconds
 
-    from analysis import batches, completions, display, loading, processes
-    from analysis.joint import Joint
+    from analysis import display
+    from analysis.text import batch_jobs, completions, distributed, loading
+    from analysis.text.joint import Joint
 
     def check() -> tuple[loading.Choice, completions.Sampling, list[float]]:
         check_options()
@@ -79,12 +80,12 @@ def generate(
         return loading.Choice(model, negative_model, dtype), sampling, scales
 
     loading.silence()
-    with processes.team(device) as team:
+    with distributed.team(device) as team:
         choice, sampling, scales = team.together(check)
         if prompts is not None and out is not None:
             bar = partial(display.bar(""), desc=prompts.name, unit="prompt", disable=not team.leads)
-            task = batches.Task(prompts, out, negative, scale, batch_size, fresh)
-            count = batches.complete_file(task, choice, sampling, team, bar)
+            task = batch_jobs.Task(prompts, out, negative, scale, batch_size, fresh)
+            count = batch_jobs.complete_file(task, choice, sampling, team, bar)
             if team.leads:
                 summary = {"out": str(out), "completions": count}
                 print(json_format.dumps(summary) if json else f"{count} completions are in {out}")

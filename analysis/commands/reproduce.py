@@ -27,11 +27,12 @@ def reproduce(
     options.check_device(device)
     options.check_model(model)
 
-    from analysis import display, loading
+    from analysis import display
     from analysis.experiments import reproduce as argument
     from analysis.experiments.base import Settings
     from analysis.files import run_folder
     from analysis.frames import headline
+    from analysis.text import loading
     from analysis.toys import read_chain
 
     if text is not None:

@@ -45,19 +45,20 @@ def scale_factors(
         limits.check_memory(sizes, number * max_new_tokens, 8)
     limits.check_memory(f"--repeats {repeats:.3g} of --particles {particles:.3g}", repeats * particles, 8)
 
-    from analysis import display, loading, targets
+    from analysis import display
     from analysis.figures import measurement as figures
     from analysis.files import run_folder
     from analysis.files.texts import read_texts
     from analysis.metrics import gap_estimates
+    from analysis.text import loading, measured_texts
 
-    target = targets.Target(prompt, negative, scale, temperature, power, max_new_tokens, cap, chat=not no_chat)
+    target = measured_texts.Target(prompt, negative, scale, temperature, power, max_new_tokens, cap, chat=not no_chat)
     plan = gap_estimates.Plan(samples, particles, repeats)
     given = [] if texts is None else read_texts(texts, "text")["text"].tolist()
     loading.silence()
     loaded = loading.Choice(model, None, dtype).load(loading.find_device(device))
     bar = partial(display.bar(""), desc="scale-factors", unit="batch")
-    measured = targets.measure_texts(loaded, target, plan, texts=given, seed=seed, track=bar)
+    measured = measured_texts.measure_texts(loaded, target, plan, texts=given, seed=seed, track=bar)
     if out is not None:
         run_folder.write_frame(out, measured.sequences.assign(base=target.base))
     doubt = "" if measured.diagnosis.consistent else f"log Z is {measured.diagnosis.verdict}"
@@ -66,7 +67,7 @@ def scale_factors(
     if doubt:
         print(f"arguide: {doubt}", file=sys.stderr)
     if json:
-        record = {"model": model, "seed": seed} | targets.record(target, plan, measured)
+        record = {"model": model, "seed": seed} | measured_texts.record(target, plan, measured)
         print(json_format.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
         return
     display.factors(target, measured)

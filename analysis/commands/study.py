@@ -47,11 +47,12 @@ def study(
     if models is not None and not Path(models).is_dir():
         raise ValueError(f"no folder {models}")
 
-    from analysis import display, loading
+    from analysis import display
     from analysis.frames import headline
     from analysis.learning import datasets as sources
     from analysis.study.plan import Plan
     from analysis.study.run import publish
+    from analysis.text import loading
 
     column, images = sources.kind_of(data, text_column, image_column)
     source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)

@@ -56,9 +56,10 @@ def train(
 
     import torch
 
-    from analysis import display, loading
+    from analysis import display
     from analysis.learning import datasets as sources
     from analysis.learning import learners, training
+    from analysis.text import loading
 
     options.check_kind(kind, learners.KINDS, clean=clean, network=network)
     source = sources.Source(data, text_column if kind == "lm" else image_column, label_column, max_labels, image_size)

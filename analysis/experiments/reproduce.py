@@ -15,7 +15,7 @@ from analysis.experiments.base import Settings
 from analysis.figures import style
 from analysis.files import run_folder
 from analysis.frames import Chapter, Track
-from analysis.loading import Choice
+from analysis.text.loading import Choice
 
 
 def config(settings: Settings) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def _cases(settings: Settings) -> Iterator[tuple[str, text_samples.Case]]:
             prompt, rest = (tokenizer(f"Lily had a {word} .", return_tensors="pt").input_ids for word in (pet, "pet"))
             yield f"Lily had a {pet} .", text_samples.Case(model, tokenizer, prompt, rest, (pet,))
         return
-    from analysis.loading import Choice, silence
+    from analysis.text.loading import Choice, silence
 
     silence()
     loaded = Choice(settings.model).load(torch.device("cpu"))

@@ -22,7 +22,7 @@ from transformers import (
 
 from analysis.files import run_folder
 from analysis.learning.datasets import Data
-from analysis.loading import Choice, read_model, read_tokenizer
+from analysis.text.loading import Choice, read_model, read_tokenizer
 from arguide.training import IGNORED, causal_loss
 
 LEVELS = 17

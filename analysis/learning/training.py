@@ -21,7 +21,7 @@ from analysis.learning import datasets, learners
 from analysis.learning.datasets import Source
 from analysis.learning.label_models import Causal
 from analysis.learning.learners import Size
-from analysis.loading import Choice
+from analysis.text.loading import Choice
 from arguide.training import Recipe
 
 PROGRAM = "arguide train"

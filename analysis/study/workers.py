@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from analysis import loading
 from analysis.files import run_folder
 from analysis.learning import learners
+from analysis.text import loading
 
 
 class Task(NamedTuple):

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from analysis import completions
 from analysis.learning import datasets, label_models, learners
-from analysis.loading import Loaded
+from analysis.text import completions
+from analysis.text.loading import Loaded
 from arguide.training import Recipe
 
 SPECIAL = (

@@ -14,7 +14,7 @@ from tiny import save, tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import batches, processes
+from analysis.text import batch_jobs, distributed
 
 COMMAND = ("generate",)
 CHAT = "{% for m in messages %}<s>[{{ m['role'] }}] {{ m['content'] }}{% endfor %}{% if add_generation_prompt %} ->{% endif %}"
@@ -371,13 +371,13 @@ def interrupted(run, model, tmp_path, monkeypatch):
     whole = pd.read_parquet(tmp_path / "out.parquet")
     (tmp_path / "out.parquet").unlink()
 
-    def stop(*given, complete=batches.complete):
+    def stop(*given, complete=batch_jobs.complete):
         if given[3] == 1:
             raise KeyboardInterrupt
         return complete(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batches, "complete", stop)
+        patch.setattr(batch_jobs, "complete", stop)
         code, _, err = run(*arguments(model, tmp_path), "--num-samples", 2)
     assert code == 130
     assert "interrupted" in err
@@ -389,11 +389,11 @@ def interrupted(run, model, tmp_path, monkeypatch):
 def test_an_interrupted_run_is_picked_up_and_comes_to_the_same(run, model, tmp_path, interrupted, monkeypatch):
     done = []
 
-    def note(*given, complete=batches.complete):
+    def note(*given, complete=batch_jobs.complete):
         done.append(given[3])
         return complete(*given)
 
-    monkeypatch.setattr(batches, "complete", note)
+    monkeypatch.setattr(batch_jobs, "complete", note)
     assert run(*arguments(model, tmp_path), "--num-samples", 2)[0] == 0
     assert done == [1, 2, 3]
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out.parquet"), interrupted[1])
@@ -440,7 +440,7 @@ def test_a_model_retrained_in_its_place_is_another(run, fails, tmp_path, monkeyp
     folder = save(tmp_path / "mine")
     write_prompts(tmp_path, "csv")
     with monkeypatch.context() as patch:
-        patch.setattr(batches.Run, "merge", lambda self: 0)
+        patch.setattr(batch_jobs.Run, "merge", lambda self: 0)
         assert run(*arguments(folder, tmp_path))[0] == 0
     save(folder, seed=1)
     assert "model" in fails(*arguments(folder, tmp_path))
@@ -538,8 +538,8 @@ def test_two_processes_share_the_batches(run, model, tmp_path):
 def test_what_fails_in_one_process_fails_in_all_and_the_first_says_why(monkeypatch, rank):
     pytest.importorskip("accelerate")
     monkeypatch.setattr("accelerate.utils.gather_object", lambda mine: [*mine, "the other failed"])
-    monkeypatch.setattr(processes, "PAUSE", 0)
-    team = processes.Team(rank, 2, torch.device("cpu"), state=object())
+    monkeypatch.setattr(distributed, "PAUSE", 0)
+    team = distributed.Team(rank, 2, torch.device("cpu"), state=object())
     with pytest.raises(SystemExit if rank else ValueError, match="2" if rank else "the other failed"):
         team.together(lambda: "mine is fine")
     monkeypatch.setattr("accelerate.utils.gather_object", lambda mine: [*mine, None])
@@ -553,8 +553,8 @@ def test_several_processes_without_accelerate_are_told_what_to_install(fails, mo
 
 
 def test_batches_are_shared_without_gap_or_overlap(tmp_path):
-    run = batches.Run(tmp_path / "out.parquet", pd.DataFrame({"prompt": PROMPTS}), 2, {})
-    shares = [run.share(processes.Team(rank, 3, torch.device("cpu"))) for rank in range(3)]
+    run = batch_jobs.Run(tmp_path / "out.parquet", pd.DataFrame({"prompt": PROMPTS}), 2, {})
+    shares = [run.share(distributed.Team(rank, 3, torch.device("cpu"))) for rank in range(3)]
     assert sorted(batch for share in shares for batch in share) == [0, 1, 2, 3]
     assert sorted(row for batch in run.batches for row in run.rows(batch)) == list(range(7))
 

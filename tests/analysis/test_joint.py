@@ -6,7 +6,7 @@ import torch
 from small import build
 
 import arguide
-from analysis.joint import Joint
+from analysis.text.joint import Joint
 
 
 def law(**options):

@@ -11,13 +11,13 @@ import pytest
 import torch
 from tiny import save
 
-from analysis import batches
 from analysis.experiments import EXPERIMENTS, reproduce
 from analysis.files import run_folder
 from analysis.learning import datasets, learners, training
 from analysis.learning.learners import Size
 from analysis.study import plan as plans
 from analysis.study import tasks, workers
+from analysis.text import batch_jobs
 from arguide import files
 from arguide.training import Recipe
 
@@ -121,10 +121,10 @@ def test_a_part_of_completions_that_is_damaged_or_of_another_batch_is_done_again
     options = ("generate", model, "--prompts", tmp_path / "prompts.txt", "--out", tmp_path / "out.parquet")
     options += ("--max-new-tokens", 4, "--batch-size", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(batches.Run, "merge", lambda self: 0)
+        patch.setattr(batch_jobs.Run, "merge", lambda self: 0)
         assert run(*options)[0] == 0
-    done, complete = [], batches.complete
-    monkeypatch.setattr(batches, "complete", lambda *given: done.append(given[3]) or complete(*given))
+    done, complete = [], batch_jobs.complete
+    monkeypatch.setattr(batch_jobs, "complete", lambda *given: done.append(given[3]) or complete(*given))
     part = tmp_path / ".out.parquet.parts" / "00000001.parquet"
     whole = pd.read_parquet(part)
     whole.assign(tokens=whole["tokens"] + 1).to_parquet(part)
@@ -196,12 +196,12 @@ def test_a_model_of_a_study_that_was_changed_is_trained_again(tmp_path, caplog):
 
 def test_a_run_of_other_versions_is_not_gone_on_with(tmp_path, monkeypatch):
     run_folder.claim(tmp_path / "run", {"seed": 0})
-    run = batches.Run(tmp_path / "out.parquet", pd.DataFrame({"prompt": ["a"]}), 1, {"seed": 0})
+    run = batch_jobs.Run(tmp_path / "out.parquet", pd.DataFrame({"prompt": ["a"]}), 1, {"seed": 0})
     run.claim()
     monkeypatch.setattr(run_folder, "version", lambda name: "0.0" if name == "torch" else version(name))
     with pytest.raises(ValueError, match=rf"other settings \(.*torch {torch.__version__.split('+')[0]}.* → 0\.0.*\)"):
         run_folder.claim(tmp_path / "run", {"seed": 0})
-    monkeypatch.setattr(batches, "version", lambda name: "0.0")
+    monkeypatch.setattr(batch_jobs, "version", lambda name: "0.0")
     with pytest.raises(ValueError, match=r"other settings \(.*torch .* → 0\.0"):
         run.claim()
 

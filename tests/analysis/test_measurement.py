@@ -14,9 +14,10 @@ from tiny import save
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import Table, targets
+from analysis import Table
 from analysis.figures import measurement as figures
 from analysis.metrics import gap_estimates, scale_factors
+from analysis.text import measured_texts
 
 WORDS, LENGTH, PROMPT, NEGATIVE, END = 5, 3, [1, 2, 3], [4], 0
 SCALE = 2.5
@@ -525,5 +526,5 @@ def test_texts_of_a_real_model_are_read_as_they_were_written(run, data, tmp_path
 
 
 def test_targets_know_their_base():
-    assert targets.Target("a", None, 1.0, power=2.0).base == "model"
-    assert targets.Target("a", "", 1.0).base == targets.Target("a", None, 2.0).base == "unconditional"
+    assert measured_texts.Target("a", None, 1.0, power=2.0).base == "model"
+    assert measured_texts.Target("a", "", 1.0).base == measured_texts.Target("a", None, 2.0).base == "unconditional"

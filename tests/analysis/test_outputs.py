@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from tiny import save
 
-from analysis import batches
 from analysis.experiments import EXPERIMENTS, reproduce
 from analysis.files import run_folder
 from analysis.learning import training
+from analysis.text import batch_jobs
 
 FEW = ("--max-new-tokens", 4, "--greedy")
 SMALL = ("--steps", 3, "--batch-size", 8, "--width", 16, "--depth", 1)
@@ -81,7 +81,7 @@ def test_an_output_is_replaced_when_the_new_one_is_whole(run, fails, model, tmp_
     out = tmp_path / "out.parquet"
     options = ("generate", model, "--prompts", prompts, "--out", out, *FEW, "--batch-size", 1)
     assert run(*options)[0] == 0
-    before, complete, calls = out.read_bytes(), batches.complete, []
+    before, complete, calls = out.read_bytes(), batch_jobs.complete, []
 
     def killed(*given):
         calls.append(given[3])
@@ -89,7 +89,7 @@ def test_an_output_is_replaced_when_the_new_one_is_whole(run, fails, model, tmp_
             raise KeyboardInterrupt
         return complete(*given)
 
-    monkeypatch.setattr(batches, "complete", killed)
+    monkeypatch.setattr(batch_jobs, "complete", killed)
     assert run(*options, "--scale", 0, "--fresh")[0] == 130
     assert out.read_bytes() == before
     assert run(*options, "--scale", 0)[0] == 0  # goes on with the run that replaces it

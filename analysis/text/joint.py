@@ -12,7 +12,7 @@ from torch import Tensor
 
 import arguide
 from analysis import limits
-from analysis.loading import Loaded
+from analysis.text.loading import Loaded
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import torch
 
 import arguide
 from analysis import limits
-from analysis.completions import Request, Sampling, encode, stop_tokens, text_of
-from analysis.loading import Loaded
 from analysis.metrics.gap_estimates import Measurement, Plan, Track, measure
+from analysis.text.completions import Request, Sampling, encode, stop_tokens, text_of
+from analysis.text.loading import Loaded
 from arguide.endings import CAPS
 
 

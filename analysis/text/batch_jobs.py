@@ -17,11 +17,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.completions import Completion, Encoded, Sampling, complete, encode
 from analysis.files import run_folder
-from analysis.loading import Choice
-from analysis.processes import Team
-from analysis.prompts import read_prompts, requests
+from analysis.text.completions import Completion, Encoded, Sampling, complete, encode
+from analysis.text.distributed import Team
+from analysis.text.loading import Choice
+from analysis.text.prompt_files import read_prompts, requests
 
 PROGRAM = "arguide generate"
 REPLACES = "digest of the output to replace"

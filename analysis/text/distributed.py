@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
-from analysis.loading import find_device
+from analysis.text.loading import find_device
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)  # one process may have much more left to do than another

@@ -20,8 +20,8 @@ from torch import Tensor
 from transformers import TextStreamer
 
 from analysis import limits
-from analysis.joint import Joint
-from analysis.loading import Loaded
+from analysis.text.joint import Joint
+from analysis.text.loading import Loaded
 from arguide import Diagnosis, guided
 from arguide.text.prompts import padded
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from analysis.completions import TOLD, Request
 from analysis.files.texts import missing, read_texts
+from analysis.text.completions import TOLD, Request
 
 OWN = ("index", "sample", "completion", "tokens")  # columns that the completions' file adds
 
