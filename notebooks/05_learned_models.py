@@ -33,7 +33,7 @@ import torch
 
 from analysis.learning import learners
 from analysis.learning.datasets import DIGITS, Source, read_images
-from analysis.metrics.sample_quality import Judge
+from analysis.learning.judge import Judge
 from analysis.study import samplers
 from analysis.text import loading
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.figures import style
 from analysis.frames import Plot, pick
-from analysis.study.samplers import LIMITS
+from analysis.metrics.sample_quality import LIMITS
 
 Panel = Callable[[pd.DataFrame, Axes], Axes]
 NAMES = {

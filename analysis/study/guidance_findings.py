@@ -15,8 +15,8 @@ import pandas as pd
 from analysis.figures import study as figures
 from analysis.frames import Plot, Story, Verdict, pick
 from analysis.metrics.confidence import Difference
-from analysis.metrics.sample_quality import difference
-from analysis.study.samplers import AWARE, CLEAN, CORRECTED, JOINT, LIMITS, ODE, SDE, SEQUENTIAL
+from analysis.metrics.sample_quality import LIMITS, difference
+from analysis.study.samplers import AWARE, CLEAN, CORRECTED, JOINT, ODE, SDE, SEQUENTIAL
 
 MEASURES = ("accuracy", "coverage", "spread")
 SMALLEST = 0.05  # of interest: of shares, and of the spread in units of the data's

@@ -21,7 +21,6 @@ from torch import Tensor
 import arguide
 import diffusion
 from analysis.learning.label_models import Causal
-from arguide.diagnostics import SPREAD
 from arguide.text.prompts import Prompt
 from diffusion.networks import Classifier, Denoiser
 
@@ -32,7 +31,6 @@ STEPS = 40
 PARTICLES, FEW = 8, 2  # of a population; few where no number that a study has time for finds the law
 HOPE = 0.9  # nats: effective particles are some exp(−σ²) of all, σ the spread of Σ log Z
 SMOOTHING = 0.002  # of the laws of texts, the same at every scale
-LIMITS = {"log_z_apart": SPREAD, "left": 0.5}  # a law is reached up to both: halves agree, and more than half is corrected
 LEAST = 0.06  # half a grey level of 17: below, a learned score's own errors are all that is left in log Z
 
 

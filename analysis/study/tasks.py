@@ -12,8 +12,8 @@ from torch import Tensor
 from analysis.files import run_folder
 from analysis.learning import learners
 from analysis.learning.datasets import Data
+from analysis.learning.judge import Judge
 from analysis.learning.label_models import Causal
-from analysis.metrics.sample_quality import Judge
 from analysis.study import samplers, temperatures
 from analysis.study.plan import BLIND, Plan, model_name, read, recipe_of, trained
 from analysis.study.workers import Task

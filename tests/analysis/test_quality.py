@@ -7,6 +7,7 @@ import torch
 from scipy.stats import energy_distance
 
 from analysis.learning import datasets
+from analysis.learning import judge as judging
 from analysis.metrics import sample_quality
 
 
@@ -17,7 +18,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def judge(digits):
-    return sample_quality.Judge(digits)
+    return judging.Judge(digits)
 
 
 def normal(n, seed=0, shift=0.0):
@@ -83,7 +84,7 @@ def test_texts_are_judged_by_their_pieces(tmp_path):
         ["abaa", "xyyx"] * 8,
         torch.arange(2).repeat(8),
     )
-    judge = sample_quality.Judge(texts)
+    judge = judging.Judge(texts)
     assert judge.accuracy == 1.0
     assert judge.labels(["bab", "yyy"]).tolist() == [0, 1]
 
@@ -91,19 +92,17 @@ def test_texts_are_judged_by_their_pieces(tmp_path):
 def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
     held = ["aba", "new", "newer", "xyx", "x", "xx", "xxx", "y"]
     texts = datasets.Data(["aba", "xyx"] * 5, torch.arange(10) % 2, ("a", "x"), held, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
-    rows, labels = sample_quality.reference(texts)
+    rows, labels = judging.reference(texts)
     assert (rows[:2], labels.tolist()) == (["new", "newer"], [0, 0, 1, 1])
     assert len(set(rows[2:]) & {"x", "xx", "xxx", "y"}) == 2
-    rows, labels = sample_quality.reference(
-        texts._replace(held_labels=torch.tensor([0] * 7 + [1]))
-    )  # one of a label is too few
+    rows, labels = judging.reference(texts._replace(held_labels=torch.tensor([0] * 7 + [1])))  # one of a label is too few
     assert (rows, len(labels)) == (held, 8)
-    rows, labels = sample_quality.reference(digits, 20)
+    rows, labels = judging.reference(digits, 20)
     assert labels.bincount().tolist() == [20] * 10
     pick = torch.randperm(len(digits.rows), generator=torch.Generator().manual_seed(0))[:300]
     assert sample_quality.neighbours(digits.rows[pick].flatten(1), rows.flatten(1))["coverage"] > 0.9
     ordered = digits._replace(held=torch.arange(270.0).reshape(-1, 1), held_labels=torch.arange(10).repeat_interleave(27))
-    rows, _ = sample_quality.reference(ordered, 9)
+    rows, _ = judging.reference(ordered, 9)
     assert rows.reshape(10, 9).max(1).values.remainder(27).min() > 13  # of all the label's rows, not the first
 
 
@@ -111,18 +110,18 @@ def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
 def test_few_rows_are_compared_in_fewer_features(rows):
     images = torch.rand(rows + 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(rows + 4) % 2
-    judge = sample_quality.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    judge = judging.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
     assert judge.held.shape == (4, rows - 1)
     assert judge.measures(images[:4], labels[:4])["spread"] == pytest.approx(1.0)
     words = [f"{'ab'[i % 2]}{'ab'[i // 2 % 2]}" for i in range(rows)]
-    judge = sample_quality.Judge(datasets.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
+    judge = judging.Judge(datasets.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
     assert len(judge.held) == 4
 
 
 def test_data_that_are_all_alike_are_no_unit_of_a_spread():
     images = torch.tensor([-1.0, 1.0]).repeat(12).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     labels = torch.arange(24) % 2
-    judge = sample_quality.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    judge = judging.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
     found = judge.measures(images[:4] + torch.linspace(0, 0.1, 4)[:, None, None, None], labels[:4])
     assert math.isnan(found["spread"])
     assert found["accuracy"] == 1.0

@@ -5,7 +5,8 @@ import shlex
 
 import pytest
 
-from analysis import display, report
+from analysis import report
+from analysis.cli import display
 from analysis.experiments import reproduce
 from analysis.experiments.base import Experiment, Settings
 from analysis.files import run_folder

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis import display
+from analysis.cli import display
 from analysis.figures import study as figures
 from analysis.files import run_folder
 from analysis.frames import tidy

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis import display
+from analysis.cli import display
 from analysis.experiments import CORRECTION, FAMILIES, REAL_DATA, TEMPERATURE, correction, families, real_data
 from analysis.experiments.base import Settings
 from analysis.experiments.families import CORRECTED, EXACT, MALA, ODE, SDE, WEIGHTED

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from analysis import limits, options
-from analysis.options import Json, Seed
+from analysis import limits
+from analysis.cli import options
+from analysis.cli.options import Json, Seed
 
 TEXTS = "Continuations to measure, in the place of samples: a .txt, one a line, or .csv, .parquet or .jsonl with a column text."
 
@@ -45,7 +46,7 @@ def scale_factors(
         limits.check_memory(sizes, number * max_new_tokens, 8)
     limits.check_memory(f"--repeats {repeats:.3g} of --particles {particles:.3g}", repeats * particles, 8)
 
-    from analysis import display
+    from analysis.cli import display
     from analysis.figures import measurement as figures
     from analysis.files import run_folder
     from analysis.files.texts import read_texts

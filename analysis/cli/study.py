@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis import limits, options
-from analysis.commands.train import DATA
+from analysis import limits
+from analysis.cli import options
+from analysis.cli.options import Device, Json, Seed
+from analysis.cli.train import DATA
 from analysis.files import columns
-from analysis.options import Device, Json, Seed
 
 MODELS = "A folder of models to load in the place of training, of the same data, named as a study names its own (pixels-0)."
 
@@ -47,7 +48,7 @@ def study(
     if models is not None and not Path(models).is_dir():
         raise ValueError(f"no folder {models}")
 
-    from analysis import display
+    from analysis.cli import display
     from analysis.frames import headline
     from analysis.learning import datasets as sources
     from analysis.study.plan import Plan

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from analysis import limits, options
-from analysis.options import Json, Seed
+from analysis import limits
+from analysis.cli import options
+from analysis.cli.options import Json, Seed
 
 PROMPTS = "A .txt, one prompt a line, or .csv, .parquet or .jsonl with a column prompt, perhaps negative and scale."
 
@@ -67,7 +68,7 @@ def generate(
     if options.alone():
         check_options()  # before torch is imported, which takes seconds
 
-    from analysis import display
+    from analysis.cli import display
     from analysis.text import batch_jobs, completions, distributed, loading
     from analysis.text.joint import Joint
 

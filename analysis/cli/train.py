@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from analysis import options
+from analysis.cli import options
+from analysis.cli.options import Device, Json, Seed
 from analysis.files import columns
-from analysis.options import Device, Json, Seed
 
 KIND = "lm (texts), pixels, denoiser or classifier (images)."
 DATA = "A .parquet, .csv, .json or .jsonl file, a folder of images, a name on the hub, or digits."
@@ -56,7 +56,7 @@ def train(
 
     import torch
 
-    from analysis import display
+    from analysis.cli import display
     from analysis.learning import datasets as sources
     from analysis.learning import learners, training
     from analysis.text import loading

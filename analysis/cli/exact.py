@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from analysis import options
-from analysis.options import Device, Json, Seed
+from analysis.cli import options
+from analysis.cli.options import Device, Json, Seed
 
 FILE = "A .npy joint table [y, x_1, …, x_T], or .csv/.parquet of discrete columns."
 
@@ -33,7 +33,7 @@ def exact(
     if file.suffix == ".npy" and (label_column is not None or smoothing):
         raise ValueError("--label-column and --smoothing are for .csv and .parquet; a .npy file is a table already")
 
-    from analysis import display
+    from analysis.cli import display
     from analysis.files import run_folder
     from analysis.metrics import scale_factors
     from analysis.toys import read_table

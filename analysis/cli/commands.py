@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from analysis import options
-from analysis.commands import exact, generate, reproduce, scale_factors, study, train
+from analysis.cli import exact, generate, options, reproduce, scale_factors, study, train
 
 app = typer.Typer(
     name="arguide",

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from analysis import options
-from analysis.options import Device, Json, Seed
+from analysis.cli import options
+from analysis.cli.options import Device, Json, Seed
 
 
 def reproduce(
@@ -27,7 +27,7 @@ def reproduce(
     options.check_device(device)
     options.check_model(model)
 
-    from analysis import display
+    from analysis.cli import display
     from analysis.experiments import reproduce as argument
     from analysis.experiments.base import Settings
     from analysis.files import run_folder

@@ -15,7 +15,7 @@ KILLED = "a process was killed, perhaps out of memory; the same command goes on 
 
 def app(**options: Any) -> Any:
     """Run the commands; they are imported here, so that `main` reports an interrupt of the import too."""
-    from analysis.commands.app import app as commands
+    from analysis.cli.commands import app as commands
 
     return commands(**options)
 
@@ -84,7 +84,3 @@ def _fail(message: str, code: int) -> NoReturn:
     except OSError:  # the pipe is closed or the disk full; buffered output would fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()
