@@ -29,6 +29,7 @@ from analysis.experiments import scale_factors
 from analysis.experiments.base import Settings
 from analysis.figures.style import draw
 from analysis.metrics import distances
+from analysis.toys.example_tables import coupled_table
 
 torch.set_num_threads(1)
 sns.set_theme(style="ticks")
@@ -74,7 +75,7 @@ print(chapter.verdict(frame).verdict)
 # that language models use; here it steps on a table of 3^6 cells, so that we can check.
 
 # %%
-table = scale_factors.coupled_table(6)
+table = coupled_table(6)
 model = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 5.0)
 generator = torch.Generator().manual_seed(0)
 log_p, log_z = table.log_joint({None: -4.0, 1: 5.0})
@@ -96,7 +97,7 @@ print(f"log Ẑ = {weighted.log_evidence:.3f}, exact log Z = {log_z:.3f}")
 # is sequential too; its local normalizers have a closed form, and the same driver corrects it.
 
 # %%
-table = scale_factors.coupled_table(3, size=2)
+table = coupled_table(3, size=2)
 points = table.mixture()
 score = diffusion.LogLinear.guidance(diffusion.conditioned(points.score, 1), diffusion.conditioned(points.score), 3.0)
 grid = diffusion.geometric(250, 0.08, 30.0)

@@ -23,18 +23,19 @@ import torch
 from matplotlib import pyplot as plt
 
 import arguide
-from analysis.experiments import scale_factors, temperature
+from analysis.experiments import temperature
 from analysis.experiments.base import Settings
 from analysis.figures.style import draw
 from analysis.metrics import distances
 from analysis.toys import GaussianSequence, gaussian
 from analysis.toys import temperature as weights
+from analysis.toys.example_tables import coupled_table
 
 torch.set_num_threads(1)
 sns.set_theme(style="ticks")
 
 # %%
-table = scale_factors.coupled_table(5)
+table = coupled_table(5)
 for tau in (0.3, 0.5, 1.0, 2.0):
     log_p, _ = table.log_joint(weights(tau))
     log_q, _ = table.log_sequential(weights(tau))

@@ -17,15 +17,11 @@ from analysis.experiments.base import Experiment, Settings
 from analysis.figures import classifier as figures
 from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.toys import GaussianMixture
+from analysis.toys.example_tables import two_classes
 from diffusion.models import Field
 
 LABEL, SCALES, BATCHES = 0, (0.0, 1.0, 2.0, 4.0), 4
 FREE, AWARE, BLIND = "classifier-free", "noise-aware classifier", "classifier of clean data"
-
-
-def two_classes(separation: float = 1.0) -> GaussianMixture:
-    """Return ½ N(μ, 1) under label 0 and ½ N(−μ, 1) under label 1."""
-    return GaussianMixture(torch.tensor([[separation], [-separation]]), torch.ones(2), torch.tensor([0.5, 0.5]))
 
 
 def fields(mixture: GaussianMixture, scale: float) -> dict[str, Field]:

@@ -19,7 +19,6 @@ import diffusion
 from analysis.experiments import samplers
 from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.samplers import LABEL, Case, Draws
-from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import families as figures
 from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.metrics import distances
@@ -27,6 +26,7 @@ from analysis.metrics.confidence import Estimate, by_family, difference, nearest
 from analysis.metrics.scale_factors import path_normalizers
 from analysis.toys import GaussianSequence, Table, guidance
 from analysis.toys.discrete_diffusion import masked_law, uniform_law
+from analysis.toys.example_tables import coupled_table
 from analysis.toys.gaussian import Gaussian, diffused, w2
 from diffusion import masked
 

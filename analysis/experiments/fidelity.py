@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.experiments.base import Experiment, Settings
-from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import fidelity as figures
 from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.metrics import distances
 from analysis.toys import Table, digits_table, guidance
+from analysis.toys.example_tables import coupled_table
 
 SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0)
 TOY, DIGITS = "coupled table", "digits"

@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.experiments.base import Experiment, Settings
-from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import real_data as figures
 from analysis.frames import Plot, Track, Verdict, tidy
 from analysis.metrics import distances
 from analysis.toys import MarkovChain, MarkovLaw, Table, digits_table, guidance, read_chain
+from analysis.toys.example_tables import coupled_table
 
 SCALES = (1.0, 1.5, 2.0, 3.0, 5.0)
 TUNED = tuple(np.linspace(0.75, 12.0, 46).tolist())

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from analysis.experiments.base import Experiment, Settings
 from analysis.figures import scale_factors as figures
@@ -16,38 +14,10 @@ from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.metrics import distances
 from analysis.metrics.scale_factors import scale_factors, summary
 from analysis.toys import Table
+from analysis.toys.example_tables import CONSTANT, FIRST, INDEPENDENT, coupled_table, special_tables
 
-COUPLED, INDEPENDENT, FIRST, CONSTANT = "coupled", "independent x_t", "y seen at step 1 only", "Z_t free of the prefix"
+COUPLED = "coupled"
 SCALES = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0)
-
-
-def coupled_table(length: int, coupling: float = 1.0, size: int = 3, seed: int = 0) -> Table:
-    """Return p(y, x) ∝ exp of random interactions of x_t with y and, times `coupling`, with y and x_{t−1} together."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-    own, pair = normal(2, size), normal(2, size, size)
-    logits = 0.6 * own
-    for _ in range(length - 1):
-        step = coupling * pair.reshape(2, *(1,) * (logits.ndim - 2), size, size) + 0.6 * own.reshape(
-            2, *(1,) * (logits.ndim - 1), size
-        )
-        logits = logits[..., None] + step
-    return Table.from_log(logits)
-
-
-def special_tables(length: int) -> dict[str, Table]:
-    """Return the laws on which joint and sequential guidance agree: two the source would name, and one it would not."""
-    own = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.3, 0.5]], dtype=torch.float64)
-    first = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]], dtype=torch.float64)
-    step = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)
-    return {
-        INDEPENDENT: Table(_informed_once(own, own.mean(0).expand(3, 3), length, at=length - 1)),
-        FIRST: Table(_informed_once(first, step, length, at=0)),
-        CONSTANT: Table(_informed_once(own, step, length, at=length - 1)),
-    }
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
@@ -103,18 +73,6 @@ def _scatter(table: Table, scales: tuple[float, ...]) -> Iterator[dict[str, Any]
                     "cell": cell,
                     "value": value,
                 }
-
-
-def _informed_once(own: Tensor, step: Tensor, length: int, at: int) -> Tensor:
-    """Return p(y, x): a Markov chain of kernel `step` in which only the variable at position `at` depends on y.
-
-    at = 0: y decides x_1. Later: x_at ~ own[y] whatever came before, and the rest is a chain without y.
-    """
-    log_p = own.log() if at == 0 else own.mean(0).log().expand(2, -1)
-    for t in range(1, length):
-        kernel = own[:, None].expand(2, *step.shape) if t == at else step.expand(2, -1, -1)
-        log_p = log_p[..., None] + kernel.log().reshape(2, *(1,) * (log_p.ndim - 2), *step.shape)
-    return log_p.exp() / 2
 
 
 EXPERIMENT = Experiment(

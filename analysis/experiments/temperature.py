@@ -14,13 +14,13 @@ from torch import Tensor
 
 import diffusion
 from analysis.experiments.base import Experiment, Settings
-from analysis.experiments.scale_factors import coupled_table
 from analysis.figures import temperature as figures
 from analysis.frames import Plot, Track, Verdict, pick, tidy
 from analysis.metrics import distances
 from analysis.metrics.confidence import by_family, nearest
 from analysis.metrics.distances import wasserstein
-from analysis.toys import GaussianMixture, GaussianSequence, Table, gaussian, temperature
+from analysis.toys import GaussianMixture, GaussianSequence, gaussian, temperature
+from analysis.toys.example_tables import coupled_table, independent_table, one_gaussian, two_modes
 from diffusion.models import Field
 
 TEMPERATURES = (0.3, 0.4, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
@@ -28,24 +28,6 @@ BETAS = (0.7, 1.0, 1.5, 2.0, 3.0)
 VARIANCE, SIGMA_MAX, BATCHES = 1.0, 50.0, 3
 GAUSSIAN, MIXTURE = "Gaussian", "two modes"
 Drawn = tuple[Tensor, Tensor]
-
-
-def independent_table(length: int) -> Table:
-    """Return p(x) = Π_t p_t(x_t), every p_t another, under one label."""
-    log_p = torch.zeros(1, dtype=torch.float64)
-    for t in range(length):
-        log_p = log_p[..., None] + torch.linspace(0, 0.5 + 0.4 * t, 3, dtype=torch.float64)
-    return Table.from_log(log_p)
-
-
-def two_modes() -> GaussianMixture:
-    """Return ¾ N(−1.5, 0.5) + ¼ N(1.5, 0.5): its p^β moves mass between the modes, as no Gaussian rule can."""
-    return GaussianMixture(torch.tensor([[-1.5], [1.5]]), torch.full((2,), 0.5), torch.tensor([[0.75, 0.25]]))
-
-
-def one_gaussian() -> GaussianMixture:
-    """Return N(0, 1)."""
-    return GaussianMixture(torch.zeros(1, 1), torch.full((1,), VARIANCE), torch.ones(1, 1))
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:

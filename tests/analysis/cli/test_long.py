@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.slow
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 COMMAND = (sys.executable, "-m", "analysis.cli")
 KILLS = 10
 

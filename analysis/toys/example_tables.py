@@ -1,0 +1,73 @@
+r"""Example distributions of the experiments: small tables of sequences whose coupling is one number, and Gaussian mixtures."""
+
+import torch
+from torch import Tensor
+
+from analysis.toys.mixture import GaussianMixture
+from analysis.toys.table import Table
+
+INDEPENDENT, FIRST, CONSTANT = "independent x_t", "y seen at step 1 only", "Z_t free of the prefix"
+
+
+def coupled_table(length: int, coupling: float = 1.0, size: int = 3, seed: int = 0) -> Table:
+    """Return p(y, x) ∝ exp of random interactions of x_t with y and, times `coupling`, with y and x_{t−1} together."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    own, pair = normal(2, size), normal(2, size, size)
+    logits = 0.6 * own
+    for _ in range(length - 1):
+        step = coupling * pair.reshape(2, *(1,) * (logits.ndim - 2), size, size) + 0.6 * own.reshape(
+            2, *(1,) * (logits.ndim - 1), size
+        )
+        logits = logits[..., None] + step
+    return Table.from_log(logits)
+
+
+def special_tables(length: int) -> dict[str, Table]:
+    """Return the laws on which joint and sequential guidance agree: two the source would name, and one it would not."""
+    own = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.3, 0.5]], dtype=torch.float64)
+    first = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]], dtype=torch.float64)
+    step = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)
+    return {
+        INDEPENDENT: Table(_informed_once(own, own.mean(0).expand(3, 3), length, at=length - 1)),
+        FIRST: Table(_informed_once(first, step, length, at=0)),
+        CONSTANT: Table(_informed_once(own, step, length, at=length - 1)),
+    }
+
+
+def _informed_once(own: Tensor, step: Tensor, length: int, at: int) -> Tensor:
+    """Return p(y, x): a Markov chain of kernel `step` in which only the variable at position `at` depends on y.
+
+    at = 0: y decides x_1. Later: x_at ~ own[y] whatever came before, and the rest is a chain without y.
+    """
+    log_p = own.log() if at == 0 else own.mean(0).log().expand(2, -1)
+    for t in range(1, length):
+        kernel = own[:, None].expand(2, *step.shape) if t == at else step.expand(2, -1, -1)
+        log_p = log_p[..., None] + kernel.log().reshape(2, *(1,) * (log_p.ndim - 2), *step.shape)
+    return log_p.exp() / 2
+
+
+def independent_table(length: int) -> Table:
+    """Return p(x) = Π_t p_t(x_t), every p_t another, under one label."""
+    log_p = torch.zeros(1, dtype=torch.float64)
+    for t in range(length):
+        log_p = log_p[..., None] + torch.linspace(0, 0.5 + 0.4 * t, 3, dtype=torch.float64)
+    return Table.from_log(log_p)
+
+
+def two_modes() -> GaussianMixture:
+    """Return ¾ N(−1.5, 0.5) + ¼ N(1.5, 0.5): its p^β moves mass between the modes, as no Gaussian rule can."""
+    return GaussianMixture(torch.tensor([[-1.5], [1.5]]), torch.full((2,), 0.5), torch.tensor([[0.75, 0.25]]))
+
+
+def one_gaussian() -> GaussianMixture:
+    """Return N(0, 1)."""
+    return GaussianMixture(torch.zeros(1, 1), torch.ones(1), torch.ones(1, 1))
+
+
+def two_classes(separation: float = 1.0) -> GaussianMixture:
+    """Return ½ N(μ, 1) under label 0 and ½ N(−μ, 1) under label 1."""
+    return GaussianMixture(torch.tensor([[separation], [-separation]]), torch.ones(2), torch.tensor([0.5, 0.5]))
