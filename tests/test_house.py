@@ -40,7 +40,9 @@ def missing_sections(function):
     names = {each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)} - {"self", "cls"}
     raises = any(isinstance(node, ast.Raise) and node.exc is not None for node in own_nodes(function))
     said = "Raises:" in doc or "raise " in doc.split("\n")[0].lower()
-    return [name for name, lacks in (("Args", len(names) >= 3 and "Args:" not in doc), ("Raises", raises and not said)) if lacks]
+    return [
+        name for name, lacks in (("Args", len(names) >= 3 and "Args:" not in doc), ("Raises", raises and not said)) if lacks
+    ]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -19,7 +19,7 @@ from diffusion import (
     sample,
     schedules,
 )
-from diffusion.rules import linear
+from diffusion.nonlinear_guidance import linear
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 SHAPES = [(5, 1), (5, 3), (5, 2, 3, 4)]

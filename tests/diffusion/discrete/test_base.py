@@ -7,7 +7,7 @@ import torch
 
 from arguide.guidance import combine as oracle
 from diffusion import LogLinear
-from diffusion.discrete import categorical, combine, one_target
+from diffusion.discrete.base import categorical, combine, one_target
 
 INF = math.inf
 

@@ -7,8 +7,8 @@ import torch
 
 from arguide.training import Recipe, fit
 from diffusion.networks import MLP, UNET, Denoiser
+from diffusion.networks.backbones import UNet
 from diffusion.training import denoising_loss
-from diffusion.trunks import UNet
 
 SHAPES = [[1, 8, 8], [1, 5, 7], [3, 4, 4], [1, 17, 20]]
 

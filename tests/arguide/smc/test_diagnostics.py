@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from analysis import Table
-from arguide import LogLinear, diagnose, driver, only, over_runs, repeat_joint, sample_joint, sample_metropolis
+from arguide import LogLinear, diagnose, only, over_runs, repeat_joint, sample_joint, sample_metropolis
+from arguide.smc import driver
 
 
 @pytest.fixture(scope="module")
