@@ -90,10 +90,11 @@ def test_survivors_are_what_no_test_sees_and_no_list_excuses(made, capsys):
     assert "caught 3 of 3" in capsys.readouterr().out
 
 
-def test_a_new_test_that_passes_catches_survivors_and_the_clock_what_does_not_end(made):
+def test_a_new_test_that_passes_catches_survivors_and_the_clock_what_does_not_end(made, capsys):
     (made / "tests" / "test_count.py").write_text(COUNT.replace("== -1", "== 1"))  # it fails before any change
     before = survivors(run("--seed", "1")[1])
     assert len(before) == 3
+    assert "1 tests are left out" in capsys.readouterr().out
     (made / "tests" / "test_count.py").write_text(COUNT)
     caught = {(line["before"], line["after"]): line for line in (run("--seed", "1", "--only-survivors"), lines())[1]}
     verdicts = {line["verdict"] for mutant, line in caught.items() if mutant in before and line["function"] == "count"}

@@ -12,7 +12,7 @@ INF = math.inf
 
 
 def product(probabilities, weights):
-    """Return Π_k p_k^{w_k} of one value; a weight of 0 ignores its branch, and no mass remains where a veto or no branch has any."""
+    """Return Π_k p_k^{w_k} of one value: 0 where a branch of positive weight, or every branch, has no mass."""
     if not any(probabilities) or any(p == 0 and w > 0 for p, w in zip(probabilities, weights, strict=True)):
         return 0.0
     return math.prod(p**w for p, w in zip(probabilities, weights, strict=True) if w != 0)
