@@ -92,14 +92,16 @@ def audited(options, root: Path, modules: list[str], tests: dict, pool, copies: 
     mutants = {runs.digest(mutant.source): mutant for mutant in drawn if same(asdict(mutant)) not in listed}
     chosen = {key: runs.chosen(mutant, tests.get(mutant.module, ()), options.budget) for key, mutant in mutants.items()}
 
+    by = {key: runs.digest(*(test.identity for test in tests)) for key, tests in chosen.items()}
+
     def is_left(key: str) -> bool:
         if key not in found:
             return not options.only_survivors
-        return found[key]["verdict"] == "survived" and found[key]["tests"] != [test.identity for test in chosen[key]]
+        return found[key]["verdict"] == "survived" and found[key]["by"] != by[key]
 
     def work(copy: runs.Copy, key: str) -> None:
         line = {name: value for name, value in asdict(mutants[key]).items() if name != "source"} | {"key": key}
-        line |= {"tests": [test.identity for test in chosen[key]], "verdict": runs.verdict(copy, mutants[key], chosen[key])}
+        line |= {"verdict": runs.verdict(copy, mutants[key], chosen[key]), "tests": len(chosen[key]), "by": by[key]}
         found[key] = line
         runs.append_line(path, line)
 
@@ -121,7 +123,7 @@ def report(found: list[dict], at_least: float, listed: list[dict]) -> int:
     """Print the survivors and how many were caught; return the exit code."""
     survivors = [line for line in found if line["verdict"] == "survived"]
     for line in survivors:
-        print(f"{line['module']}:{line['line']}  ({len(line['tests'])} tests)\n  - {line['before']}\n  + {line['after']}")
+        print(f"{line['module']}:{line['line']}  ({line['tests']} tests)\n  - {line['before']}\n  + {line['after']}")
     endless = sum(line["verdict"] == "endless" for line in found)
     caught = len(found) - len(survivors)
     print(f"caught {caught} of {len(found)}, {endless} of them by the clock; {len(listed)} listed as equivalent")
