@@ -2,7 +2,11 @@
 
 import ast
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 
 import pytest
 from audit import __main__ as audit
@@ -44,6 +48,14 @@ COUNT = """from rule import count
 def test_count():
     assert count(3) == 0
     assert count(-1) == -1
+"""
+SLEEP = """import os, time
+
+def test_sleep():
+    with open("part", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename("part", "begun")
+    time.sleep(99)
 """
 
 
@@ -100,6 +112,26 @@ def test_a_new_test_that_passes_catches_survivors_and_the_clock_what_does_not_en
     verdicts = {line["verdict"] for mutant, line in caught.items() if mutant in before and line["function"] == "count"}
     assert verdicts <= {"caught", "endless"}
     assert "endless" in verdicts
+
+
+def test_a_signal_ends_an_audit_without_a_verdict_and_leaves_no_process(made):
+    places, module = made / "places", made / "tests" / "test_count.py"
+    module.write_text(SLEEP)
+    places.mkdir()
+    path = str(audit.Path(audit.__file__).parents[1])
+    command = [sys.executable, "-m", "audit", "--modules", "rule.py"]
+    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(places)}, stderr=subprocess.PIPE)
+    while not (begun := list(places.glob("*/copy/begun"))):
+        assert child.poll() is None
+        time.sleep(0.05)
+    pid = int(begun[0].read_text())
+    child.send_signal(signal.SIGTERM)
+    assert b"interrupted" in child.communicate(timeout=20)[1]
+    assert child.returncode == 1
+    assert not lines()
+    assert not list(places.iterdir())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_a_run_goes_on_where_it_was_stopped(made):

@@ -5,6 +5,7 @@ when its tests change; delete the folder to begin anew. `equivalent.toml` lists 
 """
 
 import argparse
+import signal
 import sys
 import tomllib
 from collections.abc import Callable
@@ -27,10 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     root = Path.cwd()
     modules = sorted({str(path.relative_to(root)) for glob in options.modules for path in root.glob(glob)})
-    with ExitStack() as stack:
+    with ExitStack() as stack:  # left from its end: what runs is stopped, then the threads end, then the copies go
+        places = [Path(stack.enter_context(TemporaryDirectory(prefix="audit-"))) for _ in range(options.jobs)]
         pool, copies = stack.enter_context(ThreadPoolExecutor(options.jobs)), Queue()
-        for _ in range(options.jobs):
-            copies.put(runs.Copy(root, Path(stack.enter_context(TemporaryDirectory(prefix="audit-")))))
+        for place in places:
+            copy = runs.Copy(root, place)
+            stack.callback(copy.stop)
+            copies.put(copy)
         tests = recorded(options, root, modules, pool, copies)
         found = audited(options, root, modules, tests, pool, copies)
     return report(found, options.at_least, equivalents(options.equivalent))
@@ -131,4 +135,8 @@ def report(found: list[dict], at_least: float, listed: list[dict]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("audit: interrupted; what is finished is kept, and the same command goes on")

@@ -32,6 +32,7 @@ SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
 PAIRS = {"min": "max", "amin": "amax", "argmin": "argmax", "any": "all", "floor": "ceil", "sum": "mean", "sin": "cos"}
 NAMES = PAIRS | {b: a for a, b in PAIRS.items()} | {"log1p": "log", "expm1": "exp", "append": "extend"}
 NOT_CODE = {"annotation", "returns", "decorator_list", "bases", "type_params"}
+UNSEEN = {"device", "strict"}  # arguments that change nothing on a machine without accelerator, and where lengths are equal
 NOT_RUN = ast.Import | ast.ImportFrom | ast.JoinedStr | ast.Raise | ast.Global | ast.Nonlocal
 
 
@@ -155,7 +156,7 @@ def _constants(value: Any) -> Iterator[Any]:
 
 def _calls(node: ast.Call) -> Iterator[ast.Call]:
     for i, keyword in enumerate(node.keywords):
-        if keyword.arg is not None:
+        if keyword.arg not in {None, *UNSEEN}:
             yield _with(node, keywords=node.keywords[:i] + node.keywords[i + 1 :])
     if isinstance(node.func, ast.Attribute) and node.func.attr in NAMES:
         yield _with(node, func=_with(node.func, attr=NAMES[node.func.attr]))

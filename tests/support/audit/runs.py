@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -61,6 +62,8 @@ class Copy:
 
     def __init__(self, root: Path, place: Path) -> None:
         self.folder = place.resolve() / "copy"
+        self.process: subprocess.Popen | None = None
+        self.stopped = False
         for name in listed(root):
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, self.folder / name)
@@ -72,9 +75,11 @@ class Copy:
 
     def pytest(self, arguments: Sequence[str], seconds: float | None = None, **variables: str) -> int | None:
         """Return the exit code of pytest in this copy, None if it took longer."""
+        if self.stopped:
+            raise InterruptedError("the audit was stopped")
         path = os.pathsep.join([str(self.folder), str(HERE)])
         quiet = ["-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-p", "audit.plugin"]
-        process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *quiet, *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **variables},
@@ -84,13 +89,26 @@ class Copy:
             start_new_session=True,
         )
         try:
-            return process.wait(seconds)
+            code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            return None
+            code = None
         finally:
-            with suppress(ProcessLookupError):  # what it started goes as well
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            self._kill()
+        if self.stopped:
+            raise InterruptedError("the audit was stopped")
+        return code
+
+    def stop(self) -> None:
+        """End what runs here, without a verdict."""
+        self.stopped = True
+        self._kill()
+
+    def _kill(self) -> None:
+        """Kill pytest and what it has started."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 @dataclass(frozen=True)
@@ -99,21 +117,27 @@ class Test:
 
     Attributes:
         identity: its name and the digest of its file.
+        file: where it stands, and `start`, the seconds that this file takes before its first test.
         ran: the functions that it runs, "module:function".
     """
 
     name: str
     identity: str
+    file: str
+    start: float
     seconds: float
     ran: frozenset[str]
 
 
 def record(copy: Copy, path: Path, file: str) -> None:
-    """Append to `path` what the tests of a file run, under the digest of the file."""
-    found = copy.folder.parent / "record"
+    """Append to `path` what the tests of a file run, under the digest of the file, and how long it takes beside its tests."""
+    found, begin = copy.folder.parent / "record", time.monotonic()
     found.unlink(missing_ok=True)
     copy.pytest([file], AUDIT_RECORD=str(found))
-    append_line(path, {"file": file, "digest": digest((copy.folder / file).read_bytes()), "tests": read_lines(found)})
+    tests = read_lines(found)
+    start = max(0.0, time.monotonic() - begin - sum(test["seconds"] for test in tests))
+    line = {"file": file, "digest": digest((copy.folder / file).read_bytes()), "start": round(start, 3), "tests": tests}
+    append_line(path, line)
 
 
 def unparse_all(copy: Copy, modules: Iterable[str]) -> None:
@@ -129,20 +153,26 @@ def tests_by_module(lines: Iterable[dict]) -> dict[str, list[Test]]:
         for test in filter(lambda test: test["passed"], line["tests"]):
             for module in {name.split(":")[0] for name in test["ran"]}:
                 identity = f"{test['test']} {line['digest']}"
-                found[module].append(Test(test["test"], identity, test["seconds"], frozenset(test["ran"])))
+                own = Test(test["test"], identity, line["file"], line["start"], test["seconds"], frozenset(test["ran"]))
+                found[module].append(own)
     return found
 
 
 def chosen(mutant: Mutant, tests: Sequence[Test], budget: float) -> list[Test]:
     """Return tests of a module that take `budget` seconds: first those that run the changed function, the fastest first."""
     name = f"{mutant.module}:{mutant.function}"
-    found, total = [], 0.0
+    found, files, total = list[Test](), set[str](), 0.0
     for test in sorted(tests, key=lambda test: (bool(mutant.function) and name not in test.ran, test.seconds)):
-        total += test.seconds
-        if total > budget and found:
-            break
-        found.append(test)
+        cost = test.seconds + (0.0 if test.file in files else test.start)
+        if not found or total + cost <= budget:
+            found.append(test)
+            files.add(test.file)
+            total += cost
     return found
+
+
+def _seconds(tests: Sequence[Test]) -> float:
+    return sum(test.seconds for test in tests) + sum({test.file: test.start for test in tests}.values())
 
 
 def verdict(copy: Copy, mutant: Mutant, tests: Sequence[Test]) -> str:
@@ -154,9 +184,9 @@ def verdict(copy: Copy, mutant: Mutant, tests: Sequence[Test]) -> str:
     original = (copy.folder / mutant.module).read_text()
     copy.write(mutant.module, mutant.source)
     try:
-        files = sorted({test.name.split("::")[0] for test in tests})
+        files = sorted({test.file for test in tests})
         times, more = ENDLESS
-        code = copy.pytest(["-x", *files], times * sum(test.seconds for test in tests) + more, AUDIT_TESTS=str(names))
+        code = copy.pytest(["-x", *files], times * _seconds(tests) + more, AUDIT_TESTS=str(names))
     finally:
         copy.write(mutant.module, original)
     return "endless" if code is None else "survived" if code in (PASSED, NO_TESTS) else "caught"
