@@ -66,7 +66,7 @@ def made(tmp_path, monkeypatch):
     (tmp_path / "tests" / "test_triple.py").write_text(TRIPLE)
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs, "ENDLESS", (2, 5.0))
+    monkeypatch.setattr(runs, "ENDLESS", (2, 3.0))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # which starts sooner
     return tmp_path
 

@@ -60,6 +60,13 @@ def test_one_network_learns_the_conditional_and_the_unconditional_law():
     torch.testing.assert_close(model.logits.detach().softmax(-1)[2], 0.8 * law[0] + 0.2 * law[1], atol=0.03, rtol=0)
 
 
+def test_a_model_trains_in_training_mode_and_is_left_in_evaluation_mode():
+    model, modes = Coins().eval(), []
+    train(model, Recipe(3, batch=4), loss=lambda *given: modes.append(model.training) or model.loss(*given))
+    assert modes == [True] * 3
+    assert not model.training
+
+
 def test_dropout_may_begin_late():
     seen = []
 
