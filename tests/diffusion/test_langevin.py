@@ -244,3 +244,8 @@ def test_mala_on_the_guided_score_of_an_autoregressive_model_draws_the_joint_til
         assert not reaches(end, diffused([toy.law(y), toy.law()], [gamma, 1 - gamma], noise, steps=400))
     assert not reaches(end, toy.law(y))
     assert 0.3 < float(rates.mean()) < 0.99
+
+
+def test_a_density_to_differentiate_must_be_a_function():
+    with pytest.raises(ValueError, match="log_density must be a function"):
+        with_autograd(1.0)
