@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -244,3 +246,14 @@ def test_mala_on_the_guided_score_of_an_autoregressive_model_draws_the_joint_til
         assert not reaches(end, diffused([toy.law(y), toy.law()], [gamma, 1 - gamma], noise, steps=400))
     assert not reaches(end, toy.law(y))
     assert 0.3 < float(rates.mean()) < 0.99
+
+
+def test_a_density_to_differentiate_must_be_a_function():
+    with pytest.raises(ValueError, match="log_density must be a function"):
+        with_autograd(1.0)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(2, 1).long(), torch.full((2, 1), math.nan)])
+def test_a_start_that_is_no_sample_is_refused_before_any_step(x):
+    with pytest.raises(ValueError, match="x must be finite floating-point"):
+        annealed(lambda x, sigma: -x, x, torch.tensor([1.0, 0.5]), steps=1)

@@ -85,3 +85,12 @@ def test_means_scatter_as_effective_sample_sizes_imply():
     honest, apart = [run(s / 100) for s in range(8)], [run(10 * (-1) ** s + s / 100) for s in range(8)]
     assert 0.6 < dispersion(honest, [each.x for each in honest]) < 1.6
     assert dispersion(apart, [each.x for each in apart]) > 5
+
+
+def test_runs_that_never_resample_keep_every_particle(guided):
+    """And those that resample after every step do not."""
+    options = {"noise": 2.0, "generator": seeded(0), "repeats": 2, "probes": 0}
+    runs, told = repeat_joint(guided(NARROW, 3.0), (60, 1), edm(20, 0.05, 20.0), threshold=0.0, **options)
+    assert [run.ancestors for run in runs] == [60, 60]
+    assert told.ancestors == 60
+    assert repeat_joint(guided(NARROW, 3.0), (60, 1), edm(20, 0.05, 20.0), threshold=1.0, **options)[1].ancestors < 60

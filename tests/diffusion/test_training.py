@@ -164,3 +164,11 @@ def test_noise_has_the_level_that_is_asked_for():
     x = noised(torch.zeros(40_000, 2), torch.tensor([0.3, 2.0]).repeat(20_000), generator)
     assert x[::2].std() == pytest.approx(0.3, rel=0.03)
     assert x[1::2].std() == pytest.approx(2.0, rel=0.03)
+
+
+def test_a_seed_fixes_the_noise_that_is_learned_from():
+    x = torch.zeros(5, 2)
+    for draw in (lambda seed: levels(5, seed), lambda seed: noised(x, torch.ones(5), seed)):
+        first, again, other = (draw(torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
