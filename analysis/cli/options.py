@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from analysis import limits
-from analysis.files import columns
+from analysis.files import paths
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every generator.", min=0)]
@@ -64,7 +64,7 @@ def check_model(model: str | None) -> None:
     if model is None:
         return
     path = Path(model)
-    if not path.exists() and columns.local(model):
+    if not path.exists() and paths.is_local(model):
         raise ValueError(f"{model} is neither a folder here nor a name on the hub")
     if path.exists() and not (path / "config.json").is_file():
         raise ValueError(f"{model} holds no model: a folder with config.json is needed, as save_pretrained writes it")
@@ -137,7 +137,7 @@ def check_file(path: Path | None) -> None:
 
 def check_texts(path: Path | None) -> None:
     """Refuse a file of texts that is not there; one of another kind is refused by its reader."""
-    if path is not None and (path.suffix in columns.TEXTS or not path.exists()):
+    if path is not None and (path.suffix in paths.TEXTS or not path.exists()):
         check_file(path)
 
 

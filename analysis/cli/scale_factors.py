@@ -49,7 +49,7 @@ def scale_factors(
     from analysis.cli import display
     from analysis.figures import measurement as figures
     from analysis.files import run_folder
-    from analysis.files.texts import read_texts
+    from analysis.files.tables import read_texts
     from analysis.metrics import gap_estimates
     from analysis.text import loading, measured_texts
 

@@ -11,7 +11,7 @@ from analysis import limits
 from analysis.cli import options
 from analysis.cli.options import Device, Json, Seed
 from analysis.cli.train import DATA
-from analysis.files import columns
+from analysis.files import paths
 
 MODELS = "A folder of models to load in the place of training, of the same data, named as a study names its own (pixels-0)."
 
@@ -41,7 +41,7 @@ def study(
         raise ValueError("give either --text-column or --image-column")
     if device != "cpu":
         raise ValueError(f"a study's small networks run fastest on the cpu, one process each, not on device {device!r}")
-    columns.check(data)
+    paths.check_data(data)
     limits.check_memory(f"--image-size {image_size:.3g}", image_size**2)
     limits.check_memory(f"--seeds {seeds:.3g}", 1000 * seeds)  # bytes of a task, of which every seed has some
     limits.check_memory(f"--samples {samples:.3g}", samples)

@@ -9,7 +9,7 @@ import typer
 
 from analysis.cli import options
 from analysis.cli.options import Device, Json, Seed
-from analysis.files import columns
+from analysis.files import paths
 
 KIND = "lm (texts), pixels, denoiser or classifier (images)."
 DATA = "A .parquet, .csv, .json or .jsonl file, a folder of images, a name on the hub, or digits."
@@ -47,7 +47,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Train one network as a conditional and an unconditional model; a training that was killed goes on where it was."""
-    columns.check(data)
+    paths.check_data(data)
     options.check_sizes(image_size=image_size, width=width, depth=depth, batch_size=batch_size)
     if kind == "lm":
         options.check_model(init)

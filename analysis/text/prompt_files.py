@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from analysis.files.texts import missing, read_texts
+from analysis.files.tables import missing, read_texts
 from analysis.text.completions import TOLD, Request
 
 OWN = ("index", "sample", "completion", "tokens")  # columns that the completions' file adds

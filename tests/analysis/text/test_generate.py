@@ -470,7 +470,7 @@ def test_an_output_is_overwritten_only_when_told(run, fails, model, tmp_path):
         ("p.jsonl", '{"prompt": "a"}\n{"prompt": 2}\n', "row 2 has no text in the column 'prompt'"),
         ("p.jsonl", '{"prompt": "a", "negative": 3}\n', "no text in the column 'negative'"),
         ("p.jsonl", '{"prompt": "a"\n', "not a readable .jsonl"),
-        ("p.jsonl", "[1]\n", "every line must be an object"),
+        ("p.jsonl", "[1]\n", "every row must be an object"),
         ("p.jsonl", '{"prompt": "a", "m": 1}\n{"prompt": "a", "m": "x"}\n', "cannot be written to parquet"),
         ("p.parquet", "PAR1", "not a readable .parquet"),
         ("p.txt", "a\n" + "b" * 60, "the prompt 2 has 61 tokens"),
