@@ -44,15 +44,12 @@ def _read_images(folder: str) -> dict[str, list[Any]]:
 def _read_hub(name: str, **options: Any) -> dict[str, list[Any]]:
     import datasets
 
+    from analysis.files import tables
+
     datasets.disable_progress_bars()
     table = datasets.load_dataset(name, split="train", **options)
     for column, feature in table.features.items():
         if isinstance(feature, datasets.Image):  # decoded later, so that an error can name the row
             table = table.cast_column(column, datasets.Image(decode=False))
-    return {column: _named(list(table[column]), table.features[column]) for column in table.column_names}
-
-
-def _named(cells: list[Any], feature: Any) -> list[Any]:
-    """Return the names of labels that `datasets` stores as numbers, and other cells unchanged."""
-    names = getattr(feature, "names", None)
-    return cells if names is None else [None if cell is None or cell < 0 else names[cell] for cell in cells]
+    names = {column: getattr(feature, "names", None) for column, feature in table.features.items()}
+    return {column: tables.named(list(table[column]), names[column]) for column in table.column_names}

@@ -65,6 +65,19 @@ def check_data(name: str) -> None:
         raise ValueError(f"{name}: data must be a file in {', '.join(TABLES)}, a folder of images, or a name on the hub")
 
 
+def check_model(name: str) -> None:
+    """Refuse a folder that is missing or holds no model; a name on the hub is looked up later.
+
+    Raises:
+        ValueError: such a folder.
+    """
+    path = Path(name)
+    if not path.exists() and is_local(name):
+        raise ValueError(f"{name} is neither a local folder nor a name on the hub")
+    if path.exists() and not (path / "config.json").is_file():
+        raise ValueError(f"{name} holds no model: a folder with config.json is needed, as save_pretrained writes it")
+
+
 def is_local(name: str) -> bool:
     """Return whether a name must be a path: a name on the hub has at most one slash, and starts with neither "." nor "~"."""
     path = Path(name)

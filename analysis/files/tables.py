@@ -193,7 +193,7 @@ def _read_parquet(path: Path) -> Columns:
     if len(set(names)) < len(names):
         raise ValueError("two columns have one name")
     classes = _classes(table.schema.metadata or {})
-    return {name: _named(table[name].to_pylist(), classes.get(name)) for name in names}
+    return {name: named(table[name].to_pylist(), classes.get(name)) for name in names}
 
 
 def _classes(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
@@ -205,10 +205,13 @@ def _classes(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
         return {}
 
 
-def _named(cells: list[Any], names: list[str] | None) -> list[Any]:
-    if names is None:
-        return cells
-    return [names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else None for cell in cells]
+def named(cells: list[Any], names: Sequence[str] | None) -> list[Any]:
+    """Return the names of labels that `datasets` stores as numbers; return the cells unchanged if `names` is None."""
+    return (
+        cells
+        if names is None
+        else [names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else None for cell in cells]
+    )
 
 
 def _read_json(path: Path) -> Columns:

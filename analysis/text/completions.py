@@ -94,7 +94,7 @@ class Encoded(NamedTuple):
     scale: float
 
 
-TOLD = ("log_evidence", "std_error", "consistent", "verdict")  # of a joint law, in a table
+DIAGNOSIS = ("log_evidence", "std_error", "consistent", "verdict")  # what a record has of the diagnosis of a joint law
 
 
 class Completion(NamedTuple):
@@ -109,7 +109,7 @@ class Completion(NamedTuple):
         record = {"completion": self.text, "tokens": self.tokens}
         if self.diagnosis is None:
             return record
-        return record | {name: getattr(self.diagnosis, name) for name in TOLD}
+        return record | {name: getattr(self.diagnosis, name) for name in DIAGNOSIS}
 
 
 def encode(loaded: Loaded, requests: Sequence[Request], sampling: Sampling) -> list[Encoded]:
