@@ -91,11 +91,8 @@ def bar(title: str) -> Any:
 
 def show(records: Sequence[Record]) -> None:
     """Print completions; above each of several the prompt, sample and scale that differ among them."""
-    console = Console(highlight=False)
-    varies = {key: len({record[key] for record in records}) > 1 for key in ("index", "sample", "scale")}
-    for i, record in enumerate(records):
-        if any(varies.values()):
-            console.print(Text(("\n" if i else "") + _title(record, varies), style="bold"), soft_wrap=True)
+    for i, (record, title) in enumerate(zip(records, _titles(records, "index", "sample", "scale"), strict=True)):
+        _print_title("\n" + title if i and title else title)
         print(record["completion"].strip())
 
 
@@ -111,9 +108,8 @@ def compare(records: Sequence[Record]) -> None:
         show(sorted(records, key=lambda record: (record["index"], record["sample"])))
         return
     prompts = [list(group) for _, group in groupby(records, key=lambda record: record["index"])]
-    for group in prompts:
-        if len(prompts) > 1:
-            console.print(Text(_title(group[0], {"index": True}), style="bold"), soft_wrap=True)
+    for group, title in zip(prompts, _titles([group[0] for group in prompts], "index"), strict=True):
+        _print_title(title)
         shown = Table(*(Column(f"γ = {scale:g}", ratio=1) for scale in scales), show_lines=True, expand=True)
         for sample in dict.fromkeys(record["sample"] for record in group):
             shown.add_row(*(Text(record["completion"].strip()) for record in group if record["sample"] == sample))
@@ -122,9 +118,25 @@ def compare(records: Sequence[Record]) -> None:
 
 def verdicts(records: Sequence[Record]) -> list[str]:
     """Return the verdict on every joint law, one line per prompt and scale."""
-    laws = {(record["index"], record["scale"]): record for record in records if "verdict" in record}
-    varies = {key: len({record[key] for record in laws.values()}) > 1 for key in ("index", "scale")}
-    return [": ".join(filter(None, (_title(record, varies), record["verdict"]))) for record in laws.values()]
+    laws = list({(record["index"], record["scale"]): record for record in records if "verdict" in record}.values())
+    titles = _titles(laws, "index", "scale")
+    return [": ".join(filter(None, (title, record["verdict"]))) for record, title in zip(laws, titles, strict=True)]
+
+
+def _titles(records: Sequence[Record], *keys: str) -> list[str]:
+    """Return a title per record: those of its prompt, sample and scale whose key is given and varies; "" if none does."""
+    varying = [key for key in keys if len({record[key] for record in records}) > 1]
+    form = {
+        "index": lambda r: f"prompt {r['index'] + 1}: {textwrap.shorten(r['prompt'], 60, placeholder=' …') or '(empty)'}",
+        "sample": lambda r: f"sample {r['sample'] + 1}",
+        "scale": lambda r: f"γ = {r['scale']:g}",
+    }
+    return [" · ".join(form[key](record) for key in varying) for record in records]
+
+
+def _print_title(title: str) -> None:
+    if title:
+        Console(highlight=False).print(Text(title, style="bold"), soft_wrap=True)
 
 
 def factors(target: Target, measured: Measurement) -> None:
@@ -153,14 +165,3 @@ def extremes(sequences: pd.DataFrame, n: int = 10) -> list[tuple[str, ...]]:
         numbers = (f"{row['log_s']:.2f} ± {half:.2f}", f"{row['log_s_prime']:.2f}", f"{gap[i]:+.2f}")
         rows.append((*numbers, " ".join(row["text"].split())))
     return rows
-
-
-def _title(record: Record, varies: Mapping[str, bool]) -> str:
-    """Return the prompt, the sample and the scale of a record, as far as they vary."""
-    prompt = textwrap.shorten(record["prompt"], 60, placeholder=" …") or "(empty)"
-    parts = {
-        "index": f"prompt {record['index'] + 1}: {prompt}",
-        "sample": f"sample {record['sample'] + 1}",
-        "scale": f"γ = {record['scale']:g}",
-    }
-    return " · ".join(part for key, part in parts.items() if varies.get(key))

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -65,15 +65,9 @@ def train(
     source = sources.Source(data, text_column if kind == "lm" else image_column, label_column, max_labels, image_size)
     own, size = learners.usual(kind, training.read(kind, source, seed))
     size = learners.UNETS if network == "unet" else size
-    recipe = replace(
-        own,
-        steps=steps or own.steps,
-        batch=batch_size or own.batch,
-        rate=(own.rate if init is None else own.rate / 10) if rate is None else rate,
-        dropout=own.dropout if dropout is None else dropout,
-        dropout_from=dropout_from,
-    )
-    size = replace(size, width=width or size.width, depth=depth or size.depth)
+    own = own if init is None else replace(own, rate=own.rate / 10)
+    recipe = _given(own, steps=steps, batch=batch_size, rate=rate, dropout=dropout, dropout_from=dropout_from)
+    size = _given(size, width=width, depth=depth)
     loading.silence()
     if init is None:
         torch.set_num_threads(1)  # fastest for networks of this size
@@ -83,6 +77,11 @@ def train(
         display.dump(result)
         return
     display.table(f"{kind} from {data}: {out}", ("quantity", "value"), [(name, str(value)) for name, value in result.items()])
+
+
+def _given(defaults: Any, **options: float | None) -> Any:
+    """Return the defaults, replaced by the options that are given."""
+    return replace(defaults, **{name: value for name, value in options.items() if value is not None})
 
 
 def _check_kind(kind: str, kinds: tuple[str, ...], *, clean: bool, network: str | None) -> None:
