@@ -23,7 +23,7 @@ from transformers import (
 from analysis import results
 from analysis.data import Data
 from analysis.loading import Choice, read_model, read_tokenizer
-from arguide.training import IGNORED, causal_loss
+from arguide.text.training import IGNORED, causal_loss
 
 LEVELS = 17
 PAD, END, ANY = "<pad>", "<end>", "<any>"

@@ -19,7 +19,8 @@ import torch
 
 from analysis import causal, limits, results
 from analysis.data import Data
-from arguide.training import Recipe, causal_losses, fit
+from arguide.text.training import causal_losses
+from arguide.training import Recipe, fit
 from diffusion.networks import MLP, UNET, Classifier, Denoiser
 from diffusion.training import classifying_loss, classifying_losses, denoising_loss, denoising_losses
 

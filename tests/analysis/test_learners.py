@@ -6,7 +6,8 @@ import torch
 from analysis import data, learners, results, training
 from analysis.data import Data
 from analysis.learners import Size
-from arguide.training import Recipe, causal_losses
+from arguide.text.training import causal_losses
+from arguide.training import Recipe
 from diffusion.networks import Classifier
 
 SMALL = Size(16, 1)
