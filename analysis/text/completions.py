@@ -10,19 +10,18 @@ tokens, penalties and the like are those that the model brings along.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jinja2 import TemplateError
-from torch import Tensor
 from transformers import TextStreamer
 
 from analysis import limits
 from analysis.text.joint import Joint
 from analysis.text.loading import Loaded
-from arguide import Diagnosis, guided
+from arguide import Diagnosis, Guidance, guided
 from arguide.text.prompts import padded
 
 
@@ -71,7 +70,7 @@ class Sampling:
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `generate`."""
-        common = {"max_new_tokens": self.max_new_tokens, "plausibility": self.plausibility, "num_beams": 1}
+        common = {"max_new_tokens": self.max_new_tokens, "num_beams": 1}
         if self.greedy:
             return common | {"do_sample": False}
         law = {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
@@ -150,10 +149,8 @@ def complete(
                 attention_mask=prompt.mask,
                 pad_token_id=pad,
                 eos_token_id=stop_tokens(loaded),
-                negative_model=loaded.negative,
+                guidance=guidance(loaded, batch, sampling.plausibility),
                 streamer=streamer,
-                guidance_scale=torch.tensor([each.scale for each in batch], dtype=torch.float64),
-                **_negatives(batch, pad, device, alone=loaded.negative is None),
                 **sampling.arguments(),
             )
     except torch.OutOfMemoryError as error:
@@ -169,11 +166,9 @@ def _complete_joint(loaded: Loaded, encoded: Encoded, sampling: Sampling, index:
     law = sampling.joint.law(
         loaded,
         encoded.prompt,
-        encoded.negative,
-        encoded.scale,
+        guidance(loaded, [encoded], sampling.plausibility),
         max_new_tokens=sampling.max_new_tokens,
         stops=stop_tokens(loaded),
-        plausibility=sampling.plausibility,
     )
     generator = torch.Generator(loaded.model.device).manual_seed(_seed((sampling.seed, *index)))
     texts, diagnosis = sampling.joint.draw(law, sampling.num_samples, sampling.max_new_tokens, generator)
@@ -237,13 +232,15 @@ def _check_room(model: Any, name: str, ids: list[int], new: int) -> None:
         raise ValueError(f"the {name} has {len(ids)} tokens, the text up to {new}; the model's context is {limit} for each")
 
 
-def _negatives(batch: Sequence[Encoded], pad: int, device: torch.device, *, alone: bool) -> dict[str, Tensor]:
-    """Return the negatives, those that a row lacks spelled out, or nothing if no row has one."""
+def guidance(loaded: Loaded, batch: Sequence[Encoded], plausibility: float = 0.0) -> Guidance:
+    """Return the settings of a batch's guided law; if any row has a negative, the default of the others is written out."""
+    scales = torch.tensor([each.scale for each in batch], dtype=torch.float64)
+    settings = Guidance(guidance_scale=scales, negative_model=loaded.negative, plausibility=plausibility)
     if all(each.negative is None for each in batch):
-        return {}
-    rows = [each.negative or (each.prompt[-1:] if alone else each.prompt) for each in batch]
-    negative = padded(rows, pad).to(device)
-    return {"negative_prompt_ids": negative.inputs, "negative_prompt_attention_mask": negative.mask}
+        return settings
+    rows = [each.negative or (each.prompt[-1:] if loaded.negative is None else each.prompt) for each in batch]
+    negative = padded(rows, _pad(loaded.tokenizer)).to(loaded.model.device)
+    return replace(settings, negative_prompt_ids=negative.inputs, negative_prompt_attention_mask=negative.mask)
 
 
 def _pad(tokenizer: Any) -> int:

@@ -45,28 +45,29 @@ class Joint:
         self,
         loaded: Loaded,
         prompt: list[int],
-        negative: list[int] | None,
-        scale: float,
+        guidance: arguide.Guidance,
         *,
         max_new_tokens: int,
         stops: list[int] | None,
-        plausibility: float = 0.0,
     ) -> arguide.Autoregressive:
-        """Return the law of what follows a prompt, all in tokens."""
-        device = loaded.model.device
-        law: arguide.Autoregressive = arguide.continuation(
+        """Return the guided law of the text after a prompt, to the power β.
+
+        Args:
+            loaded: the model.
+            prompt: its tokens.
+            guidance: the settings of the guided law.
+            max_new_tokens: the cap.
+            stops: the tokens that end a text.
+        """
+        return arguide.continuation(
             loaded.model,
-            torch.tensor([prompt], device=device),
-            guidance_scale=scale,
+            torch.tensor([prompt], device=loaded.model.device),
+            guidance=guidance,
             temperature=1 / self.power,
-            negative_prompt_ids=None if negative is None else torch.tensor([negative], device=device),
-            negative_model=loaded.negative,
-            plausibility=plausibility,
             max_new_tokens=max_new_tokens,
             eos_token_id=stops,
             cap=self.cap,
         )
-        return law
 
     def draw(
         self, law: arguide.Autoregressive, samples: int, length: int, generator: torch.Generator

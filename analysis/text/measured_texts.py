@@ -16,7 +16,7 @@ import torch
 import arguide
 from analysis import limits
 from analysis.metrics.gap_estimates import Measurement, Plan, Track, measure
-from analysis.text.completions import Request, Sampling, encode, stop_tokens, text_of
+from analysis.text.completions import Request, Sampling, encode, guidance, stop_tokens, text_of
 from analysis.text.loading import Loaded
 from arguide.endings import CAPS
 
@@ -86,21 +86,15 @@ def laws(loaded: Loaded, target: Target) -> Laws:
         ValueError: a prompt that cannot be read, no room in the context, or no end that the cap could force.
     """
     sampling = Sampling(max_new_tokens=target.max_new_tokens, chat=target.chat)
-    prompt, negative, _ = encode(loaded, [Request(target.prompt, target.negative, target.scale)], sampling)[0]
+    encoded = encode(loaded, [Request(target.prompt, target.negative, target.scale)], sampling)
+    prompt, settings = encoded[0].prompt, guidance(loaded, encoded)
     ends = tuple(stop_tokens(loaded) or ())
     if target.cap == "force" and not ends:
         raise ValueError("no token ends this model's texts, so --cap force has nothing to force")
-    tensor = partial(torch.tensor, device=loaded.model.device)
-    law = partial(
-        arguide.continuation,
-        loaded.model,
-        tensor([prompt]),
-        negative_prompt_ids=None if negative is None else tensor([negative]),
-        max_new_tokens=target.max_new_tokens,
-        eos_token_id=ends,
-    )
-    guided = law(guidance_scale=target.scale, temperature=target.tau, cap=target.cap)
-    return Laws(guided, law(guidance_scale=float(target.base == "model")), prompt, ends)
+    ids = torch.tensor([prompt], device=loaded.model.device)
+    law = partial(arguide.continuation, loaded.model, ids, guidance=settings, max_new_tokens=target.max_new_tokens)
+    guided = law(temperature=target.tau, eos_token_id=ends, cap=target.cap)
+    return Laws(guided, law(guidance_scale=float(target.base == "model"), eos_token_id=ends), prompt, ends)
 
 
 def measure_texts(
