@@ -54,9 +54,9 @@ def generate(
 
     def check_options() -> None:
         modes = {
-            "--compare": compare is not None,
+            "--compare": compare,
             "--json": json,
-            "--prompts": prompts is not None,
+            "--prompts": prompts,
             "--num-samples": num_samples > 1,
             "--joint": use_joint,
         }
@@ -74,12 +74,11 @@ def generate(
         check_options()  # before torch is imported, which takes seconds
 
     from analysis.cli import display
-    from analysis.text import batch_jobs, completions, distributed, loading
-    from analysis.text.joint import Joint
+    from analysis.text import batch_jobs, completions, distributed, loading, tokens
 
     def check() -> tuple[loading.Choice, completions.Sampling, list[float]]:
         check_options()
-        law = Joint(particles, repeats, power, cap) if use_joint else None
+        law = completions.Joint(particles, repeats, power, cap) if use_joint else None
         numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, not no_chat, seed)
         scales = options.scales_of(str(scale) if compare is None else compare)
         return loading.Choice(model, negative_model, dtype), completions.Sampling(*numbers, law), scales
@@ -97,7 +96,7 @@ def generate(
         loaded = choice.load(team.device)
         records = []
         for value in scales:
-            requests = [completions.Request(text, negative, value) for text in prompt or ()]
+            requests = [tokens.Request(text, negative, value) for text in prompt or ()]
             records += completions.records(loaded, requests, sampling, batch_size, stream=stream)
     records.sort(key=lambda record: record["index"])
     if json:

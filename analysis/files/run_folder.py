@@ -132,8 +132,6 @@ def claim(
         for part in parts:
             (folder / part).mkdir(exist_ok=True)
         sweep(folder, (RECORD, *own))
-        for left in (path for name in own if name.endswith(".part") for path in folder.glob(name)):
-            left.unlink(missing_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {error.strerror}") from error
 

@@ -8,7 +8,8 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,11 @@ def read(path: Path, *, lines: Sequence[str] = (), texts: Sequence[str] = ()) ->
     Raises:
         ValueError: a file that is missing, empty or malformed.
     """
-    readers: dict[str, Callable[[], Columns]] = {
-        ".csv": lambda: _read_csv(path, texts),
-        ".parquet": lambda: _read_parquet(path),
-        ".json": lambda: _read_json(path),
-        ".jsonl": lambda: _read_jsonl(path),
-    }
+    readers = {".parquet": _read_parquet, ".json": _read_json, ".jsonl": _read_jsonl}
+    read_plain = partial(_read_csv, texts=texts) if path.suffix == ".csv" else partial(_read_lines, columns=lines)
     paths.check_file(path)
     with paths.readable(path, ParserWarning):
-        columns = readers.get(path.suffix, lambda: _read_lines(path, lines))()
+        columns = readers.get(path.suffix, read_plain)(path)
     cells = {
         name: [None if missing(cell) or (cell == "" and not texts) else cell for cell in columns[name]] for name in columns
     }

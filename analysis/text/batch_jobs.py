@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.files import paths, run_folder
-from analysis.text.completions import Completion, Encoded, Sampling, complete, encode
+from analysis.text.completions import Completion, Sampling, complete
 from analysis.text.distributed import Team
 from analysis.text.loading import Choice, Loaded
 from analysis.text.prompt_files import read_prompts, requests
+from analysis.text.tokens import Encoded
 
 PROGRAM = "arguide generate"
 REPLACES = "digest of the output to replace"
@@ -207,7 +208,7 @@ def complete_file(task: Task, choice: Choice, sampling: Sampling, team: Team, tr
         run = task.run(choice, sampling, team.device.type)
         run.check(fresh=task.fresh)
         loaded = choice.load(team.device)
-        return run, loaded, encode(loaded, requests(run.frame, task.negative, task.scale), sampling)
+        return run, loaded, sampling.encode(loaded, requests(run.frame, task.negative, task.scale))
 
     run, loaded, prompts = team.together(prepare)
     team.together(lambda: run.claim(fresh=task.fresh) if team.leads else None)
