@@ -13,11 +13,11 @@ INTERRUPTED = "interrupted; finished work is kept, and the same command resumes 
 KILLED = "a process was killed, perhaps out of memory; the same command resumes the finished work; try fewer --jobs"
 
 
-def app(**options: Any) -> Any:
+def app(*, standalone_mode: bool) -> Any:
     """Run the commands, imported here so that `main` also reports an interrupt of the import."""
     from analysis.cli.commands import app as commands
 
-    return commands(**options)
+    return commands(standalone_mode=standalone_mode)
 
 
 def main() -> NoReturn:

@@ -4,6 +4,7 @@ No code of a checkpoint is executed: weights are read from safetensors alone, an
 own are refused.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from arguide.files import digest
 LAYERS = 10_000
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")  # on which the tokens and numbers of a folder depend
+OWN_CODE = "{} needs code of its own, which arguide never executes; use a model that transformers itself knows"
+NO_TOKENIZER = "{} has no tokenizer that can be read; save one beside the model with tokenizer.save_pretrained"
+NO_WEIGHTS = "{} has no weights in safetensors; pickled weights are not read, but model.save_pretrained converts them"
 
 
 class Loaded(NamedTuple):
@@ -80,17 +84,15 @@ def find_device(name: str) -> torch.device:
     Raises:
         ValueError: a device that torch does not know or find.
     """
+    found = {"cpu": math.inf, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     try:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
-    if device.type not in ("cpu", "cuda", "mps"):
+    if device.type not in found:
         raise ValueError(f"no device {name!r}; --device must be cpu, cuda, cuda:0 (and so on) or mps")
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise ValueError(f"no device {name!r}: torch finds {count} CUDA devices; try --device cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("no device 'mps': torch finds none; try --device cpu")
+    if (device.index or 0) >= found[device.type]:
+        raise ValueError(f"no device {name!r}: torch finds {found[device.type]} {device.type} devices; try --device cpu")
     return device
 
 
@@ -109,7 +111,7 @@ def _config(name: str) -> Any:
         raise ValueError(_unreachable(name, error)) from error
     if not (isinstance(kind, str) and kind in CONFIG_MAPPING):
         unknown = f"{name}: transformers {transformers.__version__} knows no model of type {kind!r}; a newer release may"
-        raise ValueError(_own_code(name) if "auto_map" in given else unknown)
+        raise ValueError(OWN_CODE.format(name) if "auto_map" in given else unknown)
     _check_sizes(name, given)
     try:
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
@@ -137,9 +139,9 @@ def read_tokenizer(name: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # a missing or malformed one raises errors of many types
-        raise ValueError(_own_code(name) if "trust_remote_code" in str(error) else _no_tokenizer(name)) from error
+        raise ValueError(OWN_CODE.format(name) if "trust_remote_code" in str(error) else NO_TOKENIZER.format(name)) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ValueError(_no_tokenizer(name))
+        raise ValueError(NO_TOKENIZER.format(name))
     return tokenizer
 
 
@@ -157,15 +159,15 @@ def _model(name: str, config: Any, dtype: str, *, exact: bool = False) -> Any:
     if type(config) not in kind._model_mapping:
         raise ValueError(f"{name} is of type {config.model_type}, which does not generate text; try a causal language model")
     if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
-        raise ValueError(_no_weights(name))
+        raise ValueError(NO_WEIGHTS.format(name))
     number = dtype if dtype == "auto" else getattr(torch, dtype)
     try:
         model, info = kind.from_pretrained(
             name, config=config, dtype=number, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     except OSError as error:
-        offline = any(_causes(error, hub.LocalEntryNotFoundError))
-        raise ValueError(_unreachable(name, error) if offline else _no_weights(name)) from error
+        offline = any(isinstance(cause, hub.LocalEntryNotFoundError) for cause in _causes(error))
+        raise ValueError(_unreachable(name, error) if offline else NO_WEIGHTS.format(name)) from error
     except Exception as error:  # sizes that do not fit raise errors of many types
         raise ValueError(f"{name}: the weights cannot be read ({paths.first_line(error).rstrip('.')})") from error
     if model.generation_config is not None:
@@ -199,28 +201,15 @@ def _unreachable(name: str, error: BaseException) -> str:
         hub.EntryNotFoundError: "is on the hub, but holds no model that transformers reads (config.json is missing)",
     }
     for kind, reason in reasons.items():
-        if any(_causes(error, kind)):
+        if any(isinstance(cause, kind) for cause in _causes(error)):
             return f"{name} {reason}"
     return f"{name}: config.json cannot be read ({paths.first_line(error).rstrip('.')})"
 
 
-def _causes(error: BaseException | None, kind: type[BaseException]) -> Iterator[BaseException]:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, kind):
-            yield error
+        yield error
         error = error.__cause__ or error.__context__
-
-
-def _own_code(name: str) -> str:
-    return f"{name} needs code of its own, which arguide never executes; use a model that transformers itself knows"
-
-
-def _no_tokenizer(name: str) -> str:
-    return f"{name} has no tokenizer that can be read; save one beside the model with tokenizer.save_pretrained"
-
-
-def _no_weights(name: str) -> str:
-    return f"{name} has no weights in safetensors; pickled weights are not read, but model.save_pretrained converts them"
 
 
 def _last_line(error: BaseException) -> str:

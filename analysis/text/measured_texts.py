@@ -91,7 +91,7 @@ def laws(loaded: Loaded, target: Target) -> Laws:
     encoded = encode(loaded, [request], length, chat=target.chat)[0]
     ends = stop_tokens(loaded)
     if target.cap == "force" and not ends:
-        raise ValueError("no token ends the texts of this model, so --cap force cannot force an end; try --cap truncate")
+        raise ValueError("no token ends the texts of this model, so --cap force has nothing to force; try --cap truncate")
     guided = law(loaded, encoded, max_new_tokens=length, temperature=target.tau, cap=target.cap)
     base = law(loaded, encoded._replace(scale=float(target.base == "model")), max_new_tokens=length)
     return Laws(guided, base, encoded.prompt, ends)
