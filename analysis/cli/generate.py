@@ -53,16 +53,10 @@ def generate(
     use_joint = joint or power != 1
 
     def check_options() -> None:
-        modes = {
-            "--compare": compare,
-            "--json": json,
-            "--prompts": prompts,
-            "--num-samples": num_samples > 1,
-            "--joint": use_joint,
-        }
         _check_files(prompt or [], prompts, out, compare)
-        if stream and (len(prompt or []) != 1 or any(modes.values())):
-            raise ValueError(f"--stream prints one completion of one --prompt, without {', '.join(modes)}")
+        if stream and (len(prompt or []) != 1 or compare or json or num_samples > 1 or use_joint):
+            others = "--compare, --json, --prompts, --num-samples and --joint"
+            raise ValueError(f"--stream prints one completion of one --prompt; leave out {others}")
         for name in filter(None, (model, negative_model)):
             paths.check_model(name)
         options.check_memory(num_samples * max_new_tokens, 8, num_samples=num_samples, max_new_tokens=max_new_tokens)

@@ -134,8 +134,8 @@ class Completion(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """Return the columns of a table."""
-        told = {} if self.diagnosis is None else {name: getattr(self.diagnosis, name) for name in DIAGNOSIS}
-        return {"completion": self.text, "tokens": self.tokens} | told
+        diagnosis = {} if self.diagnosis is None else {name: getattr(self.diagnosis, name) for name in DIAGNOSIS}
+        return {"completion": self.text, "tokens": self.tokens} | diagnosis
 
 
 def complete(
