@@ -1,4 +1,4 @@
-"""What this machine and its numbers hold, checked before anything is computed."""
+"""Check that numbers and sizes fit into this machine, before anything is computed."""
 
 import math
 import os
@@ -9,7 +9,7 @@ GIGA = 1e9
 
 
 def check_memory(what: str, numbers: float, width: int = 4) -> None:
-    """Refuse a computation that no memory here holds.
+    """Refuse a computation that exceeds the memory of this machine.
 
     Args:
         what: the options that decide it, with their values.
@@ -25,7 +25,7 @@ def check_memory(what: str, numbers: float, width: int = 4) -> None:
 
 
 def _memory() -> float:
-    """Return the bytes of memory of this machine, ∞ where the system does not say."""
+    """Return the memory of this machine in bytes, or ∞ if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -33,10 +33,13 @@ def _memory() -> float:
 
 
 def check_network(what: str, width: int, depth: int, copies: int = 4) -> None:
-    """Refuse a network that no memory here holds, of at least 6 · width² weights per layer.
+    """Refuse a network that exceeds the memory of this machine; it has at least 6 · width² weights per layer.
 
     Args:
-        copies: numbers per weight; a training keeps its gradient and two moments beside it.
+        what: the options that decide it, with their values.
+        width: the width of a layer.
+        depth: the number of layers.
+        copies: numbers per weight: 4 in a training, which also keeps a gradient and two moments.
 
     Raises:
         ValueError: more memory than the machine has.
@@ -45,10 +48,19 @@ def check_network(what: str, width: int, depth: int, copies: int = 4) -> None:
 
 
 def check_range(option: str, value: float) -> None:
-    """Refuse a temperature or a power that is not positive, or that float32 does not hold together with its inverse.
+    """Refuse a temperature or a power that is not positive, or that float32 cannot represent together with its inverse.
+
+    Args:
+        option: the option that gives the number.
+        value: the number.
 
     Raises:
         ValueError: such a number.
     """
     if not 1 / WIDEST <= value <= WIDEST:
-        raise ValueError(f"{option} must be positive, between {1 / WIDEST:g} and {WIDEST:g}, not {value:g}")
+        raise ValueError(f"{option} must be positive, between {1 / WIDEST:g} and {WIDEST:g}, got {value:g}; try 1")
+
+
+def alone() -> bool:
+    """Return whether this is the only process, by the environment variable that torchrun sets."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1

@@ -41,7 +41,7 @@ from .transforms import (
     top_k as top_k,
     typical as typical,
 )
-from .text.combination import Condition as Condition
+from .text.settings import Condition as Condition, Guidance as Guidance
 from .text.continuation import Continuation as Continuation, continuation as continuation
 from .text.generation import GuidedLM as GuidedLM, guided as guided
 from .text.scoring import Scores as Scores, score as score

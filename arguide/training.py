@@ -21,7 +21,6 @@ from arguide import checks, files
 
 Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 Track = Callable[[Iterable[int]], Iterable[int]]
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -72,25 +71,6 @@ def drop(labels: Tensor, null: int, share: float, generator: torch.Generator | N
     """Return labels [n] of which each is the null label with probability `share`: conditioning dropout."""
     dropped = torch.rand(labels.shape, generator=generator) < share
     return labels.masked_fill(dropped.to(labels.device), null)
-
-
-def causal_losses(model: nn.Module, tokens: Tensor, first: Tensor) -> Tensor:
-    """Return Σ_t −log p(x_t | first, x_<t) of every row under a `transformers` causal model, [n].
-
-    Args:
-        tokens: x [n, T], padded with `IGNORED` after their end.
-        first: what goes before each row, [n]: the control token of its label, or of none.
-    """
-    tokens = tokens[:, : int((tokens != IGNORED).sum(1).max())]
-    inputs = torch.cat([first[:, None], tokens[:, :-1].clamp(min=0)], 1)
-    logits = model(input_ids=inputs).logits
-    losses = functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=IGNORED, reduction="none")
-    return losses.view(tokens.shape).sum(1)
-
-
-def causal_loss(model: nn.Module, tokens: Tensor, first: Tensor) -> Tensor:
-    """Return the mean of `causal_losses` a token, []."""
-    return causal_losses(model, tokens, first).sum() / (tokens != IGNORED).sum()
 
 
 def fit(

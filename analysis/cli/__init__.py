@@ -1,4 +1,4 @@
-"""The console command `arguide`: a table for people, `--json` for machines, errors in one line and exit code 2."""
+"""Run the console command `arguide`: tables, or JSON with `--json`; an error is one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import os
 import sys
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # an interrupt of an import that stands here would be a traceback, so that there are few
+if TYPE_CHECKING:  # few imports stand here: an interrupt of one would print a traceback
     from typing import Any, NoReturn
 
-INTERRUPTED = "interrupted; what is finished is kept, and the same command picks it up"
-KILLED = "a process was killed, perhaps out of memory; the same command goes on from what is finished, fewer --jobs need less"
+INTERRUPTED = "interrupted; finished work is kept, and the same command resumes it"
+KILLED = "a process was killed, perhaps out of memory; the same command resumes the finished work; try fewer --jobs"
 
 
-def app(**options: Any) -> Any:
-    """Run the commands; they are imported here, so that `main` reports an interrupt of the import too."""
+def app(*, standalone_mode: bool) -> Any:
+    """Run the commands, imported here so that `main` also reports an interrupt of the import."""
     from analysis.cli.commands import app as commands
 
-    return commands(**options)
+    return commands(standalone_mode=standalone_mode)
 
 
 def main() -> NoReturn:
@@ -26,20 +26,19 @@ def main() -> NoReturn:
     try:
         note_interrupts(interrupts)
         code = app(standalone_mode=False)
-        sys.stdout.flush()  # a full disk fails here, and not after the last line of this program
-    except KeyboardInterrupt:
+        sys.stdout.flush()  # a full disk fails here, where the error is reported
+    except (Exception, KeyboardInterrupt) as error:
+        interrupted = interrupts or isinstance(error, KeyboardInterrupt)  # an interrupted import may raise another error
+        code = 130 if interrupted else _explain(error)
+    if code == 130:  # also the exit code of typer after an interrupt
         _fail(INTERRUPTED, 130)
-    except Exception as error:
-        if interrupts:  # an import that is interrupted may end in an error of its own
-            _fail(INTERRUPTED, 130)
-        _stop(error)
-    if code == 130:  # how typer says that it was interrupted
-        _fail(INTERRUPTED, 130)
+    if isinstance(code, str):
+        _fail(code, 2)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def note_interrupts(interrupts: list[int]) -> None:
-    """Let every interrupt be noted before it is raised, where it would be raised."""
+    """Append every interrupt to a list before it is raised; do nothing where interrupts are ignored."""
     import signal
 
     def note(number: int, frame: Any) -> None:
@@ -50,37 +49,35 @@ def note_interrupts(interrupts: list[int]) -> None:
         signal.signal(signal.SIGINT, note)
 
 
-def _stop(error: Exception) -> NoReturn:
-    """End with one line for an expected error, and raise another."""
+def _explain(error: BaseException) -> str | int:
+    """Return one line for an expected error, or an exit code; raise any other error."""
     from concurrent.futures import BrokenExecutor
 
     import typer
 
-    if isinstance(error, typer.Exit):
-        sys.exit(error.exit_code)
-    if isinstance(error, typer.Abort):
-        _fail(INTERRUPTED, 130)
+    from analysis.files import paths
+
+    if isinstance(error, typer.Exit | typer.Abort):
+        return error.exit_code if isinstance(error, typer.Exit) else 130
     if isinstance(error, BrokenExecutor):
-        _fail(KILLED, 2)
-    if isinstance(error, MemoryError) or all(word in str(error) for word in ("memory", "allocate")):  # as torch says it
-        _fail(f"the memory is too small ({_one_line(error)}); try smaller sizes", 2)
-    if hasattr(error, "format_message"):  # the command line's own errors, which typer does not export
-        _fail(error.format_message(), 2)
-    if not isinstance(error, ValueError | OSError | ImportError):  # a package that is missing, or of another release
-        raise error
-    _fail(_one_line(error), 2)
-
-
-def _one_line(error: BaseException) -> str:
+        return KILLED
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        line = paths.first_line(error)
+    if isinstance(error, MemoryError) or all(word in str(error) for word in ("memory", "allocate")):  # the words of torch
+        return f"the memory is too small ({line}); try smaller sizes"
+    if hasattr(error, "format_message"):  # errors of the command line, whose class typer does not export
+        return error.format_message()
+    if not isinstance(error, ValueError | OSError | ImportError):  # the last for a package that is missing or too old
+        raise error
+    return line
 
 
 def _fail(message: str, code: int) -> NoReturn:
     print(f"arguide: {' '.join(message.split())}", file=sys.stderr)
     try:
         sys.stdout.flush()
-    except OSError:  # the pipe is closed or the disk full; buffered output would fail again at exit
+    except OSError:  # a closed pipe or a full disk; buffered output would fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""All commands of `arguide` together, and `--version`."""
+"""Collect the commands of `arguide`, and print its version."""
 
 from typing import Annotated
 
@@ -32,12 +32,12 @@ def _root(version: Annotated[bool, VERSION] = False) -> None:
     del version
 
 
-for name, command, says in (
+for name, command, summary in (
     ("reproduce", reproduce.reproduce, "Run the whole argument and write the report."),
-    ("exact", exact.exact, "Exact laws of your own distribution."),
+    ("exact", exact.exact, "Compute the exact laws of your own distribution."),
     ("generate", generate.generate, "Generate text under guidance."),
     ("scale-factors", scale_factors.scale_factors, "Measure the scale factors of text."),
     ("train", train.train, "Train a model with conditioning dropout."),
     ("study", study.study, "Train both wings on your data and compare them."),
 ):
-    app.command(name, short_help=says)(options.bounded(command))
+    app.command(name, short_help=summary)(options.bounded(command))

@@ -1,13 +1,15 @@
-"""What people see on a terminal: tables, progress bars, and completions.
+"""Print results on a terminal: tables, progress bars, completions, and JSON.
 
-A completion alone is printed as it is, several in blocks, scales side by side where there is room.
+One completion is printed alone, several in blocks, and several scales side by side if the terminal is wide enough.
 """
 
+import json
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,11 +25,17 @@ if TYPE_CHECKING:
     from analysis.frames import Chapter  # imports matplotlib, which completions do without
 
 Record = Mapping[str, Any]
-LEAST = 24  # characters of a column in which text can still be read
+LEAST = 24  # characters; text in a narrower column is hard to read
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; cells are plain text, whatever they hold."""
+    """Print a table of plain texts.
+
+    Args:
+        title: the line above the table.
+        columns: the names of the columns.
+        rows: the cells, [rows][columns].
+    """
     shown = Table(*columns)
     for row in rows:
         shown.add_row(*map(Text, row))
@@ -35,8 +43,39 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     Console().print(shown)
 
 
+def dump(record: Any, *, nan: bool = True) -> None:
+    """Print JSON.
+
+    Args:
+        record: what to print.
+        nan: whether NaN and ±∞ are printed, which are not JSON, or refused.
+
+    Raises:
+        ValueError: NaN or ±∞ where they are refused.
+    """
+    print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=nan))
+
+
+def report(title: str, page: Path, done: Sequence["Chapter"], *, as_json: bool) -> None:
+    """Print where a report is, and the numbers of its chapters.
+
+    Args:
+        title: the line above the numbers.
+        page: the file of the report.
+        done: its chapters.
+        as_json: whether to print JSON in place of a table.
+    """
+    from analysis.frames import headline
+
+    if as_json:
+        dump({"report": str(page)} | headline(done))
+        return
+    chapters(title, done)
+    print(f"The report is {page}")
+
+
 def chapters(title: str, done: Sequence["Chapter"]) -> None:
-    """Print the number of every chapter; those of a quick run below its banner."""
+    """Print the number of every chapter; for a quick run also its banner."""
     from analysis.frames import BANNER
 
     if any(chapter.quick for chapter in done):
@@ -51,20 +90,17 @@ def bar(title: str) -> Any:
 
 
 def show(records: Sequence[Record]) -> None:
-    """Print completions, each below a line that says what tells it from the others."""
-    console = Console(highlight=False)
-    varies = {key: len({record[key] for record in records}) > 1 for key in ("index", "sample", "scale")}
-    for i, record in enumerate(records):
-        if any(varies.values()):
-            console.print(Text(("\n" if i else "") + _title(record, varies), style="bold"), soft_wrap=True)
+    """Print completions; above each of several the prompt, sample and scale that differ among them."""
+    for i, (record, title) in enumerate(zip(records, _titles(records, "index", "sample", "scale"), strict=True)):
+        _print_title("\n" + title if i and title else title)
         print(record["completion"].strip())
 
 
 def compare(records: Sequence[Record]) -> None:
-    """Print completions with one column a scale and one row a sample; in blocks if the terminal is narrow.
+    """Print completions with one column per scale and one row per sample; in blocks if the terminal is narrow.
 
     Args:
-        records: of one prompt after another, and there of one scale after another.
+        records: the completions, sorted by prompt, then by scale.
     """
     console = Console(highlight=False)
     scales = list(dict.fromkeys(record["scale"] for record in records))
@@ -72,9 +108,8 @@ def compare(records: Sequence[Record]) -> None:
         show(sorted(records, key=lambda record: (record["index"], record["sample"])))
         return
     prompts = [list(group) for _, group in groupby(records, key=lambda record: record["index"])]
-    for group in prompts:
-        if len(prompts) > 1:
-            console.print(Text(_title(group[0], {"index": True}), style="bold"), soft_wrap=True)
+    for group, title in zip(prompts, _titles([group[0] for group in prompts], "index"), strict=True):
+        _print_title(title)
         shown = Table(*(Column(f"γ = {scale:g}", ratio=1) for scale in scales), show_lines=True, expand=True)
         for sample in dict.fromkeys(record["sample"] for record in group):
             shown.add_row(*(Text(record["completion"].strip()) for record in group if record["sample"] == sample))
@@ -82,21 +117,37 @@ def compare(records: Sequence[Record]) -> None:
 
 
 def verdicts(records: Sequence[Record]) -> list[str]:
-    """Return what is told of every joint law, one line a prompt and scale."""
-    told = {(record["index"], record["scale"]): record for record in records if "verdict" in record}
-    varies = {key: len({record[key] for record in told.values()}) > 1 for key in ("index", "scale")}
-    return [": ".join(filter(None, (_title(record, varies), record["verdict"]))) for record in told.values()]
+    """Return the verdict on every joint law, one line per prompt and scale."""
+    laws = list({(record["index"], record["scale"]): record for record in records if "verdict" in record}.values())
+    titles = _titles(laws, "index", "scale")
+    return [": ".join(filter(None, (title, record["verdict"]))) for record, title in zip(laws, titles, strict=True)]
+
+
+def _titles(records: Sequence[Record], *keys: str) -> list[str]:
+    """Return a title per record: those of its prompt, sample and scale whose key is given and varies; "" if none does."""
+    varying = [key for key in keys if len({record[key] for record in records}) > 1]
+    form = {
+        "index": lambda r: f"prompt {r['index'] + 1}: {textwrap.shorten(r['prompt'], 60, placeholder=' …') or '(empty)'}",
+        "sample": lambda r: f"sample {r['sample'] + 1}",
+        "scale": lambda r: f"γ = {r['scale']:g}",
+    }
+    return [" · ".join(form[key](record) for key in varying) for record in records]
+
+
+def _print_title(title: str) -> None:
+    if title:
+        Console(highlight=False).print(Text(title, style="bold"), soft_wrap=True)
 
 
 def factors(target: Target, measured: Measurement) -> None:
-    """Print what was measured of a target, and the texts whose factors differ most."""
+    """Print the measurement of a target, and the texts whose two factors differ most."""
     found, whole = measured.diagnosis, measured.lengths.iloc[-1]
     rows = [
         ("base law of the factors", target.base),
         ("log Z ± standard error", f"{found.log_evidence:.4g} ± {found.std_error:.2g}"),
         ("KL(sequential ‖ joint), 95 %", f"{whole['kl']:.4g} [{whole['kl_low']:.4g}, {whole['kl_high']:.4g}]"),
-        ("the same a token", f"{whole['kl_per_token']:.3g}"),
-        ("sequential samples that count jointly", f"{whole['ess']:.1f}, {whole['ess_share']:.1%}"),
+        ("the same per token", f"{whole['kl_per_token']:.3g}"),
+        ("effective sample size for the joint law", f"{whole['ess']:.1f}, {whole['ess_share']:.1%}"),
         ("the estimate", found.verdict),
     ]
     law = f"γ = {target.scale:g}, τ = {target.tau:g}, T = {target.max_new_tokens}"
@@ -105,7 +156,7 @@ def factors(target: Target, measured: Measurement) -> None:
 
 
 def extremes(sequences: pd.DataFrame, n: int = 10) -> list[tuple[str, ...]]:
-    """Return rows of log s, log s′, their difference and text for the n texts whose factors differ most."""
+    """Return rows of log s, log s′, log s − log s′ and text, for the n texts with the largest differences."""
     gap = sequences["log_s"] - sequences["log_s_prime"]
     rows: list[tuple[str, ...]] = []
     for i in gap.abs().sort_values(ascending=False, kind="stable").index[:n]:
@@ -114,14 +165,3 @@ def extremes(sequences: pd.DataFrame, n: int = 10) -> list[tuple[str, ...]]:
         numbers = (f"{row['log_s']:.2f} ± {half:.2f}", f"{row['log_s_prime']:.2f}", f"{gap[i]:+.2f}")
         rows.append((*numbers, " ".join(row["text"].split())))
     return rows
-
-
-def _title(record: Record, varies: Mapping[str, bool]) -> str:
-    """Return what differs between records: the prompt, the sample, the scale."""
-    prompt = textwrap.shorten(record["prompt"], 60, placeholder=" …") or "(empty)"
-    parts = {
-        "index": f"prompt {record['index'] + 1}: {prompt}",
-        "sample": f"sample {record['sample'] + 1}",
-        "scale": f"γ = {record['scale']:g}",
-    }
-    return " · ".join(part for key, part in parts.items() if varies.get(key))

@@ -1,6 +1,5 @@
-"""Text under guidance."""
+"""Generate text under guidance."""
 
-import json as json_format
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,75 +9,73 @@ import typer
 
 from analysis import limits
 from analysis.cli import options
-from analysis.cli.options import Json, Seed
+from analysis.cli.options import Dtype, Json, Model, Negative, NoChat, Seed
+from analysis.files import paths
 
-PROMPTS = "A .txt, one prompt a line, or .csv, .parquet or .jsonl with a column prompt, perhaps negative and scale."
+PROMPTS = (
+    "A .txt file, one prompt per line, or .csv, .parquet, .jsonl or .json with a column prompt, optionally negative and scale."
+)
 
 
 def generate(
-    model: Annotated[str, typer.Argument(parser=options.name, help="A folder, or a name on the hub.")],
-    prompt: Annotated[list[str] | None, typer.Option(help="What to go on from; may be given several times.")] = None,
-    negative: Annotated[str | None, typer.Option(help="What to steer away from; the prompt's last token by default.")] = None,
+    model: Model,
+    prompt: Annotated[list[str] | None, typer.Option(help="The text to continue; may be given several times.")] = None,
+    negative: Negative = None,
     scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional, above 1 sharpened.")] = 1.5,
-    temperature: Annotated[float, typer.Option(help="τ, of the guided law.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="τ of the guided law.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that together have this probability.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Draw from this many likeliest tokens; 0 for all.", min=0)] = 0,
-    num_samples: Annotated[int, typer.Option(help="Completions a prompt.", min=1)] = 1,
+    num_samples: Annotated[int, typer.Option(help="Completions per prompt.", min=1)] = 1,
     greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of drawing.")] = False,
-    max_new_tokens: Annotated[int, typer.Option(help="The longest completion.", min=1)] = 64,
-    stream: Annotated[bool, typer.Option("--stream", help="Print the text as it comes.")] = False,
-    compare: Annotated[str | None, typer.Option(help="Scales side by side, in the place of --scale: 1,1.5,2,3.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="The maximum length of a completion.", min=1)] = 64,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the text while it is generated.")] = False,
+    compare: Annotated[str | None, typer.Option(help="Scales to show side by side, instead of --scale: 1,1.5,2,3.")] = None,
     prompts: Annotated[Path | None, options.path(PROMPTS)] = None,
     out: Annotated[Path | None, options.path("Write the completions of --prompts to this new .parquet file.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Prompts read at once.", min=1)] = 8,
-    no_chat: Annotated[bool, typer.Option("--no-chat", help="Leave out the tokenizer's chat template.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Prompts per batch.", min=1)] = 8,
+    no_chat: NoChat = False,
     negative_model: Annotated[str | None, options.named("Another model for the unconditional branch.")] = None,
     plausibility: Annotated[float, typer.Option(help="α: leave out tokens with p(v) < α max p.")] = 0.0,
     joint: Annotated[bool, typer.Option("--joint", help="Draw from the joint law, by weighted particles.")] = False,
-    particles: Annotated[int, typer.Option(help="Particles of a run of the joint law.")] = 64,
-    repeats: Annotated[int, typer.Option(help="Independent runs of the joint law, to compare them.")] = 4,
+    particles: Annotated[int, typer.Option(help="Particles per run of the joint law.")] = 64,
+    repeats: Annotated[int, typer.Option(help="Independent runs of the joint law, which are compared.")] = 4,
     power: Annotated[float, typer.Option(help="β: the joint law to this power; p(x)^β at --scale 1.")] = 1.0,
-    cap: Annotated[str, typer.Option(help="The joint law at --max-new-tokens: truncate, or force the end.")] = "truncate",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, and replace an earlier output at the end.")] = False,
+    cap: Annotated[str, typer.Option(help="At --max-new-tokens, for the joint law: truncate, or force the end.")] = "truncate",
+    dtype: Dtype = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start again, and replace an earlier output at the end.")] = False,
     seed: Seed = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:0 or mps; under torchrun a GPU each by default.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:0 or mps; under torchrun by default one GPU per process.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Generate text under guidance, from prompts or from a file of them; a file that was interrupted is picked up."""
+    """Generate text under guidance, from prompts or from a file of prompts; the same command resumes an interrupted file."""
+    use_joint = joint or power != 1
 
     def check_options() -> None:
-        modes = {
-            "--compare": compare is not None,
-            "--json": json,
-            "--prompts": prompts is not None,
-            "--num-samples": num_samples > 1,
-            "--joint": joint or power != 1,
-        }
-        options.check_modes(prompt or [], prompts, out, modes, stream=stream, several=not options.alone())
-        options.check_texts(prompts)
-        for each in (model, negative_model):
-            options.check_model(each)
-        sizes = f"--num-samples {num_samples:.3g} with --max-new-tokens {max_new_tokens:.3g}"
-        limits.check_memory(sizes, num_samples * max_new_tokens, 8)
-        if joint or power != 1:
-            sizes = f"--repeats {repeats:.3g} of --particles {particles:.3g} with --max-new-tokens {max_new_tokens:.3g}"
-            limits.check_memory(sizes, repeats * particles * max_new_tokens, 8)
+        _check_files(prompt or [], prompts, out, compare)
+        if stream and (len(prompt or []) != 1 or compare or json or num_samples > 1 or use_joint):
+            others = "--compare, --json, --prompts, --num-samples and --joint"
+            raise ValueError(f"--stream prints one completion of one --prompt; leave out {others}")
+        for name in filter(None, (model, negative_model)):
+            paths.check_model(name)
+        options.check_memory(num_samples * max_new_tokens, 8, num_samples=num_samples, max_new_tokens=max_new_tokens)
+        if use_joint:
+            sizes = {"repeats": repeats, "particles": particles, "max_new_tokens": max_new_tokens}
+            options.check_memory(repeats * particles * max_new_tokens, 8, **sizes)
 
-    if options.alone():
+    if limits.alone():
         check_options()  # before torch is imported, which takes seconds
 
     from analysis.cli import display
-    from analysis.text import batch_jobs, completions, distributed, loading
-    from analysis.text.joint import Joint
+    from analysis.text import batch_jobs, completions, distributed, loading, tokens
 
     def check() -> tuple[loading.Choice, completions.Sampling, list[float]]:
         check_options()
-        law = Joint(particles, repeats, power, cap) if joint or power != 1 else None
+        law = completions.Joint(particles, repeats, power, cap) if use_joint else None
         numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, not no_chat, seed)
-        sampling = completions.Sampling(*numbers, law)
         scales = options.scales_of(str(scale) if compare is None else compare)
-        return loading.Choice(model, negative_model, dtype), sampling, scales
+        return loading.Choice(model, negative_model, dtype), completions.Sampling(*numbers, law), scales
 
     loading.silence()
     with distributed.team(device) as team:
@@ -88,19 +85,32 @@ def generate(
             task = batch_jobs.Task(prompts, out, negative, scale, batch_size, fresh)
             count = batch_jobs.complete_file(task, choice, sampling, team, bar)
             if team.leads:
-                summary = {"out": str(out), "completions": count}
-                print(json_format.dumps(summary) if json else f"{count} completions are in {out}")
+                display.dump({"out": str(out), "completions": count}) if json else print(f"{count} completions are in {out}")
             return
         loaded = choice.load(team.device)
         records = []
         for value in scales:
-            requests = [completions.Request(text, negative, value) for text in prompt or ()]
+            requests = [tokens.Request(text, negative, value) for text in prompt or ()]
             records += completions.records(loaded, requests, sampling, batch_size, stream=stream)
     records.sort(key=lambda record: record["index"])
     if json:
-        shown = [{key: value for key, value in record.items() if key != "index"} for record in records]
-        print(json_format.dumps(shown, indent=2, ensure_ascii=False))
+        display.dump([{key: value for key, value in record.items() if key != "index"} for record in records])
     elif not stream:
         (display.show if compare is None else display.compare)(records)
-    for note in display.verdicts(records):
-        print(f"arguide: {note}", file=sys.stderr)
+    for line in display.verdicts(records):
+        print(f"arguide: {line}", file=sys.stderr)
+
+
+def _check_files(prompt: list[str], prompts: Path | None, out: Path | None, compare: str | None) -> None:
+    """Refuse sources of prompts that exclude one another, or a file that does not exist."""
+    if bool(prompt) == (prompts is not None):
+        raise ValueError("give either --prompt (once or more) or a file of --prompts")
+    if (prompts is None) != (out is None):
+        raise ValueError("--prompts FILE and --out FILE.parquet go together")
+    if prompts is None:
+        if not limits.alone():
+            raise ValueError("several processes share a file: give --prompts FILE and --out FILE.parquet")
+        return
+    if compare is not None:
+        raise ValueError("--compare is for --prompt; in a file of --prompts use a column scale")
+    paths.check_texts(prompts)

@@ -1,6 +1,5 @@
-"""The whole argument, as a report."""
+"""Run every experiment, and write the report."""
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated
 
@@ -8,14 +7,15 @@ import typer
 
 from analysis.cli import options
 from analysis.cli.options import Device, Json, Seed
+from analysis.files import paths
+
+TEXT = "Labelled text: .csv, .parquet, .json, .jsonl, or lines label<tab>text."
 
 
 def reproduce(
-    out: Annotated[Path, options.path("Folder of the report; an unfinished run there is picked up.")] = Path("report"),
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller grids, about a minute: to see that it runs.")] = False,
-    text: Annotated[
-        Path | None, typer.Option(help="Labelled text: .csv, .parquet, .json, .jsonl, or lines label<tab>text.")
-    ] = None,
+    out: Annotated[Path, options.path("Folder of the report; an unfinished run there is resumed.")] = Path("report"),
+    quick: Annotated[bool, typer.Option("--quick", help="Use coarse grids, about a minute: to see that it runs.")] = False,
+    text: Annotated[Path | None, typer.Option(help=TEXT)] = None,
     model: Annotated[str | None, options.named("A language model for the chapter on text; a tiny one by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in the folder first.")] = False,
     seed: Seed = 0,
@@ -23,21 +23,22 @@ def reproduce(
     json: Json = False,
 ) -> None:
     """Run every experiment, and write report.html, figures/, results.parquet and run.json."""
-    options.check_file(text)
+    if text is not None:
+        paths.check_file(text)
     options.check_device(device)
-    options.check_model(model)
+    if model is not None:
+        paths.check_model(model)
 
     from analysis.cli import display
     from analysis.experiments import reproduce as argument
     from analysis.experiments.base import Settings
     from analysis.files import run_folder
-    from analysis.frames import headline
     from analysis.text import loading
     from analysis.toys import read_chain
 
     if text is not None:
         run_folder.check_apart(out, "--text", text)
-        read_chain(text)  # what cannot be read must fail before the other chapters run
+        read_chain(text)  # an unreadable file must fail before the other chapters run
     if model is not None:
         run_folder.check_apart(out, "--model", model)
         loading.silence()
@@ -45,9 +46,4 @@ def reproduce(
     settings = Settings(quick=quick, seed=seed, device=device, text=text, model=model)
     run_folder.claim(out, argument.config(settings), own=argument.own(), fresh=fresh)
     done = list(argument.chapters(out, settings, display.bar))
-    page = argument.publish(out, done)
-    if json:
-        print(json_format.dumps({"report": str(page)} | headline(done), indent=2, ensure_ascii=False))
-        return
-    display.chapters("Joint against sequential guidance", done)
-    print(f"The report is {page}")
+    display.report("Joint against sequential guidance", argument.publish(out, done), done, as_json=json)

@@ -1,6 +1,5 @@
-"""The scale factors of text."""
+"""Measure the scale factors of text."""
 
-import json as json_format
 import sys
 from functools import partial
 from pathlib import Path
@@ -8,48 +7,48 @@ from typing import Annotated
 
 import typer
 
-from analysis import limits
 from analysis.cli import options
-from analysis.cli.options import Json, Seed
+from analysis.cli.options import Dtype, Json, Model, Negative, NoChat, Seed
+from analysis.files import paths
 
-TEXTS = "Continuations to measure, in the place of samples: a .txt, one a line, or .csv, .parquet or .jsonl with a column text."
+TEXTS = "Texts to measure instead of samples: a .txt file, one per line, or .csv, .parquet, .jsonl or .json with a column text."
 
 
 def scale_factors(
-    model: Annotated[str, typer.Argument(parser=options.name, help="A folder, or a name on the hub.")],
-    prompt: Annotated[str, typer.Option(help="What the text goes on from.")],
+    model: Model,
+    prompt: Annotated[str, typer.Option(help="The text to continue.")],
     scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional, above 1 sharpened.")],
-    negative: Annotated[str | None, typer.Option(help="What to steer away from; the prompt's last token by default.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="τ, of both laws.")] = None,
-    power: Annotated[float | None, typer.Option(help="β = 1/τ, in the place of --temperature.")] = None,
-    samples: Annotated[int, typer.Option(help="Texts from the sequential law.", min=2)] = 256,
+    negative: Negative = None,
+    temperature: Annotated[float | None, typer.Option(help="τ of both laws.")] = None,
+    power: Annotated[float | None, typer.Option(help="β = 1/τ, instead of --temperature.")] = None,
+    samples: Annotated[int, typer.Option(help="Samples of the sequential law.", min=2)] = 256,
     texts: Annotated[Path | None, options.path(TEXTS)] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="T, the longest text.", min=1)] = 20,
-    particles: Annotated[int, typer.Option(help="Particles of every run for log Z.", min=2)] = 256,
-    repeats: Annotated[int, typer.Option(help="Independent runs; their spread is the error of log Z.", min=2)] = 4,
+    max_new_tokens: Annotated[int, typer.Option(help="T, the maximum length of a text.", min=1)] = 20,
+    particles: Annotated[int, typer.Option(help="Particles per run that estimates log Z.", min=2)] = 256,
+    repeats: Annotated[int, typer.Option(help="Independent runs; their spread gives the standard error of log Z.", min=2)] = 4,
     cap: Annotated[str, typer.Option(help="At T: truncate a text that has not ended, or force its end.")] = "truncate",
     figure: Annotated[Path | None, options.path("Draw the figure into this new .png file.")] = None,
-    out: Annotated[Path | None, options.path("Write one row a text to this new .parquet file.")] = None,
-    no_chat: Annotated[bool, typer.Option("--no-chat", help="Leave out the tokenizer's chat template.")] = False,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    out: Annotated[Path | None, options.path("Write one row per text to this new .parquet file.")] = None,
+    no_chat: NoChat = False,
+    dtype: Dtype = "auto",
     seed: Seed = 0,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0 (and so on) or mps.")] = "cpu",
     json: Json = False,
 ) -> None:
-    """Measure how joint and sequential guidance, or temperature, change the probability of text, and how far they are apart."""
+    """Measure how much joint and sequential guidance, or temperature, change the probability of text, and the difference."""
     options.check_new("--out", out, ".parquet")
     options.check_new("--figure", figure, ".png")
-    options.check_texts(texts)
-    options.check_model(model)
-    for option, number in (("--samples", samples), ("--particles", particles)):
-        sizes = f"{option} {number:.3g} with --max-new-tokens {max_new_tokens:.3g}"
-        limits.check_memory(sizes, number * max_new_tokens, 8)
-    limits.check_memory(f"--repeats {repeats:.3g} of --particles {particles:.3g}", repeats * particles, 8)
+    if texts is not None:
+        paths.check_texts(texts)
+    paths.check_model(model)
+    options.check_memory(samples * max_new_tokens, 8, samples=samples, max_new_tokens=max_new_tokens)
+    options.check_memory(particles * max_new_tokens, 8, particles=particles, max_new_tokens=max_new_tokens)
+    options.check_memory(repeats * particles, 8, repeats=repeats, particles=particles)
 
     from analysis.cli import display
     from analysis.figures import measurement as figures
     from analysis.files import run_folder
-    from analysis.files.texts import read_texts
+    from analysis.files.tables import read_texts
     from analysis.metrics import gap_estimates
     from analysis.text import loading, measured_texts
 
@@ -68,8 +67,7 @@ def scale_factors(
     if doubt:
         print(f"arguide: {doubt}", file=sys.stderr)
     if json:
-        record = {"model": model, "seed": seed} | measured_texts.record(target, plan, measured)
-        print(json_format.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+        display.dump({"model": model, "seed": seed} | measured_texts.record(target, plan, measured), nan=False)
         return
     display.factors(target, measured)
     for path, what in ((out, "texts are"), (figure, "figure is")):

@@ -1,56 +1,56 @@
-"""Training with conditioning dropout."""
+"""Train a model with conditioning dropout."""
 
-import json as json_format
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from analysis import limits
 from analysis.cli import options
 from analysis.cli.options import Device, Json, Seed
-from analysis.files import columns
+from analysis.files import paths
 
 KIND = "lm (texts), pixels, denoiser or classifier (images)."
-DATA = "A .parquet, .csv, .json or .jsonl file, a folder of images, a name on the hub, or digits."
-NETWORK = "Of a denoiser: mlp, residual layers, the default; or unet."
-INIT = "A model to go on from: a folder that train has left, or, of lm, any model of texts, from a folder or the hub."
-LATE = "Share of the steps before conditioning dropout begins; 0.8 is dropout in finetuning only."
+DATA = "A .csv, .parquet, .jsonl or .json file, a folder of images, a name on the hub, or digits."
+NETWORK = "The network of a denoiser: mlp (residual layers, the default) or unet."
+INIT = "A model to start from: a folder that train wrote or, for lm, any language model in a folder or on the hub."
+LATE = "Share of the steps before conditioning dropout starts; 0.8 restricts dropout to the last fifth."
+FRESH = "Delete an unfinished or finished training in the folder first."
+DROPOUT = "Share of the labels that are dropped; by default 0.15, and 0 for classifiers."
 
 
 def train(
     kind: Annotated[str, typer.Argument(help=KIND)],
     data: Annotated[str, options.named(DATA)],
-    out: Annotated[Path, options.path("Folder of the model; an unfinished training there is picked up.")],
+    out: Annotated[Path, options.path("Folder of the model; an unfinished training there is resumed.")],
     text_column: Annotated[str, typer.Option(help="The column of the texts.")] = "text",
     image_column: Annotated[str, typer.Option(help="The column of the images.")] = "image",
     label_column: Annotated[str, typer.Option(help="The column of the labels.")] = "label",
-    max_labels: Annotated[int | None, typer.Option(help="Keep so many labels, the commonest.", min=2)] = None,
-    image_size: Annotated[int, typer.Option(help="Scale images to this many pixels a side.", min=2)] = 8,
-    steps: Annotated[int | None, typer.Option(help="Steps of the optimizer; by default what its kind needs.", min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows a step.", min=1)] = None,
-    rate: Annotated[float | None, typer.Option(help="The highest learning rate; a tenth with --init.")] = None,
+    max_labels: Annotated[int | None, typer.Option(help="Keep this many of the commonest labels.", min=2)] = None,
+    image_size: Annotated[int, typer.Option(help="Scale images to this many pixels per side.", min=2)] = 8,
+    steps: Annotated[int | None, typer.Option(help="Steps of the optimizer; the default depends on KIND.", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows per step.", min=1)] = None,
+    rate: Annotated[float | None, typer.Option(help="The maximum learning rate; with --init the default is a tenth.")] = None,
     init: Annotated[str | None, options.named(INIT)] = None,
     width: Annotated[int | None, typer.Option(help="Width of the network.", min=8)] = None,
     depth: Annotated[int | None, typer.Option(help="Layers of the network.", min=1)] = None,
     network: Annotated[str | None, typer.Option(help=NETWORK)] = None,
-    dropout: Annotated[
-        float | None, typer.Option(help="Share of the labels that are dropped; 0.15, none for classifiers.")
-    ] = None,
+    dropout: Annotated[float | None, typer.Option(help=DROPOUT)] = None,
     dropout_from: Annotated[float, typer.Option(help=LATE)] = 0.0,
-    clean: Annotated[bool, typer.Option("--clean", help="A classifier of clean data, which never sees noise.")] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Delete an unfinished or finished training in the folder first.")
-    ] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Train a classifier on data without noise.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help=FRESH)] = False,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
-    """Train one network as a conditional and an unconditional model; a training that was killed goes on where it was."""
-    columns.check(data)
-    options.check_sizes(image_size=image_size, width=width, depth=depth, batch_size=batch_size)
-    if kind == "lm":
-        options.check_model(init)
+    """Train one network as a conditional and an unconditional model; the same command resumes a killed training."""
+    paths.check_data(data)
+    options.check_memory(image_size**2, image_size=image_size)
+    limits.check_network(f"--width {width or 1:.3g} and --depth {depth or 1:.3g}", width or 1, depth or 1)
+    options.check_memory(batch_size or 1, batch_size=batch_size or 1)
+    if init is not None and kind == "lm":
+        paths.check_model(init)
     elif init is not None and not Path(init).is_dir():
         raise ValueError(f"no folder {init}")
 
@@ -61,25 +61,36 @@ def train(
     from analysis.learning import learners, training
     from analysis.text import loading
 
-    options.check_kind(kind, learners.KINDS, clean=clean, network=network)
+    _check_kind(kind, learners.KINDS, clean=clean, network=network)
     source = sources.Source(data, text_column if kind == "lm" else image_column, label_column, max_labels, image_size)
     own, size = learners.usual(kind, training.read(kind, source, seed))
     size = learners.UNETS if network == "unet" else size
-    recipe = replace(
-        own,
-        steps=steps or own.steps,
-        batch=batch_size or own.batch,
-        rate=(own.rate if init is None else own.rate / 10) if rate is None else rate,
-        dropout=own.dropout if dropout is None else dropout,
-        dropout_from=dropout_from,
-    )
-    size = replace(size, width=width or size.width, depth=depth or size.depth)
+    own = own if init is None else replace(own, rate=own.rate / 10)
+    recipe = _given(own, steps=steps, batch=batch_size, rate=rate, dropout=dropout, dropout_from=dropout_from)
+    size = _given(size, width=width, depth=depth)
     loading.silence()
     if init is None:
-        torch.set_num_threads(1)  # the fastest for networks this small
+        torch.set_num_threads(1)  # fastest for networks of this size
     job = training.Job(kind, source, recipe, size, seed, noised=not clean, init=init)
-    told = training.run(job, out, display.bar(f"train {kind}"), device=loading.find_device(device), fresh=fresh)
+    result = training.run(job, out, display.bar(f"train {kind}"), device=loading.find_device(device), fresh=fresh)
     if json:
-        print(json_format.dumps(told, indent=2, ensure_ascii=False))
+        display.dump(result)
         return
-    display.table(f"{kind} from {data}: {out}", ("quantity", "value"), [(name, f"{value}") for name, value in told.items()])
+    display.table(f"{kind} from {data}: {out}", ("quantity", "value"), [(name, str(value)) for name, value in result.items()])
+
+
+def _given(defaults: Any, **options: float | None) -> Any:
+    """Return the defaults, replaced by the options that are given."""
+    return replace(defaults, **{name: value for name, value in options.items() if value is not None})
+
+
+def _check_kind(kind: str, kinds: tuple[str, ...], *, clean: bool, network: str | None) -> None:
+    """Refuse an unknown kind of model, and options of another kind."""
+    if kind not in kinds:
+        raise ValueError(f"KIND must be one of {', '.join(kinds)}, got {kind!r}")
+    if clean and kind != "classifier":
+        raise ValueError(f"--clean is for a classifier, got {kind}; leave it out")
+    if network is not None and kind != "denoiser":
+        raise ValueError(f"--network is for a denoiser, got {kind}; leave it out")
+    if network not in (None, "mlp", "unet"):
+        raise ValueError(f"--network must be mlp or unet, got {network!r}")

@@ -1,1 +1,1 @@
-"""Files: labelled tables and texts that are read, and the folders of runs that are written."""
+"""Read labelled tables, texts and data sets; write the folder of a run."""

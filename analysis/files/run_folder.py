@@ -1,8 +1,7 @@
-r"""Where results live: files that belong to one run and show damage, in a folder that belongs to it as well.
+r"""Keep the results of a run in a folder of its own, so that the same command resumes it and damage is noticed.
 
-A run's folder holds `run.json` (its settings and versions), `experiments/NAME.parquet` for every finished experiment,
-`figures/`, `results.parquet` and `report.html`. A second run with the same settings picks up what is finished: the frames that
-bear the mark of the run, a digest of their content and of the run's record. A frame without it is computed again.
+The folder holds `run.json` (program, settings, versions) and the parts of the run. Every finished part is a parquet file with a
+mark: a digest of its content and of the record of the run. A part without its mark is computed again.
 """
 
 import json
@@ -22,7 +21,7 @@ from arguide.files import write as write
 
 PROGRAM = "arguide reproduce"
 RECORD, MARK = "run.json", "arguide"
-PACKAGES = ("arguide", "torch", "transformers", "datasets", "numpy", "pandas", "seaborn", "scikit-learn")
+PACKAGES = ("arguide", "torch", "transformers", "tokenizers", "datasets", "numpy", "pandas", "seaborn", "scikit-learn")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -35,12 +34,16 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
     write(path, lambda place: frame.to_parquet(place, index=False))
 
 
+# Marked frames.
+
+
 def marked(frame: pd.DataFrame, part: str, others: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Return a frame with the mark of a part of a run, which `write_frame` writes along.
+    """Return a frame with the mark of a part of a run; `write_frame` writes both.
 
     Args:
-        part: what tells the part from others, see `part_of`.
-        others: files that belong to the frame, and their digests.
+        frame: the result.
+        part: the identity of the part, see `part_of`.
+        others: files that belong to the result: from names to digests.
     """
     mark = {"part": part, "files": dict(others or {})}
     out = frame.copy(deep=False)
@@ -49,7 +52,7 @@ def marked(frame: pd.DataFrame, part: str, others: Mapping[str, str] | None = No
 
 
 def read_marked(path: Path, part: str) -> pd.DataFrame | None:
-    """Return a frame with this mark, None where the file is missing, damaged, or another part or of another run."""
+    """Return the frame with this mark, or None where the file is missing, damaged, or of another part or run."""
     try:
         frame = pd.read_parquet(path)
         mark = frame.attrs[MARK]
@@ -59,7 +62,7 @@ def read_marked(path: Path, part: str) -> pd.DataFrame | None:
 
 
 def read_finished(path: Path, part: str) -> pd.DataFrame | None:
-    """Return what `read_marked` does, and log it where a file is there and is not used."""
+    """Return `read_marked(path, part)`; log a file that exists and is not used."""
     frame = read_marked(path, part)
     if frame is None and path.exists():
         log_again(path)
@@ -72,7 +75,7 @@ def log_again(path: Path) -> None:
 
 
 def _digest(frame: pd.DataFrame, mark: Mapping[str, Any]) -> str:
-    content = pa.Table.from_pandas(frame, preserve_index=False).to_pydict()  # as a file of it is read, None for NaN
+    content = pa.Table.from_pandas(frame, preserve_index=False).to_pydict()  # as read from the file, None for NaN
     return digest(json.dumps([mark["part"], mark["files"], content], default=str).encode())
 
 
@@ -82,14 +85,12 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 
 def damaged(folder: Path, frame: pd.DataFrame) -> str | None:
-    """Return the first file that belongs to a marked frame and is no longer what it was, None if there is none."""
-    belong: dict[str, str] = frame.attrs[MARK]["files"]
-    return next((name for name, mark in belong.items() if not (folder / name).is_file() or digest(folder / name) != mark), None)
+    """Return the first file of a marked frame that is missing or has another digest, or None."""
+    files: dict[str, str] = frame.attrs[MARK]["files"]
+    return next((name for name, mark in files.items() if not (folder / name).is_file() or digest(folder / name) != mark), None)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what a number depends on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+# The folder and its record.
 
 
 def claim(
@@ -100,12 +101,18 @@ def claim(
     *,
     own: Sequence[str] = (),
     fresh: bool = False,
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Make a folder this run's own, with the folders that it needs, or find that it already is.
+    """Create the folder of a run and its record, or check that it already belongs to this run.
 
     Args:
-        own: the names of the files that the program writes there, perhaps with wildcards and folders.
-        fresh: delete those files of an earlier run first, whatever its settings, and no others.
+        folder: the folder of the run.
+        config: the settings that decide the results, ready for JSON.
+        program: the command that writes the folder.
+        parts: the folders to create in it.
+        own: the names of the files that the program writes there; wildcards and folders are allowed.
+        fresh: first delete the `own` files of an earlier run, whatever its settings, and no others.
+        notes: further entries of a new record, which are not compared.
 
     Raises:
         ValueError: the folder cannot be written, holds other files and no run, or belongs to a run with other settings.
@@ -113,36 +120,24 @@ def claim(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         found = read_record(folder, program)
-        if found is None:
-            _check_empty(folder, program)
-        elif fresh:
-            _clear(folder, own)
-        else:
-            _check_same(folder, found, config)
+        if found is None and any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise ValueError(f"{folder} is not empty and holds no run of {program}; choose another --out")
+        if found is not None and fresh:
+            clear(folder, own)
         if found is None or fresh:
-            write_record(folder, program, config)
+            record = {"program": program, "config": dict(config), "versions": versions()} | dict(notes or {})
+            write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        else:
+            check_same(folder, found, config)
         for part in parts:
             (folder / part).mkdir(exist_ok=True)
         sweep(folder, (RECORD, *own))
-        for left in (path for name in own if name.endswith(".part") for path in folder.glob(name)):
-            left.unlink(missing_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def write_record(folder: Path, program: str, config: Mapping[str, Any]) -> None:
-    """Write the record of a run."""
-    record = {"program": program, "config": dict(config), "versions": versions()}
-    write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-
-
-def _check_empty(folder: Path, program: str) -> None:
-    if any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and holds no run of {program}; choose another --out")
-
-
-def _clear(folder: Path, own: Sequence[str]) -> None:
-    """Delete files by their names, all but the record, and the folders that this empties."""
+def clear(folder: Path, own: Sequence[str]) -> None:
+    """Delete the files with these names, which may have wildcards and folders, and the subfolders that this empties."""
     found = [path for name in own for path in folder.glob(name) if path.is_file()]
     for path in found:
         path.unlink()
@@ -152,18 +147,45 @@ def _clear(folder: Path, own: Sequence[str]) -> None:
 
 
 def check_apart(folder: Path, option: str, *given: str | Path) -> None:
-    """Refuse what is given to be read if it is, or lies within, the folder to be written, where --fresh would delete it.
+    """Refuse inputs in the folder of the output, where --fresh could delete them.
+
+    Args:
+        folder: the folder of the output.
+        option: the option that names the inputs.
+        *given: the inputs; a name that is no existing path is on the hub and passes.
 
     Raises:
-        ValueError: such a place, which is there; a name on the hub is none.
+        ValueError: an input that is the folder or lies in it.
     """
     for place in map(Path, given):
         if place.exists() and place.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{option} {place} lies in the folder of --out, {folder}; choose another --out")
 
 
+def check_same(folder: Path, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuse to resume a run with other settings or versions.
+
+    Args:
+        folder: the folder of the run.
+        record: its record.
+        config: the settings of the present run.
+
+    Raises:
+        ValueError: settings or versions that differ; the message names them.
+    """
+    for part, now in (("config", config), ("versions", versions())):
+        if differs := _differences(record.get(part), now):
+            raise ValueError(f"{folder} holds a run with other settings ({differs}); choose another --out, or --fresh")
+
+
+def _differences(found: Any, now: Mapping[str, Any]) -> str:
+    """Return which settings differ and how, "" if none does."""
+    old = found if isinstance(found, Mapping) else {}
+    return ", ".join(f"{key} {old.get(key)} → {now.get(key)}" for key in {**now, **old} if old.get(key) != now.get(key))
+
+
 def read_record(folder: Path, program: str = PROGRAM) -> dict[str, Any] | None:
-    """Return the record of the run that a folder holds, None if it holds none of this program."""
+    """Return the record of the run in a folder, or None if the folder holds no run of this program."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -172,29 +194,18 @@ def read_record(folder: Path, program: str = PROGRAM) -> dict[str, Any] | None:
     return record if known and isinstance(record.get("config"), dict) else None
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages on which results depend."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
 def part_of(folder: Path, name: str) -> str:
-    """Return the identity of a part of the run of a folder; it differs between parts, settings and versions."""
-    return identity(json.loads((folder / RECORD).read_text(encoding="utf-8")), name)
-
-
-def identity(record: Mapping[str, Any], name: str) -> str:
-    """Return a digest of a record and the name of a part."""
+    """Return the identity of a part of the run in a folder; it differs between parts, settings and versions."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return digest(json.dumps([record, name], sort_keys=True).encode())
 
 
-def differences(found: Any, now: Mapping[str, Any]) -> str:
-    """Return which settings differ and how, "" if none does."""
-    old = found if isinstance(found, Mapping) else {}
-    return ", ".join(f"{key} {old.get(key)} → {now.get(key)}" for key in {**now, **old} if old.get(key) != now.get(key))
-
-
-def _check_same(folder: Path, found: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    for part, now in (("config", config), ("versions", versions())):
-        if differs := differences(found.get(part), now):
-            raise ValueError(f"{folder} holds a run with other settings ({differs}); choose another --out, or --fresh")
-
-
 def shown(place: str) -> str:
-    """Return a file or folder by its name, without where it is, for what is saved for others; a name on the hub is whole."""
+    """Return the name of a file or folder without the path to it, for what is saved for others; a hub name is unchanged."""
     path = Path(place)
     return path.absolute().name if path.is_absolute() or path.exists() else place

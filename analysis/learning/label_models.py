@@ -23,7 +23,7 @@ from transformers import (
 from analysis.files import run_folder
 from analysis.learning.datasets import Data
 from analysis.text.loading import Choice, read_model, read_tokenizer
-from arguide.training import IGNORED, causal_loss
+from arguide.text.training import IGNORED, causal_loss
 
 LEVELS = 17
 PAD, END, ANY = "<pad>", "<end>", "<any>"

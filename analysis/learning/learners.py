@@ -21,7 +21,8 @@ from analysis import limits
 from analysis.files import run_folder
 from analysis.learning import label_models
 from analysis.learning.datasets import Data
-from arguide.training import Recipe, causal_losses, fit
+from arguide.text.training import causal_losses
+from arguide.training import Recipe, fit
 from diffusion.networks import MLP, UNET, Classifier, Denoiser
 from diffusion.training import classifying_loss, classifying_losses, denoising_loss, denoising_losses
 

@@ -1,4 +1,4 @@
-"""The processes that share a run: one, or those that torchrun has started, each with a device of its own."""
+"""Share a run among processes: one process, or those that torchrun starts, each with its own device."""
 
 import os
 import time
@@ -9,15 +9,22 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
+from analysis import limits
 from analysis.text.loading import find_device
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=30)  # one process may have much more left to do than another
-PAUSE = 5.0  # seconds; torchrun ends all processes with the first that fails, and that one should have said why
+PATIENCE = timedelta(days=30)  # one process may have much more work left than another
+PAUSE = 5.0  # seconds; torchrun ends all processes with the first that fails, and the leader must report the error before
 
 
 class Team(NamedTuple):
-    """This process among all: its rank, how many there are, its device, and what joins them (None for one alone)."""
+    """This process among all.
+
+    rank: its number, from 0.
+    size: the number of processes.
+    device: its device.
+    state: the group of processes, of `accelerate`; None for one process.
+    """
 
     rank: int
     size: int
@@ -33,8 +40,8 @@ class Team(NamedTuple):
         """Return work() once it has succeeded in every process.
 
         Raises:
-            ValueError: it failed somewhere; in the process that leads.
-            SystemExit: it failed somewhere; in the others, which stay silent.
+            ValueError: it failed in some process; raised in the leader.
+            SystemExit: the same in the other processes, which stay silent.
         """
         if self.state is None:
             return work()
@@ -62,30 +69,30 @@ class Team(NamedTuple):
 
 @contextmanager
 def team(device: str | None) -> Iterator[Team]:
-    """Join the processes that torchrun has started, if it has; part from them at the end.
+    """Join the processes that torchrun started, if any, and leave them at the end.
 
     Args:
-        device: its name; by default the cpu, and in several processes a GPU for each where there are any.
+        device: the name of the device; by default the cpu, or a GPU for each of several processes if there are any.
 
     Raises:
         ValueError: no such device, or `accelerate` is missing.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if limits.alone():
         yield Team(0, 1, find_device(device or "cpu"))
         return
-    state = _state(device)
+    state = _join(device)
     found = state.device if state.device.type == "cuda" else find_device(device or "cpu")
     yield Team(state.process_index, state.num_processes, found, state)
     state.destroy_process_group()
 
 
-def _state(device: str | None) -> Any:
+def _join(device: str | None) -> Any:
     try:
         from accelerate import PartialState
     except ImportError as error:
         raise ValueError("several processes need the package accelerate: pip install 'arguide[distributed]'") from error
     wanted = find_device(device).type if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if wanted == "cuda" and here > torch.cuda.device_count():
-        raise ValueError(f"{here} processes cannot share {torch.cuda.device_count()} GPUs; start as many, or --device cpu")
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if wanted == "cuda" and here > gpus:
+        raise ValueError(f"{here} processes cannot share {gpus} GPUs; start at most one process per GPU, or use --device cpu")
     return PartialState(cpu=wanted != "cuda", timeout=PATIENCE)

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.files import columns, tables
+from analysis.files import paths, tables
 from analysis.toys import checks
 from analysis.toys.chain import MarkovChain
 from analysis.toys.table import Table
@@ -42,8 +42,10 @@ def read_table(path: Path, *, label_column: str | None = None, smoothing: float 
         raise ValueError(f"{path.name}: a file must end in .npy, .csv or .parquet")
     frame = tables.read(path)
     if label_column is None:
-        raise ValueError(f"{path.name}: say which column is the label with --label-column; it has {_names(frame)}")
-    _check_columns(path, frame, label_column)
+        raise ValueError(
+            f"{path.name}: say which column is the label with --label-column; it has {', '.join(frame.columns[:20])}"
+        )
+    tables.check_columns(path.name, frame, label_column)
     return _count_table(path, frame, label_column, smoothing)
 
 
@@ -70,8 +72,8 @@ def read_chain(
     Raises:
         ValueError: a file that is empty or malformed, a missing column, a row without a text or a label.
     """
-    frame = tables.read(path) if path.suffix in columns.SUFFIXES else tables.read_lines(path)
-    _check_columns(path, frame, text_column, label_column)
+    frame = tables.read(path, lines=("label", "text"))
+    tables.check_columns(path.name, frame, text_column, label_column)
     _check_smoothing(smoothing)
     checks.integer("least", least, 0), checks.integer("length", 1 if length is None else length)
     every = tables.labels(path.name, label_column, frame[label_column].tolist())
@@ -123,11 +125,8 @@ def digits_table(pixels: int = 10, smoothing: float = 0.02) -> tuple[Table, Tens
 
 
 def _load_npy(path: Path) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            table = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, BadZipFile, MemoryError) as error:  # a header may claim any size
-        raise ValueError(f"{path.name}: not a readable .npy file ({str(error).splitlines()[0]})") from error
+    with paths.readable(path, EOFError, BadZipFile, MemoryError), path.open("rb") as file:  # a header may claim any size
+        table = np.load(file, allow_pickle=False)
     if not isinstance(table, np.ndarray) or table.dtype.kind not in "fiu":
         raise ValueError(f"{path.name}: a table of numbers is needed")
     return table.astype(np.float64)
@@ -161,16 +160,6 @@ def _coded(cells: Sequence[Any]) -> tuple[np.ndarray, Sequence[Any]]:
 
 def _check_smoothing(smoothing: float) -> None:
     checks.not_negative("smoothing", smoothing)
-
-
-def _check_columns(path: Path, frame: pd.DataFrame, *columns: str) -> None:
-    for column in columns:
-        if column not in frame.columns:
-            raise ValueError(f"{path.name}: no column {column!r}; it has {_names(frame)}")
-
-
-def _names(frame: pd.DataFrame) -> str:
-    return ", ".join(map(str, frame.columns[:20]))
 
 
 def _smoothed(counts: Tensor, smoothing: float | Tensor, end: int) -> Tensor:

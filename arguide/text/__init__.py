@@ -1,5 +1,5 @@
-"""Guided language models: branches of `transformers` models read as one batch, and a view of it that `generate` runs on.
+"""Guided language models: branches of `transformers` models read as one batch, and a view of them for `generate`.
 
-In the order of their imports: prompts → caches → branches (one pass for all) → weights → combination (what is combined, and
-how) → decoding (one call's state) → generation (the view).
+In the order of their imports: prompts → caches → reading (one pass for all branches) → settings → combination (the branches and
+their weights) → call_state → generation (the view) → continuation, scoring, evaluation. `training` has the losses.
 """

@@ -1,16 +1,13 @@
-r"""What a language model is guided with: its branches, each with a prompt, a scale and a temperature.
+r"""The log-linear combination of a model's branches, with their weights at every position.
 
-    log p̃(v | x_<t) = γ log p_c + (1 − γ − Σ_i γ_i) log p_u + Σ_i γ_i log p_i,    p_k ∝ p_k^{1/τ_k}.
+    w = (γ, 1 − γ − Σ_i γ_i, γ_1, γ_2, …) / τ,    log p̃(v | x_<t) = Σ_k w_k log p_k(v | x_<t)
 
-c reads the prompt, u the negative prompt (the prompt's last token if there is none), i the further conditions. Each γ is a
-number, one a prompt, or a function of the position. A branch of weight 0 is not read at all.
-
-Sources: Sanchez et al., "Stay on topic with classifier-free guidance" (2023), eq. 7; Liu et al., "DExperts" (2021), eq. 2;
-Li et al., "Contrastive decoding" (2023), eq. 3, for the plausibility cut-off.
+over (cond, uncond, further conditions), as `arguide.text.settings` defines them. A branch whose weight is 0 at every position
+is not read.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,36 +15,58 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from arguide.guidance import check_temperature, combine
-from arguide.text.branches import Branches
-from arguide.text.prompts import Prompt, along, check_tokens
-from arguide.text.weights import Scale, Weights
+from arguide.guidance import combine
+from arguide.text.prompts import Prompt, check_tokens
+from arguide.text.settings import Condition, Guidance, Weights
 from arguide.transforms import defensive
-
-Source = Callable[[Prompt, Tensor], Prompt]
 
 
 @dataclass(frozen=True)
-class Condition:
-    """One more branch: adds γ_i (log p_i − log p_u) to the guided log-probs.
+class Branch:
+    """One law p_k of the combination: who reads what, and at which temperature.
 
     Attributes:
-        scale: γ_i; negative to steer away.
-        input_ids: its prompts, [n, L], or [1, L] for all; the prompt itself by default.
-        attention_mask: of these prompts, [n, L].
-        model: what reads it; the guided model by default. It must share the vocabulary.
-        temperature: τ_i of this branch.
+        model: the model that reads it.
+        temperature: τ_k.
+        own: its own prompts, n or one for all rows; None if it reads the prompt itself.
+        last: whether it reads only the last token of the prompt.
     """
 
-    scale: Scale
-    input_ids: Tensor | None = None
-    attention_mask: Tensor | None = None
-    model: PreTrainedModel | None = None
+    model: PreTrainedModel
     temperature: float = 1.0
+    own: Prompt | None = None
+    last: bool = False
+
+    def prompt(self, given: Prompt, rows: Tensor) -> Prompt:
+        """Return what this branch reads, given the prompts themselves, [n, L], and the index of each row's prompt, [n]."""
+        if self.own is None:
+            return given.last() if self.last else given
+        index = rows if len(self.own.mask) > 1 else torch.zeros_like(rows)
+        return self.own.select(index.to(self.own.mask.device)).to(given.inputs.device)
+
+    def width(self, given: int, model: PreTrainedModel | None) -> int:
+        """Return the length of its prompts, from that of the prompts themselves; 0 if `model` checks these by its own rules."""
+        if self.own is not None:
+            return self.own.width
+        return 0 if self.last or self.model is model else given
+
+    def check_context(self, number: int, length: int, tokens: int) -> None:
+        """Raise ValueError unless the context has room for a prompt and all new tokens but the last, which nothing follows."""
+        config = self.model.config.get_text_config(decoder=True)
+        limit: int = getattr(config, "max_position_embeddings", None) or 0
+        if 0 < limit < length + tokens - 1:
+            found = f"{length} tokens of branch {number} and {tokens} new ones exceed its model's context of {limit}"
+            raise ValueError(f"{found}; try a shorter prompt or fewer new tokens")
+
+    def law(self, logits: Tensor, smoothing: float) -> Tensor:
+        """Return log p_k, normalised, in float32 at least: softmax(logits / τ_k), mixed with the uniform law by `smoothing`."""
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        law = (logits if self.temperature == 1 else logits / self.temperature).log_softmax(-1)
+        return defensive(smoothing)(law) if smoothing else law
 
 
 class Guided(NamedTuple):
-    """Guided logits Σ_k w_k log p_k, [n, t, V], and the laws they were made of, K tensors [n, t, V]."""
+    """Guided logits Σ_k w_k log p_k, [n, t, V], and the log-probs of the branches, K tensors [n, t, V]."""
 
     logits: Tensor
     branches: list[Tensor]
@@ -63,197 +82,133 @@ class Combination:
     """A log-linear combination of K branches.
 
     Attributes:
-        branches: what reads them.
-        sources: for each, (the prompts, rows) ↦ its prompts.
-        widths: the length of its prompts where it has its own, else 0.
+        branches: the branches whose weight is not 0.
         weights: w_k at every position.
-        temperatures: τ_k, one a branch.
-        floor: the policy for improper tilts, see `arguide.guidance`.
-        plausibility: α of the cut-off p_c(v) ≥ α max p_c, where branch 0 is c; 0 for none.
-        smoothing: ε; every branch is read as (1 − ε) p_k + ε/V.
+        guidance: the settings.
     """
 
-    branches: Branches
-    sources: tuple[Source, ...]
-    widths: tuple[int, ...]
+    branches: tuple[Branch, ...]
     weights: Weights
-    temperatures: tuple[float, ...]
-    floor: float | None = None
-    plausibility: float = 0.0
-    smoothing: float = 0.0
+    guidance: Guidance
 
     @classmethod
-    def of(
-        cls,
-        model: PreTrainedModel,
-        scale: Scale | None,
-        *,
-        rows: int,
-        negative_prompt_ids: Tensor | None = None,
-        negative_prompt_attention_mask: Tensor | None = None,
-        negative_model: PreTrainedModel | None = None,
-        conditions: Sequence[Condition] = (),
-        branch_temperature: float | tuple[float, float] = 1.0,
-        temperature: float = 1.0,
-        floor: float | None = None,
-        plausibility: float = 0.0,
-        smoothing: float = 0.0,
-    ) -> "Combination":
-        """Return the combination, without the branches of weight 0.
+    def of(cls, model: PreTrainedModel, guidance: Guidance, *, rows: int) -> "Combination":
+        """Return the combination that settings define.
 
         Args:
-            scale: γ; None for 1 where nothing but the prompt is given.
-            rows: the number of prompts.
-            negative_model: what reads the unconditional branch; it reads the prompt itself without a negative prompt.
-            temperature: τ of the whole: every weight is divided by it, where `branch_temperature` makes branches other laws.
+            model: the model that reads the prompt.
+            guidance: the settings.
+            rows: n, the number of prompts.
 
         Raises:
-            ValueError: a scale, prompt, temperature or cut-off that does not fit, or models of unlike vocabularies.
+            ValueError: a scale or a prompt that does not fit, or models with different vocabularies.
         """
-        if not 0 <= plausibility <= 1:
-            raise ValueError(f"plausibility must lie in [0, 1], not {plausibility}")
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing must lie in [0, 1), not {smoothing}")
-        if scale is None and (negative_prompt_ids is not None or negative_model is not None or conditions):
-            raise ValueError("a negative prompt or model and conditions need a guidance_scale")
-        right = model.config.is_encoder_decoder
-        own = [
-            None,
-            _own(negative_prompt_ids, negative_prompt_attention_mask, "the negative prompt", right=right),
-            *(_own(each.input_ids, each.attention_mask, "a condition", right=right) for each in conditions),
-        ]
-        default = [the_prompt, last_token if negative_model is None else the_prompt, *[the_prompt] * len(conditions)]
-        models = [model, negative_model or model, *(condition.model or model for condition in conditions)]
-        _check_vocabularies(models)
-        for k, prompt in enumerate(own):
-            check_tokens("negative_prompt_ids" if k == 1 else "input_ids of a condition", prompt and prompt.inputs, models[k])
-        temperatures = [*_both(branch_temperature), *(condition.temperature for condition in conditions)]
-        for tau in temperatures:
-            check_temperature(tau)
-        scales = (1.0 if scale is None else scale, *(condition.scale for condition in conditions))
-        weights = Weights.of(scales, rows, always=(0,) if plausibility else (), temperature=temperature)
-        sources = [source if prompt is None else _given(prompt, rows) for prompt, source in zip(own, default, strict=True)]
-        return cls(
-            Branches(tuple(models[k] for k in weights.branches)),
-            tuple(sources[k] for k in weights.branches),
-            tuple(0 if (prompt := own[k]) is None else prompt.width for k in weights.branches),
-            weights,
-            tuple(temperatures[k] for k in weights.branches),
-            floor,
-            plausibility,
-            smoothing,
-        )
+        further = guidance.negative_prompt_ids is not None or guidance.negative_model is not None or guidance.conditions
+        if guidance.guidance_scale is None and further:
+            raise ValueError("guidance_scale must be given with a negative prompt, a negative model or conditions, got None")
+        branches = _branches(model, guidance, rows)
+        _check_vocabularies([branch.model for branch in branches])
+        scale = 1.0 if guidance.guidance_scale is None else guidance.guidance_scale
+        scales = (scale, *(condition.scale for condition in guidance.conditions))
+        always = (0,) if guidance.plausibility else ()
+        weights = Weights.of(scales, rows, always=always, temperature=guidance.temperature)
+        return cls(tuple(branches[k] for k in weights.branches), weights, guidance)
+
+    @property
+    def models(self) -> list[PreTrainedModel]:
+        """The model of every branch."""
+        return [branch.model for branch in self.branches]
 
     def is_just(self, model: PreTrainedModel) -> bool:
-        """Whether nothing is left but the prompt itself, read by `model` as it is."""
-        if len(self.sources) > 1 or self.plausibility or self.smoothing or self.temperatures[0] != 1:
-            return False
-        return self.branches.models[0] is model and self.sources[0] is the_prompt and self.weights.at(0) == [1]
+        """Whether the law is that of `model` after the prompt itself."""
+        changes = self.guidance.plausibility or self.guidance.smoothing
+        return not changes and self.branches == (Branch(model),) and self.weights.at(0) == [1]
 
     def lends(self, model: PreTrainedModel) -> bool:
-        """Whether the prompt that `model` was given is read by another model too."""
-        pairs = zip(self.sources, self.branches.models, strict=True)
-        return any(reader is not model and source in (the_prompt, last_token) for source, reader in pairs)
-
-    def reach(self, k: int, width: int, model: PreTrainedModel | None) -> int:
-        """Return how long a prompt branch k reads, given the prompts' own `width`; 0 if that is `model`'s own business."""
-        if self.widths[k]:
-            return self.widths[k]
-        return width if self.sources[k] is the_prompt and self.branches.models[k] is not model else 0
+        """Whether a model other than `model` reads its prompt."""
+        return any(branch.model is not model and branch.own is None for branch in self.branches)
 
     def check_room(self, width: int, tokens: int, model: PreTrainedModel | None = None) -> None:
-        """Raise ValueError unless every branch can read its prompt and `tokens` more, less the last.
+        """Raise ValueError unless every branch has room for its prompt and the new tokens.
 
         Args:
-            width: of the prompts themselves.
-            model: reads the prompts themselves under rules of its own; what they are is left to it.
+            width: length of the prompts themselves.
+            tokens: number of new tokens.
+            model: checks the prompts themselves by its own rules.
         """
-        for k in range(len(self.sources)):
-            if reach := self.reach(k, width, model):
-                self._check_context(k, reach, tokens)
+        for k, branch in enumerate(self.branches, 1):
+            if length := branch.width(width, model):
+                branch.check_context(k, length, tokens)
 
     def check_rows(self, prompts: Sequence[Prompt], tokens: Tensor) -> None:
-        """Raise ValueError unless every branch can read each of its prompts, K times n, and the row's `tokens` [n] less one."""
-        for k, prompt in enumerate(prompts):
+        """Raise ValueError unless every branch has room for each of its prompts, K times n, and the row's new tokens, [n]."""
+        for k, (branch, prompt) in enumerate(zip(self.branches, prompts, strict=True), 1):
             lengths = prompt.mask.sum(1)
             row = (lengths + tokens).argmax()
-            self._check_context(k, int(lengths[row]), int(tokens[row]))
+            branch.check_context(k, int(lengths[row]), int(tokens[row]))
 
     def prompts(self, prompt: Prompt, rows: Tensor) -> list[Prompt]:
-        """Return what every branch reads, given the prompts themselves [n, L] and which prompt each row has, [n]."""
-        return [source(prompt, rows).to(prompt.inputs.device) for source in self.sources]
-
-    def _check_context(self, k: int, before: int, tokens: int) -> None:
-        config = self.branches.models[k].config.get_text_config(decoder=True)
-        limit: int = getattr(config, "max_position_embeddings", None) or 0
-        if 0 < limit < before + tokens - 1:
-            raise ValueError(f"{before} tokens of branch {k + 1} and {tokens} new ones exceed its model's context of {limit}")
+        """Return what every branch reads, given the prompts themselves [n, L] and the index of each row's prompt, [n]."""
+        return [branch.prompt(prompt, rows) for branch in self.branches]
 
     def guide(self, logits: Sequence[Tensor], position: int, rows: Tensor) -> Guided:
-        """Combine the branches' logits, K tensors [n, t, V], of the tokens from `position` on."""
-        laws = [_law(branch.to(logits[0].device), tau) for branch, tau in zip(logits, self.temperatures, strict=True)]
-        if self.smoothing:
-            laws = [defensive(self.smoothing)(law) for law in laws]
-        weights = self.weights.over(position, laws[0].shape[1], rows)
-        guided = combine(laws, weights, floor=self.floor)
-        if self.plausibility:
-            least = laws[0].amax(-1, keepdim=True) + math.log(self.plausibility)
+        """Combine the branches.
+
+        Args:
+            logits: K tensors [n, t, V], of the tokens from `position` on.
+            position: of the first of these tokens, 0 after the prompt.
+            rows: index of each row's prompt, [n].
+
+        Returns:
+            Σ_k w_k log p_k, −∞ where the plausibility cut-off removes a token, and the K laws log p_k.
+
+        Raises:
+            ValueError: an improper tilt without a floor.
+        """
+        settings, device = self.guidance, logits[0].device
+        laws = [branch.law(each.to(device), settings.smoothing) for branch, each in zip(self.branches, logits, strict=True)]
+        guided = combine(laws, self.weights.over(position, laws[0].shape[1], rows), floor=settings.floor)
+        if settings.plausibility:
+            least = laws[0].amax(-1, keepdim=True) + math.log(settings.plausibility)
             guided = guided.masked_fill(laws[0] < least, -math.inf)
         return Guided(guided, laws)
 
 
-def the_prompt(prompt: Prompt, rows: Tensor) -> Prompt:
-    """Read the prompt itself."""
-    del rows
-    return prompt
+def _branches(model: PreTrainedModel, guidance: Guidance, rows: int) -> list[Branch]:
+    """Return the branches (cond, uncond, further conditions)."""
+    cond, uncond = guidance.branch_temperatures
+    negative = Condition(
+        0.0,  # its weight follows from the others'
+        guidance.negative_prompt_ids,
+        guidance.negative_prompt_attention_mask,
+        guidance.negative_model,
+        uncond,
+    )
+    further = [_branch(model, each, rows, "input_ids of a condition") for each in guidance.conditions]
+    rest = _branch(model, negative, rows, "negative_prompt_ids", last=guidance.negative_model is None)
+    return [Branch(model, cond), rest, *further]
 
 
-def last_token(prompt: Prompt, rows: Tensor) -> Prompt:
-    """Read the last token of the prompt."""
-    del rows
-    at = prompt.mask.cumsum(1).argmax(1, keepdim=True)
-    return Prompt(along(prompt.inputs, at), torch.ones_like(at))
-
-
-def _own(ids: Tensor | None, mask: Tensor | None, name: str, *, right: bool) -> Prompt | None:
-    """Return prompts that were given, if any."""
-    if ids is not None:
-        return Prompt.of(ids, mask, right=right)
-    if mask is not None:
-        raise ValueError(f"the attention mask of {name} was given without its ids")
-    return None
-
-
-def _both(temperature: float | tuple[float, float]) -> tuple[float, float]:
-    """Return τ of (cond, uncond)."""
-    if isinstance(temperature, tuple) and len(temperature) == 2:
-        return temperature
-    if isinstance(temperature, (int, float)):
-        return temperature, temperature
-    raise ValueError(f"a branch's temperature must be a number, or two for (cond, uncond), not {temperature!r}")
-
-
-def _given(given: Prompt, n: int) -> Source:
-    if len(given.mask) not in (1, n):
-        raise ValueError(
-            f"one negative or further prompt is needed for each of the {n} prompts, or one for all, not {len(given.mask)}"
-        )
-    return lambda _, rows: given.select((rows if len(given.mask) == n else torch.zeros_like(rows)).to(given.mask.device))
-
-
-def _law(logits: Tensor, tau: float) -> Tensor:
-    """Return normalised log-probs in float32 at least."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return (logits if tau == 1 else logits / tau).log_softmax(-1)
+def _branch(model: PreTrainedModel, condition: Condition, rows: int, name: str, *, last: bool = False) -> Branch:
+    """Return a branch with its own prompts, or one that reads the prompt itself, or only its `last` token."""
+    reader, ids, mask = condition.model or model, condition.input_ids, condition.attention_mask
+    if ids is None:
+        if mask is not None:
+            raise ValueError(f"{name} must be given with their attention mask, got None")
+        return Branch(reader, condition.temperature, last=last)
+    own = Prompt.of(ids, mask, right=model.config.is_encoder_decoder)
+    if len(own.mask) not in (1, rows):
+        raise ValueError(f"{name} must be one for each of the {rows} prompts, or one for all, got {len(own.mask)}")
+    check_tokens(name, own.inputs, reader)
+    return Branch(reader, condition.temperature, own)
 
 
 def _check_vocabularies(models: Sequence[PreTrainedModel]) -> None:
+    """Raise ValueError unless all models are decoders, or all encoder-decoders, with vocabularies of one size."""
     if len({bool(model.config.is_encoder_decoder) for model in models}) > 1:
-        raise ValueError("branches must all be read by decoders, or all by encoder-decoders")
-    sizes = [model.get_output_embeddings().weight.shape[0] for model in models]
-    for model, size in zip(models, sizes, strict=True):
-        if size != sizes[0]:
-            name = type(model).__name__
-            raise ValueError(
-                f"branches must share one vocabulary: {sizes[0]} tokens in {type(models[0]).__name__}, {size} in {name}"
-            )
+        raise ValueError("models must all be decoders, or all encoder-decoders, got both")
+    size, *sizes = [model.get_output_embeddings().weight.shape[0] for model in models]
+    for model, other in zip(models[1:], sizes, strict=True):
+        if other != size:
+            wanted, found = type(models[0]).__name__, type(model).__name__
+            raise ValueError(f"models must share one vocabulary, {size} tokens as in {wanted}, got {other} in {found}")

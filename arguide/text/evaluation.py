@@ -1,10 +1,10 @@
-"""Evaluation: a model class for `lm-eval` (extra `lm-eval`), so that published tables of guidance can be run again.
+"""Evaluation: a model class for `lm-eval` (extra `lm-eval`), to reproduce published tables of guidance.
 
     import arguide.text.evaluation                                    # registers the model "arguide"
     lm_eval.simple_evaluate("arguide", "pretrained=…,guidance_scale=1.5,law=joint", tasks=["lambada_openai"])
 
-Which law a number is of: multiple choice and log-likelihoods are of `law`; texts are always written under the sequential law.
-The published tables of Sanchez et al., "Stay on topic with classifier-free guidance" (2023) score the joint law without its Z.
+Multiple choice and log-likelihoods are scored under `law`; texts always follow the sequential law. The published tables of
+Sanchez et al., "Stay on topic with classifier-free guidance", arXiv:2306.17806, score the joint law without its Z.
 """
 
 from typing import Any
@@ -14,7 +14,8 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
-from arguide.text.decoding import LAWS
+from arguide import checks
+from arguide.text.call_state import LAWS
 from arguide.text.generation import guided
 from arguide.text.prompts import padded
 from arguide.text.scoring import score
@@ -28,17 +29,21 @@ class GuidedHFLM(HFLM):
     """A guided `transformers` model for `lm-eval`.
 
     Args:
-        pretrained: as for `HFLM`, like everything in `kwargs`.
+        pretrained: as for `HFLM`.
         guidance_scale: γ.
-        law: "sequential" or "joint", of log-likelihoods.
-        negative: what the unconditional branch reads; the last token of every context by default.
+        law: "sequential" or "joint", the law of log-likelihoods.
+        negative: text of the unconditional branch; the last token of every context by default.
+        kwargs: as for `HFLM`.
+
+    Raises:
+        ValueError: another law.
     """
 
     def __init__(
         self, pretrained: Any, guidance_scale: float = 1.5, law: str = "joint", negative: str | None = None, **kwargs: Any
     ) -> None:
         if law not in LAWS:
-            raise ValueError(f"law must be one of {', '.join(LAWS)}, not {law!r}")
+            raise checks.refusal("law", f"one of {', '.join(LAWS)}", law)
         self.guidance_scale, self.law, self._view = float(guidance_scale), law, None
         super().__init__(pretrained, **kwargs)
         self._view = guided(super().model)
@@ -51,7 +56,7 @@ class GuidedHFLM(HFLM):
         return super().model if self._view is None else self._view
 
     def get_model_info(self) -> dict[str, Any]:
-        """Say with the results which law they are of."""
+        """Return the information that `lm-eval` writes beside the results, with the law of each."""
         law = {"guidance_scale": self.guidance_scale, "law_of_scores": self.law, "law_of_texts": "sequential"}
         return super().get_model_info() | law
 
@@ -62,7 +67,7 @@ class GuidedHFLM(HFLM):
     def _loglikelihood_tokens(
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[Answer]:
-        """Return (log-likelihood, whether greedy decoding would write it) of every (name, context, continuation)."""
+        """Return (log-likelihood, whether greedy decoding gives the same text) of every (name, context, continuation)."""
         size = override_bs or (self.batch_size if isinstance(self.batch_size, int) else 8)
         order = sorted(range(len(requests)), key=lambda i: -len(requests[i][1]) - len(requests[i][2]))
         answers: dict[int, Answer] = {}
@@ -77,6 +82,7 @@ class GuidedHFLM(HFLM):
         return [answers[i] for i in range(len(requests))]
 
     def _scored(self, batch: list[Request]) -> list[Answer]:
+        """Score one batch of requests; contexts lose their beginning where there is no room."""
         whole = [(context + text)[-self.max_length - 1 :] for _, context, text in batch]
         lengths = [min(len(text), self.max_length) for _, _, text in batch]
         contexts = [tokens[:-length] for tokens, length in zip(whole, lengths, strict=True)]

@@ -3,120 +3,105 @@ r"""Text under guidance: a view of a `transformers` model on which every mode of
     model = arguide.guided(AutoModelForCausalLM.from_pretrained(…))
     model.generate(**inputs, guidance_scale=1.5, negative_prompt_ids=…, do_sample=True, num_return_sequences=4)
 
-The view shares the model's parameters and shows `generate` a model of n rows whose logits are Σ_k w_k log p_k (see
-`arguide.text.combination`); behind it one forward pass reads all branches. So greedy decoding, sampling, beams, streaming and
-assisted decoding are transformers' own, under the sequential law Π_t p̃(x_t | x_<t) / Z_t. Logits processors, temperature
-and truncations come after guidance. A scale of 1 without further branches runs the model itself, a scale of 0 the
-unconditional branch alone.
+The view shares the model's parameters. `generate` sees a model of n rows whose logits are Σ_k w_k log p_k (see
+`arguide.text.settings`); one forward pass reads all branches. Greedy decoding, sampling, beams, streaming and assisted decoding
+are those of transformers, under the sequential law Π_t p̃(x_t | x_<t) / Z_t. Logits processors, temperature and truncations come
+after guidance. A scale of 1 without further branches runs the model itself, a scale of 0 the unconditional branch alone.
 """
 
 import copy
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from arguide.text.caches import Reading
-from arguide.text.combination import Combination, Condition
-from arguide.text.decoding import LAWS, Guidance
-from arguide.text.modes import check_arguments
+from arguide import checks
+from arguide.text.call_state import LAWS, CallState, check_arguments
+from arguide.text.combination import Combination
 from arguide.text.prompts import found_mask
+from arguide.text.reading import Reading
 from arguide.text.seam import CACHES, Hooks, copy_compiled
-from arguide.text.weights import Scale
+from arguide.text.settings import Guidance, takes_settings
+
+if TYPE_CHECKING:
+
+    class View(Hooks, PreTrainedModel):
+        """A guided view is a model of its class too."""
+
+else:
+    View = Hooks
+
+KEYWORDS = {field.name for field in dataclasses.fields(Guidance)} - {"temperature"}  # that one is a keyword of transformers
 
 
-class GuidedLM(Hooks):
-    """The part of a guided view that it adds to the model's own class; made by `guided`."""
+class GuidedLM(View):
+    """A guided view of a model; `guided` makes one, as a subclass of the model's own class."""
 
     unguided: PreTrainedModel
 
+    @takes_settings
     def generate(
         self,
         inputs: Tensor | None = None,
         generation_config: GenerationConfig | None = None,
         *,
-        guidance_scale: Scale | None = None,
-        negative_prompt_ids: Tensor | None = None,
-        negative_prompt_attention_mask: Tensor | None = None,
-        negative_model: PreTrainedModel | None = None,
-        conditions: Sequence[Condition] = (),
-        branch_temperature: float | tuple[float, float] = 1.0,
-        plausibility: float = 0.0,
-        smoothing: float = 0.0,
-        floor: float | None = None,
+        guidance: Guidance | None = None,
         beam_law: str = "sequential",
         **kwargs: Any,
     ) -> Any:
         """Generate as `transformers` does, from Σ_k w_k log p_k.
 
         Args:
-            inputs: prompts, [n, L]; they and everything in `kwargs` mean what they mean in `transformers`.
-            generation_config: its `guidance_scale` counts if the argument is not given.
-            guidance_scale: γ; a number, one a prompt [n], or a function of the position, see `arguide.schedules`.
-            negative_prompt_ids: what the unconditional branch reads, [n, L′], or [1, L′] for all; the prompt's last token
-                by default.
-            negative_prompt_attention_mask: [n, L′]; padding may stand on either side.
-            negative_model: another model to read the unconditional branch (contrastive decoding), the prompt by default.
-            conditions: further branches, each with a scale of its own.
-            branch_temperature: τ of the branches before they are combined, one number or (cond, uncond).
-            plausibility: α; tokens with p_c(v) < α max p_c are left out.
-            smoothing: ε; every branch is read as (1 − ε) p_k + ε/V.
-            floor: least log-probability a branch of negative weight is read with; without it an improper tilt raises.
-            beam_law: whether beams maximise the "sequential" guided law or the "joint" one, Σ_t Σ_k w_k log p_k unnormalised.
+            inputs: prompts, [n, L].
+            generation_config: its `guidance_scale` is used if no other is given.
+            guidance: settings of the guided law. Its fields but `temperature` are keywords of `generate` too, and replace those
+                of the object.
+            beam_law: the law that beams maximise: the "sequential" guided one, or the "joint" one, Σ_t Σ_k w_k log p_k
+                unnormalised.
+            kwargs: fields of `Guidance`; all others are the keywords of `transformers`.
 
         Returns:
-            What `transformers` returns. With `output_scores` and `return_dict_in_generate` it also has, a tensor for every
-            entry of `scores`, `log_normalizers` (log Z_t, [n]) and `branch_scores` (log p_k, [K, n, V]), where a scale is
-            given; K counts the branches that have a weight, which is one at γ = 1, where log Z_t = 0.
+            The result of `transformers`. With `output_scores`, `return_dict_in_generate` and a scale it also has
+            `log_normalizers` (log Z_t, [n]) and `branch_scores` (log p_k, [K, n, V]), one tensor per entry of `scores`. K is
+            the number of branches with a weight: 1 at γ = 1, where log Z_t = 0.
 
         Raises:
             ValueError: an argument that does not fit, a mode that cannot be guided, or an improper tilt.
         """
         if beam_law not in LAWS:
-            raise ValueError(f"beam_law must be one of {', '.join(LAWS)}, not {beam_law!r}")
+            raise checks.refusal("beam_law", f"one of {', '.join(LAWS)}", beam_law)
         if read := next((name for name in CACHES if isinstance(kwargs.get(name), Reading)), None):
-            raise ValueError(f"what a guided call has read cannot be handed on; leave out {read}")
-        configured, generation_config, kwargs = self._taken_scale(generation_config, kwargs)
+            raise ValueError(f"{read} must not be that of another guided call, which cannot be continued; leave out {read}")
+        settings = (guidance or Guidance()).changed({name: kwargs.pop(name) for name in KEYWORDS & kwargs.keys()})
+        configured, generation_config, kwargs = self._take_scale(generation_config, kwargs)
+        if settings.guidance_scale is None and configured is not None:
+            settings = settings.changed({"guidance_scale": configured})
         rows, device = _rows(inputs, kwargs)
-        combination = Combination.of(
-            self.unguided,
-            configured if guidance_scale is None else guidance_scale,
-            rows=rows,
-            negative_prompt_ids=negative_prompt_ids,
-            negative_prompt_attention_mask=negative_prompt_attention_mask,
-            negative_model=negative_model,
-            conditions=conditions,
-            branch_temperature=branch_temperature,
-            floor=floor,
-            plausibility=plausibility,
-            smoothing=smoothing,
-        )
+        combination = Combination.of(self.unguided, settings, rows=rows)
         if combination.is_just(self.unguided):
-            given = configured is not None or guidance_scale is not None
-            return self._generate_alone(inputs, generation_config, kwargs, scored=given)
+            return self._generate_alone(inputs, generation_config, kwargs, scored=settings.guidance_scale is not None)
         check_arguments(kwargs, lent=combination.lends(self.unguided))
         kwargs.pop("logits_to_keep", None)
-        guidance = Guidance(combination, beam_law, self.unguided)
+        call = CallState(combination, beam_law, self.unguided)
         if self.config.is_encoder_decoder:
-            kwargs |= self._encoding(guidance, inputs, generation_config, kwargs)
-        kwargs |= {"guidance": guidance, "guidance_rows": torch.arange(rows, device=device or self.device)}
+            kwargs |= self._encoding(call, inputs, generation_config, kwargs)
+        kwargs |= {"guided_call": call, "guided_rows": torch.arange(rows, device=device or self.device)}
         out = super().generate(inputs, generation_config, **kwargs)
-        if guidance.scored and isinstance(out, ModelOutput):
-            out["log_normalizers"] = tuple(guidance.log_normalizers[: len(out.scores)])
-            out["branch_scores"] = tuple(guidance.branch_scores[: len(out.scores)])
+        if call.scored and isinstance(out, ModelOutput):
+            out["log_normalizers"] = tuple(call.log_normalizers[: len(out.scores)])
+            out["branch_scores"] = tuple(call.branch_scores[: len(out.scores)])
         return out
 
     def _generate_alone(
         self, inputs: Tensor | None, config: GenerationConfig | None, kwargs: dict[str, Any], *, scored: bool
     ) -> Any:
-        """Let the model generate as it is; tell of its one branch if that is asked for."""
+        """Generate with the model itself; add the scores of its one branch if they are asked for."""
         asked = {
-            name: next(iter(_settings(name, kwargs, config, self.generation_config)), False)
+            name: next(iter(_values(name, kwargs, config, self.generation_config)), False)
             for name in ("return_dict_in_generate", "output_scores", "output_logits")
         }
         if not (scored and asked["return_dict_in_generate"] and asked["output_scores"]):
@@ -129,22 +114,21 @@ class GuidedLM(Hooks):
         return out
 
     def _encoding(
-        self, guidance: Guidance, inputs: Tensor | None, config: GenerationConfig | None, kwargs: dict[str, Any]
+        self, call: CallState, inputs: Tensor | None, config: GenerationConfig | None, kwargs: dict[str, Any]
     ) -> dict[str, Any]:
-        """Leave the encoding to the branches: give `generate` something that stands for it."""
+        """Leave the encoding to the branches; return arguments that stand for it in `generate`."""
         given = next((ids for ids in (inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if ids is not None), None)
         encoded, mask = kwargs.get("encoder_outputs"), kwargs.get("attention_mask")
         if mask is None and encoded is None and given is not None:
-            pad, ends = (_settings(name, kwargs, config, self.generation_config) for name in ("pad_token_id", "eos_token_id"))
+            pad, ends = (_values(name, kwargs, config, self.generation_config) for name in ("pad_token_id", "eos_token_id"))
             mask = found_mask(given, pad[0], ends=ends[0] if ends else None) if pad else None
-        return {"encoder_outputs": guidance.encode(given, encoded, mask), "attention_mask": None}
+        return {"encoder_outputs": call.encode(given, encoded, mask), "attention_mask": None}
 
-    def _taken_scale(
+    def _take_scale(
         self, config: GenerationConfig | None, kwargs: dict[str, Any]
     ) -> tuple[float | None, GenerationConfig | None, dict[str, Any]]:
-        """Take the scale out of the configuration, so that the view guides and not transformers' logits processor."""
-        scales = [each.guidance_scale for each in (config, self.generation_config) if each is not None]
-        scale = next((each for each in scales if each is not None), None)
+        """Take the scale out of the configuration, so that transformers' own logits processor does not guide too."""
+        scale = next(iter(_values("guidance_scale", {}, config, self.generation_config)), None)
         if scale is None:
             return None, config, kwargs
         if config is None:
@@ -158,25 +142,26 @@ class GuidedLM(Hooks):
         return self.unguided.save_pretrained(*args, **kwargs)
 
 
-def guided(model: PreTrainedModel) -> Any:
+def guided(model: PreTrainedModel) -> GuidedLM:
     """Return a guided view of a `transformers` model that generates text.
 
-    The view shares the model's parameters. It is one of its class too, so it stands wherever the model did; without a guidance
-    scale it does what the model does. Guided steps may lay the weights of `Conv1D` (GPT-2) out with other strides; their shapes
-    and values, and so what `save_pretrained` writes, stay as they are.
+    The view shares the model's parameters, and is an instance of its class too, so it can replace the model; without a guidance
+    scale it does what the model does. Guided steps on a CPU may store the weights of `Conv1D` (GPT-2) with other strides, and
+    multiply by the faster of two forms (`arguide.text.cpu_matmul`; ARGUIDE_CPU_MATMUL=0 turns that off). Shapes and values of
+    the weights, and so the files of `save_pretrained`, stay as they are.
 
     Raises:
-        ValueError: something that does not generate text, or wraps a model that does.
+        ValueError: an object that is not a model with `generate`.
     """
     if isinstance(model, GuidedLM):
         return model
     if not isinstance(model, GenerationMixin) or not model.can_generate():
-        raise ValueError(f"only a transformers model with `generate` can be guided, not {type(model).__name__}")
+        raise ValueError(f"model must be a transformers model with `generate`, got {type(model).__name__}")
     view = copy.copy(model)
     view.__class__ = _guided_class(model.__class__)
-    view.__dict__.pop("forward", None)  # one wrapped on the instance, by a hook say, is the unguided model's
+    view.__dict__.pop("forward", None)  # one that a hook has wrapped on the instance is the unguided model's
     view.generation_config = copy.deepcopy(model.generation_config)
-    view.__dict__["unguided"] = plain = copy.copy(model)  # not a submodule: the parameters are the view's already
+    view.__dict__["unguided"] = plain = copy.copy(model)  # not a submodule: the view has its parameters already
     copy_compiled(plain, model)
     return view
 
@@ -186,24 +171,24 @@ def _guided_class(base: Any) -> Any:
     """Return the subclass of a model's class that `generate` can guide; its `forward` takes the same arguments."""
 
     @functools.wraps(base.forward)
-    def forward(self: Any, *args: Any, guidance: Guidance | None = None, **kwargs: Any) -> Any:
-        if guidance is None:
+    def forward(self: Any, *args: Any, guided_call: CallState | None = None, **kwargs: Any) -> Any:
+        if guided_call is None:
             wrapped = self.unguided.__dict__.get("forward")
             return wrapped(*args, **kwargs) if wrapped else super(kind, self).forward(*args, **kwargs)
-        return self.guided_forward(*args, guidance=guidance, **kwargs)
+        return self.guided_forward(*args, guided_call=guided_call, **kwargs)
 
     kind: Any = type(f"Guided{base.__name__}", (GuidedLM, base), {"forward": forward, "__doc__": GuidedLM.__doc__})
     return kind
 
 
-def _settings(name: str, kwargs: dict[str, Any], *configs: GenerationConfig | None) -> list[Any]:
-    """Return the values of a setting that are given, what counts first."""
+def _values(name: str, kwargs: dict[str, Any], *configs: GenerationConfig | None) -> list[Any]:
+    """Return the values of a setting that are not None, the strongest first."""
     values = [kwargs.get(name), *(getattr(config, name, None) for config in configs)]
     return [value for value in values if value is not None]
 
 
 def _rows(inputs: Tensor | None, kwargs: dict[str, Any]) -> tuple[int, torch.device | None]:
-    """Return the number of prompts, and the device they are on."""
+    """Return the number of prompts and their device."""
     given = [inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")]
     if (encoded := kwargs.get("encoder_outputs")) is not None:
         given.append(encoded[0])

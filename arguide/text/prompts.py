@@ -1,4 +1,4 @@
-"""Prompts: what a branch reads before the text, padded on one side."""
+"""Prompts: the tokens that a branch reads before the text, padded on one side."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Self
@@ -19,19 +19,24 @@ class Prompt(NamedTuple):
 
     @classmethod
     def of(cls, inputs: Tensor, mask: Tensor | None = None, *, right: bool = False) -> Self:
-        """Return prompts with their padding, wherever it was, moved to the left (or right) and cut to what the longest needs.
+        """Return prompts with all padding moved to one side, and cut to the length of the longest.
+
+        Args:
+            inputs: token ids [n, L], or embeddings [n, L, d].
+            mask: [n, L], 1 on tokens; no padding by default.
+            right: whether padding moves to the right, and not to the left.
 
         Raises:
             ValueError: a prompt without a token, or a mask of another shape.
         """
         if inputs.ndim not in (2, 3):
-            raise ValueError(f"prompts must be token ids [n, L], not of shape {tuple(inputs.shape)}")
+            raise checks.refusal("prompts", "token ids [n, L]", inputs)
         if not inputs.shape[1] or (mask is not None and not mask.any(1).all()):
-            raise ValueError("every prompt needs at least one token; the beginning-of-text token will do")
+            raise ValueError("every prompt must have at least one token, got none; try the beginning-of-text token")
         if mask is None:
             return cls(inputs, torch.ones(inputs.shape[:2], dtype=torch.long, device=inputs.device))
         if mask.shape != inputs.shape[:2]:
-            raise ValueError(f"the mask of a prompt must have its shape {tuple(inputs.shape[:2])}, not {tuple(mask.shape)}")
+            raise checks.refusal("the mask of a prompt", f"of the shape of its tokens {tuple(inputs.shape[:2])}", mask)
         mask = mask.to(inputs.device, torch.long)
         if mask.all():
             return cls(inputs, mask)
@@ -54,8 +59,13 @@ class Prompt(NamedTuple):
         """Return the prompts of these rows, [m] indices."""
         return Prompt(self.inputs[rows], self.mask[rows])
 
+    def last(self) -> "Prompt":
+        """Return the last token of every prompt, [n, 1]."""
+        at = self.mask.cumsum(1).argmax(1, keepdim=True)
+        return Prompt(along(self.inputs, at), torch.ones_like(at))
+
     def followed_by(self, tokens: Tensor, model: PreTrainedModel, mask: Tensor | None = None) -> "Prompt":
-        """Return the prompts with tokens [n, t] after them, padded on the right where a mask [n, t] says so."""
+        """Return the prompts with tokens [n, t] after them, which may have padding on the right, by their mask [n, t]."""
         if not tokens.shape[1]:
             return self
         more = tokens if self.inputs.ndim == 2 else model.get_input_embeddings()(tokens)
@@ -71,7 +81,7 @@ class Prompt(NamedTuple):
         return Prompt(functional.pad(self.inputs, (*features, missing, 0)), functional.pad(self.mask, (missing, 0)))
 
     def distinct(self) -> tuple["Prompt", Tensor | None]:
-        """Return the distinct prompts, and for every row which one it is; None if all differ."""
+        """Return the distinct prompts, and every row's index among them, [n]; None if all rows differ."""
         if len(self.mask) == 1 or self.inputs.ndim == 3:
             return self, None
         keys, index = torch.unique(torch.where(self.mask.bool(), self.inputs, -1), dim=0, return_inverse=True)
@@ -88,7 +98,7 @@ def along(inputs: Tensor, index: Tensor) -> Tensor:
 
 
 def first_tokens(model: PreTrainedModel, n: int) -> Tensor:
-    """Return what a decoder reads before the text if an encoder has read the prompt, [n, 1]; nothing, [n, 0], otherwise."""
+    """Return the start token of the decoder of an encoder-decoder, [n, 1]; no token, [n, 0], for other models."""
     if not model.config.is_encoder_decoder:
         return torch.empty(n, 0, dtype=torch.long, device=model.device)
     assert model.generation_config is not None
@@ -97,7 +107,13 @@ def first_tokens(model: PreTrainedModel, n: int) -> Tensor:
 
 
 def padded(rows: Sequence[list[int]], pad: int = 0, *, right: bool = False) -> Prompt:
-    """Return lists of token ids as one batch, padded on the left (or right) with any token."""
+    """Return lists of token ids as one batch.
+
+    Args:
+        rows: n lists of token ids.
+        pad: the token to pad with; the mask hides it.
+        right: whether padding stands on the right, and not on the left.
+    """
     width = max(map(len, rows))
     gaps = [width - len(row) for row in rows]
     pairs = list(zip(rows, gaps, strict=True))
@@ -107,7 +123,13 @@ def padded(rows: Sequence[list[int]], pad: int = 0, *, right: bool = False) -> P
 
 
 def check_tokens(name: str, ids: Tensor | None, model: PreTrainedModel) -> None:
-    """Raise ValueError where token ids, [n, L], are not of a model's vocabulary; embeddings and None pass."""
+    """Raise ValueError if a token id, [n, L], is outside a model's vocabulary; embeddings and None pass.
+
+    Args:
+        name: of the argument, for the message.
+        ids: token ids [n, L], embeddings or None.
+        model: the model that reads them.
+    """
     if ids is None or ids.ndim != 2 or not ids.numel():
         return
     least, largest = (int(end) for end in ids.aminmax())
@@ -117,6 +139,12 @@ def check_tokens(name: str, ids: Tensor | None, model: PreTrainedModel) -> None:
 
 
 def found_mask(ids: Tensor, pad: int, *, ends: int | Sequence[int] | None = None) -> Tensor | None:
-    """Return the mask of prompts that are padded with `pad`, as `transformers` finds it: none where `pad` also ends texts."""
+    """Return the mask of prompts by their padding token, as `transformers` finds it; None if that token also ends texts.
+
+    Args:
+        ids: token ids [n, L].
+        pad: the padding token.
+        ends: the tokens that end texts.
+    """
     ends = (ends,) if isinstance(ends, int) else tuple(ends or ())
     return None if pad in ends or ids.ndim != 2 else (ids != pad).long()

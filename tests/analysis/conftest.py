@@ -1,11 +1,18 @@
-"""The command line as tests run it; a module's COMMAND goes before every argument."""
+"""Run the command line in a test; the COMMAND of a module comes before every argument."""
 
 import sys
 
 import pytest
 import transformers
+from tiny import save
 
 from analysis import cli
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """Return the folder of a tiny model, which no test may change."""
+    return save(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -181,11 +181,19 @@ def test_pooled_runs_of_unlike_lengths_keep_their_own_columns(make_joint):
         assert torch.equal(rows[2:], getattr(long, name))
 
 
-def test_what_is_told_along_a_sequence_is_that_sequences_own(make_joint, brute):
-    """After many resamplings the infos of a row are still those of its tokens."""
-    joint = make_joint(9, (2, 3, 2, 3))
+def test_rows_keep_their_own_log_probs_through_resampling(make_joint, brute):
+    """Rows change places before the last token; log targets and normalizers still belong to their tokens."""
+    joint, moved = make_joint(9, (2, 3, 2, 3)), []
     expected, laws = brute(joint, {None: -1.5, 0: 2.5}), Table(joint).log_joint({None: -1.5, 0: 2.5})[0].numpy()
-    result = sample_joint(guided(Table(joint), 0, 2.5), 40, 3, threshold=1.0, generator=torch.Generator().manual_seed(0))
+
+    def resample(log_weights, generator):
+        index = arguide.multinomial(log_weights, generator)
+        moved.append(not index.equal(torch.arange(40)))
+        return index
+
+    options = {"threshold": 1.0, "resample": resample, "generator": torch.Generator().manual_seed(0)}
+    result = sample_joint(guided(Table(joint), 0, 2.5), 40, 3, **options)
+    assert moved == [True]  # the first weights are equal
     for x, target, steps in zip(result.tokens.tolist(), result.log_target, result.log_normalizer, strict=True):
         assert target.sum().item() == pytest.approx(math.log(expected.z) + laws[tuple(x)])
         assert steps.exp().tolist() == pytest.approx([expected.normalizers[tuple(x[:t])] for t in range(3)])

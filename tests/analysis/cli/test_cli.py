@@ -88,7 +88,7 @@ def test_exact_agrees_with_plain_enumeration(run, tmp_path, seed, shape, zeros, 
 
 
 @pytest.mark.parametrize("scale", [-1.0, -0.3])
-def test_exact_takes_negative_scales_where_the_tilt_is_proper(run, tmp_path, scale):
+def test_exact_allows_negative_scales_of_proper_tilts(run, tmp_path, scale):
     joint = random_table(7, 2, 4, 3, zeros=False)
     np.save(tmp_path / "table.npy", joint)
     code, out, _ = run("exact", tmp_path / "table.npy", "--label", "0", "--scale", scale, "--json")
@@ -98,7 +98,7 @@ def test_exact_takes_negative_scales_where_the_tilt_is_proper(run, tmp_path, sca
     assert json.loads(out)["kl_sequential_joint"] == pytest.approx(kl(q, p), abs=1e-9)
 
 
-def test_exact_reads_labels_and_values_of_a_csv_by_name(run, tmp_path):
+def test_a_csv_has_names_of_labels_and_values(run, tmp_path):
     frame = pd.DataFrame({"size": ["s", "l", "s", "l"], "kind": ["ham", "ham", "spam", "spam"], "n": [1, 2, 2, 2]})
     frame.to_csv(tmp_path / "d.csv", index=False)
     out_file = tmp_path / "laws.parquet"
@@ -121,7 +121,7 @@ BAD_TABLES = {
 
 
 @pytest.mark.parametrize("name", BAD_TABLES)
-def test_a_bad_table_is_one_line_and_exit_code_2(run, tmp_path, name):
+def test_a_bad_table_is_one_line(run, tmp_path, name):
     np.save(tmp_path / "bad.npy", BAD_TABLES[name], allow_pickle=True)
     code, out, err = run("exact", tmp_path / "bad.npy", "--label", 0, "--scale", 2, "--out", tmp_path / "laws.parquet")
     assert code == 2
@@ -147,7 +147,7 @@ def test_a_bad_table_is_one_line_and_exit_code_2(run, tmp_path, name):
         (["--label", "0", "--scale", "2", "--nonsense"], "--nonsense"),
     ],
 )
-def test_bad_options_are_one_line_and_exit_code_2(run, tmp_path, monkeypatch, arguments, says):
+def test_bad_options_are_one_line(run, tmp_path, monkeypatch, arguments, says):
     monkeypatch.chdir(tmp_path)
     np.save("table.npy", GOOD)
     Path("taken.parquet").write_text("mine")
@@ -162,7 +162,7 @@ def test_bad_options_are_one_line_and_exit_code_2(run, tmp_path, monkeypatch, ar
     ("name", "content"),
     [("empty.npy", b""), ("cut.npy", b"\x93NUMPY\x01\x00"), ("empty.csv", b""), ("bad.parquet", b"PAR1"), ("data.xyz", b"1")],
 )
-def test_an_empty_or_malformed_file_is_one_line_and_exit_code_2(run, tmp_path, name, content):
+def test_a_malformed_file_is_one_line(run, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     column = [] if name.endswith(".npy") else ["--label-column", "y"]
     code, _, err = run("exact", tmp_path / name, "--label", 0, "--scale", 2, *column)
@@ -170,7 +170,7 @@ def test_an_empty_or_malformed_file_is_one_line_and_exit_code_2(run, tmp_path, n
     assert name in err
 
 
-def test_a_missing_file_an_improper_tilt_and_an_unknown_command_are_one_line(run, tmp_path):
+def test_other_errors_are_one_line(run, tmp_path):
     joint = np.array([[[0.0, 0.25], [0.25, 0.0]], [[0.125, 0.125], [0.125, 0.125]]])
     np.save(tmp_path / "zeros.npy", joint)
     for arguments, says in (
@@ -184,7 +184,7 @@ def test_a_missing_file_an_improper_tilt_and_an_unknown_command_are_one_line(run
         assert says in err
 
 
-def test_reproduce_writes_its_report_picks_up_and_says_what_an_interrupt_leaves(run, tmp_path, monkeypatch):
+def test_reproduce_resumes_after_an_interrupt(run, tmp_path, monkeypatch):
     fast = tuple(e for e in EXPERIMENTS if e.name == "fidelity")
     stopped = dataclasses.replace(fast[0], name="stopped", run=lambda settings, track: (_ for _ in ()).throw(KeyboardInterrupt))
     monkeypatch.setattr(reproduce, "EXPERIMENTS", (*fast, stopped))
@@ -204,14 +204,14 @@ def test_reproduce_writes_its_report_picks_up_and_says_what_an_interrupt_leaves(
     assert "quick True → False" in err
 
 
-def test_a_malformed_text_fails_before_anything_is_computed_or_deleted(run, tmp_path):
+def test_a_malformed_text_fails_first(run, tmp_path):
     (tmp_path / "bad.tsv").write_text("no tab here")
     code, _, err = run("reproduce", "--text", tmp_path / "bad.tsv", "--out", tmp_path / "out")
     assert (code, len(err.splitlines())) == (2, 1)
     assert not (tmp_path / "out").exists()
 
 
-def test_labels_of_a_csv_are_names_and_never_indices(run, tmp_path):
+def test_labels_of_a_csv_are_no_indices(run, tmp_path):
     pd.DataFrame({"x": [0, 1, 0, 1], "y": [3, 3, 7, 7]}).to_csv(tmp_path / "d.csv", index=False)
     assert run("exact", tmp_path / "d.csv", "--label-column", "y", "--label", 3, "--scale", 2)[0] == 0
     code, _, err = run("exact", tmp_path / "d.csv", "--label-column", "y", "--label", 0, "--scale", 2)
@@ -220,13 +220,13 @@ def test_labels_of_a_csv_are_names_and_never_indices(run, tmp_path):
 
 
 @pytest.mark.parametrize("options", [["--scale", "1e308"], ["--scale", "2", "--temperature", "1e-320"]])
-def test_what_double_precision_cannot_hold_is_an_error_and_no_nan(run, tmp_path, options):
+def test_an_overflow_is_an_error(run, tmp_path, options):
     np.save(tmp_path / "t.npy", random_table(3, 2, 3, 2, zeros=False))
     code, out, err = run("exact", tmp_path / "t.npy", "--label", 1, *options)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
 
 
-def test_help_imports_neither_torch_nor_transformers_nor_pandas():
+def test_help_imports_nothing_slow():
     code = (
         "import sys; sys.argv = ['arguide', '--help']\nfrom analysis.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
@@ -237,7 +237,7 @@ def test_help_imports_neither_torch_nor_transformers_nor_pandas():
 
 
 @pytest.mark.parametrize(("text", "line"), [("\n \nwhat it is\nmore", "what it is"), ("\n", "ValueError"), ("", "ValueError")])
-def test_an_error_is_its_first_line_that_says_something(fails, monkeypatch, text, line):
+def test_an_error_is_its_first_line_with_text(fails, monkeypatch, text, line):
     def app(**_):
         raise ValueError(text)
 

@@ -1,4 +1,4 @@
-"""What fails is one line on the command line: full disks, records that are torn, sizes that nothing holds, interrupts."""
+"""Failures are one line on the command line: full disks, torn records, impossible sizes, interrupts."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import sklearn.datasets  # noqa: F401 (which warns where it cannot write)
-import tiny
+from command import ARGUIDE
 
 from analysis import cli
 from analysis.learning import learners
@@ -29,11 +29,6 @@ def names(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny.save(tmp_path_factory.mktemp("models") / "tiny")
-
-
 @pytest.fixture
 def limited():
     """Return a function that limits the size of every file that is written, as a full disk does."""
@@ -42,12 +37,12 @@ def limited():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-# Disks that are full.
+# Full disks.
 
 
 @pytest.mark.parametrize("size", [0, 400, 3_000, 5_000, 9_000, 20_000])
 @pytest.mark.parametrize("kind", ["lm", "denoiser"])
-def test_a_training_on_a_full_disk_ends_in_one_line(run, limited, names, tmp_path, kind, size):
+def test_a_training_on_a_full_disk_is_one_line(run, limited, names, tmp_path, kind, size):
     data = (names if kind == "lm" else "digits", "--out", tmp_path / "m")
     limited(size)
     code, _, err = run("train", kind, "--data", *data, *SMALL)
@@ -58,7 +53,7 @@ def test_a_training_on_a_full_disk_ends_in_one_line(run, limited, names, tmp_pat
     assert run("train", kind, "--data", *data, *SMALL)[0] == 0
 
 
-def test_a_checkpoint_on_a_full_disk_is_one_line_and_leaves_no_part(run, limited, names, tmp_path, monkeypatch):
+def test_a_checkpoint_on_a_full_disk_leaves_no_part(run, limited, names, tmp_path, monkeypatch):
     fit = learners.fit
     monkeypatch.setattr(learners, "fit", lambda *args, **given: fit(*args, **given | {"every": 2}))
     limited(9_000)
@@ -70,15 +65,13 @@ def test_a_checkpoint_on_a_full_disk_is_one_line_and_leaves_no_part(run, limited
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
-def test_an_output_that_cannot_be_printed_is_one_line(arguments):
+def test_a_full_standard_output_is_one_line(arguments):
     with FULL.open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "analysis.cli", *arguments], stdout=full, stderr=subprocess.PIPE, text=True
-        )
+        done = subprocess.run([ARGUIDE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (2, "arguide: No space left on device\n")
 
 
-# Records that are torn.
+# Torn records.
 
 TORN = ["", "{", "[]", "null", "3", '{"program": "PROGRAM"}', '{"program": "PROGRAM", "config": [1]}', "[" * 99_999, "\x00"]
 TORN += ['{"program": "PROGRAM", "config": {}, "versions": 3}', '{"program": "PROGRAM", "config": "x", "versions": null}']
@@ -86,7 +79,7 @@ TORN += ['{"program": "PROGRAM", "config": {}, "versions": 3}', '{"program": "PR
 
 @pytest.mark.parametrize("text", TORN, ids=range(len(TORN)))
 @pytest.mark.parametrize("command", ["train", "study", "reproduce", "generate"])
-def test_a_record_that_is_torn_is_one_line(run, fails, model, names, tmp_path, command, text):
+def test_a_torn_record_is_one_line(run, fails, model, names, tmp_path, command, text):
     folder = tmp_path / (".a.parquet.parts" if command == "generate" else "out")
     folder.mkdir()
     (folder / "run.json").write_text(text.replace("PROGRAM", f"arguide {command}"))
@@ -105,7 +98,7 @@ def test_a_record_that_is_torn_is_one_line(run, fails, model, names, tmp_path, c
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"x"'])
-def test_a_result_that_is_torn_is_one_line(run, fails, names, tmp_path, text):
+def test_a_torn_result_is_one_line(run, fails, names, tmp_path, text):
     options = ("train", "lm", "--data", names, "--out", tmp_path / "m", *SMALL)
     assert run(*options)[0] == 0
     (tmp_path / "m/result.json").write_text(text)
@@ -132,7 +125,7 @@ SIZES = {
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element")
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in SIZES.items() for value in values])
-def test_a_model_of_impossible_sizes_is_one_line(fails, model, tmp_path, key, value):
+def test_impossible_sizes_of_a_model_are_one_line(fails, model, tmp_path, key, value):
     folder = tmp_path / "model"
     folder.mkdir()
     for path in model.iterdir():
@@ -143,7 +136,7 @@ def test_a_model_of_impossible_sizes_is_one_line(fails, model, tmp_path, key, va
 
 
 @pytest.mark.parametrize("value", [{"width": 10**9}, {"depth": 10**12}, {"width": 2**70}, {"width": "x"}, {"labels": -3}])
-def test_a_denoiser_of_impossible_sizes_is_one_line(run, fails, tmp_path, value):
+def test_impossible_sizes_of_a_denoiser_are_one_line(run, fails, tmp_path, value):
     options = ("train", "denoiser", "--data", "digits", *SMALL)
     assert run(*options, "--out", tmp_path / "m")[0] == 0
     config = json.loads((tmp_path / "m/config.json").read_text())
@@ -170,7 +163,7 @@ HUGE = [
 
 
 @pytest.mark.parametrize("arguments", HUGE, ids=lambda arguments: " ".join(map(str, (arguments[0], *arguments[-2:]))))
-def test_sizes_that_no_memory_holds_are_refused_with_what_they_ask_for(fails, model, tmp_path, monkeypatch, arguments):
+def test_sizes_beyond_the_memory_are_refused(fails, model, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     err = fails(*(model if each == "MODEL" else each for each in arguments))
     assert "GB; try smaller ones" in err
@@ -181,7 +174,7 @@ def test_sizes_that_no_memory_holds_are_refused_with_what_they_ask_for(fails, mo
 @pytest.mark.parametrize(
     "error", [MemoryError(), MemoryError("Unable to allocate 9 TiB"), RuntimeError("can't allocate memory: x")]
 )
-def test_memory_that_runs_out_is_one_line(fails, monkeypatch, error):
+def test_exhausted_memory_is_one_line(fails, monkeypatch, error):
     def app(**_):
         raise error
 
@@ -207,13 +200,13 @@ def test_integers_beyond_64_bits_are_refused(fails, tmp_path, monkeypatch, optio
     assert not list(tmp_path.iterdir())
 
 
-def test_the_largest_seed_is_a_seed(run, names, tmp_path):
+def test_the_largest_seed_is_valid(run, names, tmp_path):
     small = ("--effort", 0.01, "--scales", "0,2", "--seeds", 2, "--samples", 2, "--jobs", 1, "--seed", 2**63 - 1)
     assert run("study", "--data", names, "--out", tmp_path / "s", *small)[0] == 0
 
 
 @pytest.mark.parametrize("effort", ["inf", "nan", "1e300", "0", "-1"])
-def test_an_effort_without_end_is_refused_before_the_folder_is_written(fails, names, tmp_path, effort):
+def test_an_infinite_effort_writes_nothing(fails, names, tmp_path, effort):
     assert "effort" in fails("study", "--data", names, "--out", tmp_path / "s", "--effort", effort)
     assert not (tmp_path / "s").exists()
 
@@ -228,16 +221,16 @@ def test_an_effort_without_end_is_refused_before_the_folder_is_written(fails, na
         (("scale-factors", "--scale", 2), "--power"),
     ],
 )
-def test_a_temperature_that_float32_cannot_hold_is_one_line(fails, model, command, option, value):
+def test_temperatures_beyond_float32_are_one_line(fails, model, command, option, value):
     assert f"{option} must be positive" in fails(*command, model, "--prompt", "a", option, value)
 
 
-def test_the_coldest_temperature_is_the_greedy_text(run, model):
+def test_the_lowest_temperature_is_greedy(run, model):
     options = ("generate", model, "--prompt", "ab", "--max-new-tokens", 8)
     assert run(*options, "--temperature", 1e-30)[1] == run(*options, "--greedy")[1]
 
 
-# Before torch is imported.
+# Checks before torch is imported.
 
 EARLY = [
     ["generate", "x", "--prompts", "none.csv", "--out", "a.parquet"],
@@ -257,7 +250,7 @@ EARLY = [
 
 
 @pytest.mark.parametrize("arguments", EARLY, ids=" ".join)
-def test_what_is_missing_is_reported_before_anything_slow_is_imported(tmp_path, arguments):
+def test_missing_inputs_are_reported_before_slow_imports(tmp_path, arguments):
     code = (
         f"import sys; sys.argv = ['arguide', *{arguments!r}]\nfrom analysis.cli import main\n"
         "try: main()\nexcept SystemExit as stop: print(stop.code)\n"
@@ -270,7 +263,7 @@ def test_what_is_missing_is_reported_before_anything_slow_is_imported(tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_the_version_is_the_packages(run):
+def test_the_version_is_that_of_the_package(run):
     from importlib.metadata import version
 
     assert run("--version") == (0, f"arguide {version('arguide')}\n", "")
@@ -314,7 +307,7 @@ def started(*arguments):
 
 
 @pytest.mark.parametrize("delay", [0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
-def test_an_interrupt_in_the_first_moments_is_one_line(names, tmp_path, delay):
+def test_an_early_interrupt_is_one_line(names, tmp_path, delay):
     process = started("train", "lm", "--data", str(names), "--out", str(tmp_path / "m"))
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
@@ -324,7 +317,7 @@ def test_an_interrupt_in_the_first_moments_is_one_line(names, tmp_path, delay):
     assert "Traceback" not in err
 
 
-def test_an_import_that_reports_an_interrupt_as_its_own_error_is_an_interrupt(run, monkeypatch):
+def test_an_interrupted_import_is_an_interrupt(run, monkeypatch):
     def app(**_):
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)

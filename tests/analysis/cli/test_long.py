@@ -1,24 +1,24 @@
-"""What takes minutes: the whole argument as the README prints it, and trainings killed at random moments."""
+"""Long tests: the numbers in the README, and trainings killed at random moments."""
 
 import json
 import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from command import ARGUIDE
 
 pytestmark = pytest.mark.slow
 README = Path(__file__).parents[3] / "README.md"
-COMMAND = (sys.executable, "-m", "analysis.cli")
+COMMAND = (ARGUIDE,)
 KILLS = 10
 
 
-def test_the_table_of_the_readme_is_what_reproduce_finds(tmp_path):
+def test_the_readme_has_the_numbers_of_reproduce(tmp_path):
     """Every number that is printed of a chapter's verdict stands in the README, or rounds to what stands there."""
     done = subprocess.run([*COMMAND, "reproduce", "--out", tmp_path / "report", "--json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -35,7 +35,7 @@ def test_the_table_of_the_readme_is_what_reproduce_finds(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["lm", "denoiser"])
-def test_a_training_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, kind):
+def test_random_kills_do_not_change_a_training(tmp_path, kind):
     rows = pd.DataFrame({"text": [f"{'ab'[i % 2] * 3}{i}" for i in range(60)], "label": [f"{'xy'[i % 2]}" for i in range(60)]})
     rows.to_csv(tmp_path / "names.csv", index=False)
     source = "names.csv" if kind == "lm" else "digits"

@@ -1,4 +1,4 @@
-"""A command writes where it is told to, and never among the data that it reads."""
+"""Inputs and outputs stay apart: no command writes among the data that it reads."""
 
 import json
 import re
@@ -32,12 +32,12 @@ def test_an_output_among_the_data_is_refused(fails, images, command, place):
     assert sorted(images.rglob("*")) == before
 
 
-def test_an_output_reached_by_a_link_into_the_data_is_refused(fails, images, tmp_path):
+def test_an_output_linked_into_the_data_is_refused(fails, images, tmp_path):
     (tmp_path / "link").symlink_to(images)
     assert "--out must lie outside" in fails("train", "pixels", "--data", images, "--out", tmp_path / "link/model")
 
 
-def test_data_in_the_folder_that_is_deleted_are_refused(fails, tmp_path):
+def test_data_in_a_fresh_output_folder_are_refused(fails, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/run.json").write_text(json.dumps({"program": "arguide train", "config": {}, "versions": {}}))
     data = tmp_path / "out/losses.parquet"
@@ -46,12 +46,12 @@ def test_data_in_the_folder_that_is_deleted_are_refused(fails, tmp_path):
     assert data.exists()
 
 
-def test_a_linked_folder_whose_name_is_a_pattern_is_read(images, tmp_path):
+def test_a_link_with_a_pattern_as_name_is_read(images, tmp_path):
     (tmp_path / "l[n]").symlink_to(images)
     assert columns.load(str(tmp_path / "l[n]"))["label"] == columns.load(str(images))["label"]
 
 
-def test_a_folder_that_is_missing_is_reported_before_torch_is_imported(fails, monkeypatch):
+def test_a_missing_folder_is_reported_before_torch_loads(fails, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert "no file or folder ./none" in fails("train", "pixels", "--data", "./none", "--out", "out")
     assert "no folder none" in fails("train", "pixels", "--data", "digits", "--out", "out", "--init", "none")

@@ -1,4 +1,4 @@
-"""What a run goes on from: checked before it is used, of this run alone, and never half a file."""
+"""A run resumes from its own whole files alone, which it checks before use."""
 
 import dataclasses
 import shutil
@@ -49,7 +49,7 @@ FRAME = pd.DataFrame(
 )
 
 
-def test_a_marked_frame_is_read_as_it_was(tmp_path, part):
+def test_a_marked_frame_is_unchanged(tmp_path, part):
     run_folder.write_frame(tmp_path / "a.parquet", FRAME)
     plain = pd.read_parquet(tmp_path / "a.parquet")
     assert run_folder.read_marked(tmp_path / "a.parquet", part) is None
@@ -59,7 +59,7 @@ def test_a_marked_frame_is_read_as_it_was(tmp_path, part):
     assert run_folder.read_marked(tmp_path / "b.parquet", part) is None
 
 
-def test_a_frame_with_flipped_bits_is_never_read_as_other_numbers(tmp_path, part):
+def test_flipped_bits_never_change_a_number(tmp_path, part):
     path, generator = tmp_path / "a.parquet", np.random.default_rng(0)
     frame = pd.DataFrame({"value": generator.normal(size=60), "family": ["joint", "sequential"] * 30})
     run_folder.write_frame(path, run_folder.marked(frame, part))
@@ -78,7 +78,7 @@ def test_a_frame_with_flipped_bits_is_never_read_as_other_numbers(tmp_path, part
     assert unmarked > 30  # without the mark these would be other numbers
 
 
-def test_a_damaged_or_foreign_part_is_computed_again_and_named(tmp_path, monkeypatch, caplog):
+def test_damaged_and_foreign_parts_are_recomputed(tmp_path, monkeypatch, caplog):
     runs = []
     one = next(each for each in EXPERIMENTS if each.name == "fidelity")
 
@@ -115,7 +115,7 @@ def test_a_damaged_or_foreign_part_is_computed_again_and_named(tmp_path, monkeyp
     assert runs == [1, 2, 2, 2, 2]
 
 
-def test_a_part_of_completions_that_is_damaged_or_of_another_batch_is_done_again(run, tmp_path, monkeypatch, caplog):
+def test_damaged_and_foreign_batches_are_recomputed(run, tmp_path, monkeypatch, caplog):
     model = save(tmp_path / "tiny")
     (tmp_path / "prompts.txt").write_text("one\ntwo\nthree\n")
     options = ("generate", model, "--prompts", tmp_path / "prompts.txt", "--out", tmp_path / "out.parquet")
@@ -139,7 +139,7 @@ def test_a_part_of_completions_that_is_damaged_or_of_another_batch_is_done_again
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out.parquet"), frame)
 
 
-def test_a_checkpoint_with_a_flipped_bit_is_refused_by_name(tmp_path):
+def test_a_checkpoint_with_a_flipped_bit_is_refused(tmp_path):
     rows, path, generator = datasets.read_images(JOB.source), tmp_path / "checkpoint.pt", np.random.default_rng(0)
 
     def killed(steps):
@@ -165,7 +165,7 @@ def test_a_checkpoint_with_a_flipped_bit_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "losses.parquet", "result.json", "config.json"])
-def test_a_finished_training_that_was_changed_is_refused_by_name(tmp_path, name):
+def test_a_changed_training_is_refused(tmp_path, name):
     told = training.run(JOB, tmp_path, iter)
     assert training.run(JOB, tmp_path, iter) == told
     path = tmp_path / name
@@ -177,7 +177,7 @@ def test_a_finished_training_that_was_changed_is_refused_by_name(tmp_path, name)
     assert training.run(JOB, tmp_path, iter, fresh=True) == told
 
 
-def test_a_model_of_a_study_that_was_changed_is_trained_again(tmp_path, caplog):
+def test_a_changed_model_of_a_study_is_retrained(tmp_path, caplog):
     plan = plans.Plan(datasets.Source("digits", "image", most=2), True, effort=1e-3)
     task = next(each for each in tasks.training(plan) if each.name == "classifier-0")
     run_folder.claim(tmp_path, {}, plans.PROGRAM, parts=("experiments", "models"))
@@ -194,14 +194,13 @@ def test_a_model_of_a_study_that_was_changed_is_trained_again(tmp_path, caplog):
     assert not task.finished(tmp_path)
 
 
-def test_a_run_of_other_versions_is_not_gone_on_with(tmp_path, monkeypatch):
+def test_other_versions_do_not_resume_a_run(tmp_path, monkeypatch):
     run_folder.claim(tmp_path / "run", {"seed": 0})
     run = batch_jobs.Run(tmp_path / "out.parquet", pd.DataFrame({"prompt": ["a"]}), 1, {"seed": 0})
     run.claim()
     monkeypatch.setattr(run_folder, "version", lambda name: "0.0" if name == "torch" else version(name))
     with pytest.raises(ValueError, match=rf"other settings \(.*torch {torch.__version__.split('+')[0]}.* → 0\.0.*\)"):
         run_folder.claim(tmp_path / "run", {"seed": 0})
-    monkeypatch.setattr(batch_jobs, "version", lambda name: "0.0")
     with pytest.raises(ValueError, match=r"other settings \(.*torch .* → 0\.0"):
         run.claim()
 
@@ -219,7 +218,7 @@ class Half:
         raise KeyboardInterrupt
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+def test_a_kill_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     checkpoint, write = tmp_path / "checkpoint.pt", files.write
     fit, saves = learners.fit, []
 
@@ -240,7 +239,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, mo
 
 
 @pytest.mark.parametrize("name", ["run.json", "losses.parquet", "loss.png", "result.json"])
-def test_a_kill_while_a_training_writes_leaves_no_half_file(tmp_path, monkeypatch, name):
+def test_a_killed_training_leaves_no_partial_file(tmp_path, monkeypatch, name):
     write, sizes = run_folder.write, {}
 
     def torn(path, save):
@@ -259,7 +258,7 @@ def test_a_kill_while_a_training_writes_leaves_no_half_file(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("kill", [0, 1, 2])
-def test_a_kill_while_completions_are_written_leaves_no_half_file(run, tmp_path, monkeypatch, kill):
+def test_a_killed_generate_leaves_no_partial_file(run, tmp_path, monkeypatch, kill):
     """Of the first part, the second, or the whole."""
     model = save(tmp_path / "tiny")
     (tmp_path / "prompts.txt").write_text("one\ntwo\n")
@@ -285,7 +284,7 @@ def test_a_kill_while_completions_are_written_leaves_no_half_file(run, tmp_path,
     assert pd.read_parquet(tmp_path / "out.parquet")["prompt"].tolist() == ["one", "two"]
 
 
-def test_a_task_leaves_its_file_in_one_move(tmp_path, monkeypatch):
+def test_a_task_writes_its_file_atomically(tmp_path, monkeypatch):
     run_folder.claim(tmp_path, {}, plans.PROGRAM)
     task = workers.Task("one", lambda plan, folder: FRAME)
     with monkeypatch.context() as patch:

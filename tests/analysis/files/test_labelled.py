@@ -1,4 +1,4 @@
-"""Labelled files mean the same to every command: paths are literal, contents count, and a cell is what it says."""
+"""Every command reads labelled files alike: literal paths, present contents, cells as written."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def names(n, *labels):
     return [(f"{labels[i % len(labels)]} name {i}", labels[i % len(labels)]) for i in range(n)]
 
 
-# Which file.
+# Paths and contents.
 
 
 @pytest.mark.parametrize("name", ["x[1].csv", "x*.csv", "x?.jsonl", "{x,y}.json", "x[!1].parquet"])
@@ -76,7 +76,7 @@ def rewritten(path, write):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json"])
-def test_new_rows_are_read_whatever_the_time_of_the_file(tmp_path, suffix):
+def test_new_rows_are_read_despite_old_times(tmp_path, suffix):
     path = written(tmp_path / f"x{suffix}", names(40, "old", "own"))
     source = Source(str(path), "text")
     before, rows = datasets.identity(source), training.read("lm", source, 0).rows
@@ -86,7 +86,7 @@ def test_new_rows_are_read_whatever_the_time_of_the_file(tmp_path, suffix):
     assert training.read("lm", source, 0).names == ("new", "now")
 
 
-def test_new_images_are_read_whatever_the_times_of_the_files(tmp_path):
+def test_new_images_are_read_despite_old_times(tmp_path):
     paths = [tmp_path / "ab"[i % 2] / f"{i}.bmp" for i in range(24)]
     for i, path in enumerate(paths):
         picture(path, 10 * i)
@@ -99,7 +99,7 @@ def test_new_images_are_read_whatever_the_times_of_the_files(tmp_path):
     assert len(rows.unique()) > 10
 
 
-def test_images_beside_the_data_are_read_and_none_of_the_working_directory(tmp_path, monkeypatch):
+def test_image_paths_are_relative_to_the_data(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     for i in range(24):
@@ -110,14 +110,14 @@ def test_images_beside_the_data_are_read_and_none_of_the_working_directory(tmp_p
         datasets.read_images(Source(str(tmp_path / "x.parquet"), "image"))
 
 
-# What a cell says.
+# Cells.
 
 SUFFIXES = [".csv", ".jsonl", ".json", ".parquet", ".tsv"]
 
 
 @pytest.mark.parametrize("mark", [False, True], ids=["plain", "with a byte-order mark"])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_training_and_chains_read_the_same_texts_and_labels(tmp_path, suffix, mark):
+def test_all_readers_agree_on_texts_and_labels(tmp_path, suffix, mark):
     path = written(tmp_path / f"x{suffix}", ROWS, mark=mark)
     chain = read_chain(path, least=1)
     assert chain.labels == ("01", "1", "NA", "a")
@@ -127,7 +127,7 @@ def test_training_and_chains_read_the_same_texts_and_labels(tmp_path, suffix, ma
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_blank_texts_are_left_out_by_all_and_spaces_around_others(tmp_path, suffix):
+def test_blank_texts_and_outer_spaces_are_removed(tmp_path, suffix):
     rows = [(text, label) for label in "ab" for text in ["  ", " bb", "bbb ", "c"] * 6]
     path = written(tmp_path / f"x{suffix}", rows)
     assert read_chain(path, least=1).length == 4
@@ -140,7 +140,7 @@ def test_blank_texts_are_left_out_by_all_and_spaces_around_others(tmp_path, suff
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json", ".parquet"])
 @pytest.mark.parametrize("column", ["text", "label"])
-def test_a_missing_cell_is_named_by_all(tmp_path, suffix, column):
+def test_every_reader_names_a_missing_cell(tmp_path, suffix, column):
     rows = [dict(zip(("text", "label"), row, strict=True)) for row in ROWS]
     rows[6][column] = None
     path = written(tmp_path / f"x{suffix}", [(row["text"], row["label"]) for row in rows])
@@ -178,7 +178,7 @@ def table_of(tmp_path, content, **options):
     return read_table(tmp_path / "t.csv", label_column="y", **options)
 
 
-def test_labels_and_values_that_are_written_differently_differ(tmp_path):
+def test_labels_and_values_differ_as_written(tmp_path):
     table = table_of(tmp_path, "y,x\n01,1\n1,01\n1,1.0\nNA,null\n")
     assert table.labels == ("01", "1", "NA")
     assert table.values == (("01", "1", "1.0", "null"),)
@@ -191,7 +191,7 @@ def test_numbers_keep_their_order_and_their_written_labels(tmp_path):
 
 
 @pytest.mark.parametrize("cells", [["1" * 30, "2"], ["1e999", "2"], ["nan", "1"], ["1_0", "2"], ["٣", "2"], ["1" * 9999]])
-def test_what_no_number_holds_stays_a_text(cells):
+def test_an_unrepresentable_number_stays_a_text(cells):
     assert tables.numbers(cells) == cells
 
 
@@ -201,7 +201,7 @@ def test_rows_longer_than_the_header_are_refused(tmp_path, content):
         table_of(tmp_path, content)
 
 
-def test_deep_json_and_two_columns_of_one_name_are_refused(tmp_path):
+def test_deep_json_and_equal_column_names_are_refused(tmp_path):
     (tmp_path / "deep.jsonl").write_text("[" * 100_000)
     parquet.write_table(pa.table([[1], [2]], names=["x", "x"]), tmp_path / "two.parquet")
     for name in ("deep.jsonl", "two.parquet"):

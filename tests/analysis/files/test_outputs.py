@@ -1,4 +1,4 @@
-"""Outputs: a run deletes or replaces what it has written itself, and neither its inputs nor files of the user."""
+"""A run deletes and replaces its own files only, never its inputs or files of the user."""
 
 import json
 import shutil
@@ -17,11 +17,6 @@ from analysis.text import batch_jobs
 FEW = ("--max-new-tokens", 4, "--greedy")
 SMALL = ("--steps", 3, "--batch-size", 8, "--width", 16, "--depth", 1)
 STUDY = ("--effort", 0.01, "--scales", "0,2", "--seeds", 2, "--samples", 2, "--jobs", 1)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
@@ -58,7 +53,7 @@ def test_the_prompts_are_never_the_output(fails, model, tmp_path, prompts, fresh
     assert contents(tmp_path) == before | {".out.parquet.parts/prompts.parquet": prompts.read_bytes()}
 
 
-def test_a_file_that_is_no_output_of_ours_is_never_replaced(run, fails, model, tmp_path, prompts):
+def test_only_our_own_outputs_are_replaced(run, fails, model, tmp_path, prompts):
     out = tmp_path / "out.parquet"
     options = ("generate", model, "--prompts", prompts, "--out", out, *FEW)
     assert run(*options)[0] == 0
@@ -77,7 +72,7 @@ def test_a_file_that_is_no_output_of_ours_is_never_replaced(run, fails, model, t
     assert not (tmp_path / ".out.parquet.parts").exists()
 
 
-def test_an_output_is_replaced_when_the_new_one_is_whole(run, fails, model, tmp_path, prompts, monkeypatch):
+def test_an_output_is_replaced_at_the_end(run, fails, model, tmp_path, prompts, monkeypatch):
     out = tmp_path / "out.parquet"
     options = ("generate", model, "--prompts", prompts, "--out", out, *FEW, "--batch-size", 1)
     assert run(*options)[0] == 0
@@ -116,7 +111,7 @@ def test_tables_and_texts_are_never_the_output(fails, model, tmp_path):
 
 
 @pytest.mark.parametrize("fresh", [(), ("--fresh",)])
-def test_data_are_never_in_the_folder_of_the_output(fails, tmp_path, names, monkeypatch, fresh):
+def test_data_in_the_output_folder_are_refused(fails, tmp_path, names, monkeypatch, fresh):
     monkeypatch.setattr(reproduce, "EXPERIMENTS", tuple(e for e in EXPERIMENTS if e.name == "fidelity"))
     run_folder.claim(tmp_path / "out", {}, training.PROGRAM)
     inside = shutil.copy(names, tmp_path / "out" / "experiments")
@@ -138,7 +133,7 @@ def fresh_runs(tmp_path, names, monkeypatch):
 
 
 @pytest.mark.parametrize("program", ["train", "reproduce", "study"])
-def test_a_fresh_run_keeps_what_is_the_users_and_removes_its_own_leftovers(run, tmp_path, names, monkeypatch, program):
+def test_a_fresh_run_deletes_its_own_files_only(run, tmp_path, names, monkeypatch, program):
     command, number = fresh_runs(tmp_path, names, monkeypatch)[program]
     out = tmp_path / "out"
     assert run(*command, "--out", out)[0] == 0
@@ -159,7 +154,7 @@ def test_a_fresh_run_keeps_what_is_the_users_and_removes_its_own_leftovers(run, 
 
 
 @pytest.mark.parametrize("program", ["train", "reproduce", "study"])
-def test_a_run_that_is_refused_has_deleted_nothing(run, fails, tmp_path, names, monkeypatch, program):
+def test_a_refused_run_deletes_nothing(run, fails, tmp_path, names, monkeypatch, program):
     command, _ = fresh_runs(tmp_path, names, monkeypatch)[program]
     other = {"train": run_folder.PROGRAM, "reproduce": training.PROGRAM, "study": training.PROGRAM}[program]
     run_folder.claim(tmp_path / "out", {}, other)
@@ -170,7 +165,7 @@ def test_a_run_that_is_refused_has_deleted_nothing(run, fails, tmp_path, names, 
     assert contents(tmp_path) == before
 
 
-def test_what_is_saved_for_others_does_not_say_where_it_was_made(run, tmp_path, names):
+def test_results_contain_no_local_path(run, tmp_path, names):
     base = save(tmp_path / "base")
     for command in (
         ("train", "lm", "--data", names, "--init", base, "--steps", 2, "--batch-size", 4, "--out", tmp_path / "m"),
@@ -186,7 +181,7 @@ def test_what_is_saved_for_others_does_not_say_where_it_was_made(run, tmp_path, 
     assert set(pd.read_parquet(tmp_path / "s" / "results.parquet")["law"].dropna()) >= {"names.csv"}
 
 
-def test_a_kill_while_a_fresh_run_deletes_leaves_a_run_to_go_on_with(tmp_path, monkeypatch):
+def test_a_kill_during_deletion_leaves_a_valid_run(tmp_path, monkeypatch):
     run_folder.claim(tmp_path, {"seed": 0}, training.PROGRAM, parts=())
     names = ("notes.txt", "result.json", "model.safetensors", "losses.parquet")
     for name in names:
@@ -210,16 +205,16 @@ def test_a_kill_while_a_fresh_run_deletes_leaves_a_run_to_go_on_with(tmp_path, m
 
 
 @pytest.mark.parametrize("fresh", [(), ("--fresh",)])
-def test_a_file_of_the_users_among_the_parts_is_not_deleted(fails, model, tmp_path, prompts, fresh):
+def test_a_folder_of_the_user_is_not_for_batches(fails, model, tmp_path, prompts, fresh):
     notes = tmp_path / ".out.parquet.parts" / "notes.txt"
     notes.parent.mkdir()
     notes.write_text("mine")
     options = ("--prompts", prompts, "--out", tmp_path / "out.parquet", *FEW, *fresh)
-    assert "is no file of arguide generate" in fails("generate", model, *options)
+    assert "holds no run of arguide generate" in fails("generate", model, *options)
     assert notes.read_text() == "mine"
 
 
-def test_a_run_of_another_program_is_named_as_what_it_is_not(fails, tmp_path):
+def test_a_run_of_another_program_is_refused(fails, tmp_path):
     record = {"program": "arguide train", "config": {}, "versions": {}}
     (tmp_path / "run.json").write_text(json.dumps(record))
     assert "holds no run of arguide reproduce" in fails("reproduce", "--quick", "--out", tmp_path)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from analysis.learning import datasets, label_models, learners
-from analysis.text import completions
+from analysis.text import completions, tokens
 from analysis.text.loading import Loaded
 from arguide.training import Recipe
 
@@ -48,8 +48,8 @@ def learner_of(names, texts):
 def prompts(model, tokenizer, names):
     """Return the tokens that `arguide generate` makes of every label's prompt, and of no label's."""
     texts = [*map(label_models.control, names), label_models.ANY]
-    requests = [completions.Request(text, None, 1.0) for text in texts]
-    return [each.prompt for each in completions.encode(Loaded(model, tokenizer), requests, completions.Sampling())]
+    requests = [tokens.Request(text, None, 1.0) for text in texts]
+    return [each.prompt for each in completions.Sampling().encode(Loaded(model, tokenizer), requests)]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -93,7 +93,7 @@ def test_what_is_learned_of_a_label_is_drawn_with_its_prompt():
     learners.train(learner, rows, Recipe(60, batch=16, rate=2e-2))
     sampling = completions.Sampling(greedy=True, max_new_tokens=12)
     loaded = Loaded(learner.model, learner.tokenizer)
-    requests = [completions.Request(label_models.control(name), None, 1.0) for name in rows.names]
+    requests = [tokens.Request(label_models.control(name), None, 1.0) for name in rows.names]
     written = [record["completion"] for record in completions.records(loaded, requests, sampling, 2)]
     assert ["aaaa" in text for text in written] == [True, False], written
     assert ["xxxx" in text for text in written] == [False, True], written

@@ -7,7 +7,8 @@ from analysis.files import run_folder
 from analysis.learning import datasets, learners, training
 from analysis.learning.datasets import Data
 from analysis.learning.learners import Size
-from arguide.training import Recipe, causal_losses
+from arguide.text.training import causal_losses
+from arguide.training import Recipe
 from diffusion.networks import Classifier
 
 SMALL = Size(16, 1)

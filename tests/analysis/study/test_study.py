@@ -7,7 +7,6 @@ import math
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
+from command import ARGUIDE
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -243,7 +243,7 @@ def test_a_killed_training_is_picked_up_and_another_does_not_mix_in(run, fails, 
     code, _, err = run(*options)
     assert (code, err.splitlines()[-1]) == (
         130,
-        "arguide: interrupted; what is finished is kept, and the same command picks it up",
+        "arguide: interrupted; finished work is kept, and the same command resumes it",
     )
     monkeypatch.setattr(learners, "fit", fit)
     assert (tmp_path / "m" / "checkpoint.pt").exists()
@@ -333,7 +333,7 @@ def test_a_scale_that_is_given_twice_is_sampled_once(run, names, tmp_path, monke
 def test_a_killed_study_is_picked_up_to_the_same_results(run, names, tmp_path):
     small = ("--effort", "0.02", "--scales", "0,1.5", "--seeds", "2", "--samples", "3", "--jobs", "1")
     options = ["study", "--data", str(names), *small]
-    command = [sys.executable, "-m", "analysis.cli", *options, "--out", str(tmp_path / "s")]
+    command = [ARGUIDE, *options, "--out", str(tmp_path / "s")]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     finished = tmp_path / "s" / "experiments" / "lm-0.parquet"
     while child.poll() is None and not finished.exists():

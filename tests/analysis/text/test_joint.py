@@ -1,4 +1,4 @@
-"""Completions of the joint law: which law is drawn from, and from which particles."""
+"""Draws from the joint law of text: the law is the guided one, and the texts come from all runs."""
 
 from types import SimpleNamespace
 
@@ -6,19 +6,22 @@ import torch
 from small import build
 
 import arguide
-from analysis.text.joint import Joint
+from analysis.text import tokens
+from analysis.text.completions import Joint
 from analysis.toys import Table
 
 
 def law(**options):
     model = build("llama")
-    loaded = SimpleNamespace(model=model, negative=None)
-    return Joint(**options).law(loaded, [5, 6, 7], [20], 1.5, max_new_tokens=4, stops=[2, 9], plausibility=0.1)
+    model.generation_config.eos_token_id = [2, 9]
+    loaded = SimpleNamespace(model=model, negative=None, tokenizer=SimpleNamespace(pad_token_id=0, eos_token_id=2))
+    encoded = tokens.Encoded([5, 6, 7], [20], 1.5)
+    return tokens.law(loaded, encoded, max_new_tokens=4, plausibility=0.1, **options)
 
 
-def test_the_law_is_the_one_that_is_asked_for():
+def test_a_power_is_an_inverse_temperature():
     """Guidance to the power β is temperature 1/β of the same branches."""
-    ending = law(cap="force", power=2.0)
+    ending = law(cap="force", temperature=1 / 2)
     assert (ending.cap, ending.tokens, ending.length) == ("force", (2, 9), 4)
     prompts = {"input_ids": torch.tensor([[5, 6, 7]]), "negative_prompt_ids": torch.tensor([[20]])}
     own = arguide.continuation(ending.model.model, **prompts, guidance_scale=1.5, plausibility=0.1)

@@ -209,9 +209,9 @@ def test_a_line_ends_at_its_line_end_alone(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("t.txt", b"", "label<tab>text"),
+        ("t.txt", b"", "no rows"),
         ("t.txt", b"no tab here\n", "label<tab>text"),
-        ("t.txt", b"A\t\xff\xfe\n", "UTF-8"),
+        ("t.txt", b"A\t\xff\xfe\n", "utf-8"),
         ("t.csv", b"text,name\na,b\n", "no column 'label'"),
         ("t.csv", b"text,label\n", "no rows"),
         ("t.csv", b"text,label\n,a\n,b\n", r"t\.csv"),

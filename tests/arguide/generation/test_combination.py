@@ -5,12 +5,10 @@ import math
 import pytest
 import torch
 from reference import Reference, padded, plain, reference
-from small import REFUSED, build
-from transformers import AutoConfig, AutoModelForCausalLM
+from small import build
 
 from arguide import Condition, guided, schedules
-from arguide.text.seam import CACHE
-from arguide.text.weights import Weights
+from arguide.text.settings import Weights
 
 PROMPTS, NEGATIVES = [[5, 6, 7, 8, 9], [12, 13]], [[20, 21], [22, 23, 24]]
 
@@ -169,6 +167,22 @@ def test_branches_have_temperatures_of_their_own(models):
     torch.testing.assert_close(out.scores[0][0], 2 * cond - rest, atol=1e-4, rtol=1e-4)
 
 
+def test_conditions_have_temperatures_of_their_own(models):
+    model, (cond, rest, more) = models("llama"), (PROMPTS[0], NEGATIVES[0], [30, 31])
+    out = guided(model).generate(
+        torch.tensor([cond]),
+        guidance_scale=2.0,
+        negative_prompt_ids=torch.tensor([rest]),
+        conditions=[Condition(0.7, torch.tensor([more]), temperature=0.4), Condition(-0.3, temperature=1.8)],
+        max_new_tokens=1,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    law = {tau: (plain(model, read, []) / tau).log_softmax(-1) for read, tau in ((cond, 1.0), (cond, 1.8), (more, 0.4))}
+    want = 2 * law[1.0] - 1.4 * plain(model, rest, []) + 0.7 * law[0.4] - 0.3 * law[1.8]
+    torch.testing.assert_close(out.scores[0][0], want, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("mode", [{}, {"num_return_sequences": 2, "do_sample": True}, {"prompt_lookup_num_tokens": 3}])
 def test_scores_come_with_both_branches_and_their_normalizers(models, mode):
     model = models("llama")
@@ -240,79 +254,6 @@ def test_the_scale_may_stand_in_the_config(models):
     assert models("llama").generation_config.to_dict() == before
 
 
-WRONG = {
-    "need a guidance_scale": {"negative_prompt_ids": torch.tensor([[1]])},
-    "finite": {"guidance_scale": math.nan},
-    "one for each of the 2": {"guidance_scale": torch.tensor([1.0, 2.0, 3.0])},
-    "negative or further prompt": {"guidance_scale": 2.0, "negative_prompt_ids": torch.ones(3, 2, dtype=torch.long)},
-    "at least one token": {
-        "guidance_scale": 2.0,
-        "negative_prompt_ids": torch.ones(2, 2, dtype=torch.long),
-        "negative_prompt_attention_mask": torch.tensor([[0, 0], [1, 1]]),
-    },
-    "the mask of a prompt": {
-        "guidance_scale": 2.0,
-        "negative_prompt_ids": torch.ones(2, 2, dtype=torch.long),
-        "negative_prompt_attention_mask": torch.ones(2, 3, dtype=torch.long),
-    },
-    "beam_law": {"guidance_scale": 2.0, "beam_law": "global"},
-    "temperature": {"guidance_scale": 2.0, "branch_temperature": 0.0},
-    "plausibility": {"guidance_scale": 2.0, "plausibility": 1.5},
-    "smoothing": {"guidance_scale": 2.0, "smoothing": 1.0},
-    "exceed its model's context": {"guidance_scale": 2.0, "negative_prompt_ids": torch.ones(1, 60, dtype=torch.long)},
-    "cache": {"guidance_scale": 2.0, "cache_implementation": "offloaded"},
-    "hidden states": {"guidance_scale": 2.0, "output_hidden_states": True, "return_dict_in_generate": True},
-    "reads text alone": {"guidance_scale": 2.0, "token_type_ids": torch.ones(2, 5, dtype=torch.long)},
-    "not used by the model": {"guidance_scale": 2.0, "negativ_model": 1},
-}
-
-
-@pytest.mark.parametrize("message", WRONG)
-def test_what_does_not_fit_is_refused_with_a_reason(models, message):
-    with pytest.raises(ValueError, match=message):
-        guided(models("gpt2")).generate(**padded(PROMPTS).given, max_new_tokens=8, **WRONG[message])
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_models_that_keep_their_state_to_themselves_are_refused(name):
-    config = AutoConfig.for_model(name, **REFUSED[name])
-    model = AutoModelForCausalLM.from_config(config).eval()
-    given = {"guidance_scale": 2.0, "negative_prompt_ids": torch.tensor([[9, 8]]), "max_new_tokens": 2, "pad_token_id": 0}
-    with pytest.raises(ValueError, match="keeps its state in a way of its own"):
-        guided(model).generate(torch.tensor([PROMPTS[0]]), **given)
-
-
-def test_a_static_cache_is_refused_where_it_is_not_known_to_be_right():
-    """GPT-Neo's local attention takes the cache's length for the text's."""
-    config = AutoConfig.for_model(
-        "gpt_neo", vocab_size=60, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
-    )
-    model = AutoModelForCausalLM.from_config(config).eval()
-    with pytest.raises(ValueError, match="static cache"):
-        guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, cache_implementation="static", max_new_tokens=2)
-
-
-def test_a_cache_of_the_caller_is_refused(models):
-    from transformers import DynamicCache
-
-    given = {"guidance_scale": 2.0, "max_new_tokens": 2, CACHE: DynamicCache()}
-    with pytest.raises(ValueError, match=f"leave out {CACHE}"):
-        guided(models("llama")).generate(torch.tensor([PROMPTS[0]]), **given)
-
-
-def test_models_of_unlike_vocabularies_are_refused(models):
-    with pytest.raises(ValueError, match="one vocabulary: 60 tokens in LlamaForCausalLM, 61 in GPT2LMHeadModel"):
-        guided(models("llama")).generate(
-            torch.tensor([PROMPTS[0]]), guidance_scale=2.0, negative_model=build("gpt2", vocab_size=61), max_new_tokens=2
-        )
-
-
-def test_a_second_model_needs_room_for_the_prompt_too(models):
-    small = build("gpt2", n_positions=8)
-    with pytest.raises(ValueError, match="5 tokens of branch 2 and 5 new ones exceed its model's context of 8"):
-        guided(models("llama")).generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, negative_model=small, max_new_tokens=5)
-
-
 def test_weights_reach_a_device_that_lacks_double_precision(monkeypatch):
     """A tensor that says it is there, and moves that are only recorded."""
 
@@ -337,37 +278,3 @@ def test_a_scale_of_one_element_is_a_number(models):
     guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=torch.tensor(1.0), max_new_tokens=3)
     handle.remove()
     assert set(rows) == {1}
-
-
-def test_an_encoder_decoder_is_not_mixed_with_a_decoder(models, t5):
-    with pytest.raises(ValueError, match="encoder-decoders"):
-        guided(models("llama")).generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, negative_model=t5, max_new_tokens=2)
-
-
-def test_the_view_shares_parameters_and_leaves_the_model_as_it_was(models):
-    model = build("gpt2")
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    keys = set(model.__dict__)
-    view = guided(model)
-    view.generate(torch.tensor([PROMPTS[0]]), guidance_scale=2.0, max_new_tokens=3, cache_implementation="static")
-    assert type(model).__name__ == "GPT2LMHeadModel"
-    assert set(model.__dict__) == keys
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(ours is theirs for ours, theirs in zip(view.parameters(), model.parameters(), strict=True))
-    assert isinstance(view, type(model))
-    assert guided(view) is view
-    prompt = padded(PROMPTS).given
-    assert view.generate(**prompt, max_new_tokens=5).tolist() == model.generate(**prompt, max_new_tokens=5).tolist()
-    assert torch.equal(view(torch.tensor([PROMPTS[0]])).logits, model(torch.tensor([PROMPTS[0]])).logits)
-
-
-def test_the_view_is_saved_as_the_model(models, tmp_path):
-    guided(models("gpt2")).save_pretrained(tmp_path)
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
-    assert type(loaded).__name__ == "GPT2LMHeadModel"
-    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), models("gpt2").parameters(), strict=True))
-
-
-def test_only_models_that_generate_can_be_guided():
-    with pytest.raises(ValueError, match="only a transformers model"):
-        guided(torch.nn.Linear(2, 2))

@@ -11,7 +11,7 @@ from transformers import DynamicCache
 
 import arguide
 from arguide import continuation, guided, sample_joint, sample_metropolis
-from arguide.text.caches import Reading
+from arguide.text.reading import Reading
 from arguide.text.seam import CACHE
 
 PROMPT, NEGATIVE = [5, 6, 7, 8, 5, 6, 7, 8], [20, 21, 22]
@@ -226,8 +226,8 @@ def test_texts_may_fill_the_context(models):
         ("one prompt", {"input_ids": padded([PROMPT, [4, 5]]).ids}),
         ("context of 64", {"max_new_tokens": 64, "eos_token_id": 2}),
         ("temperature must be positive", {"temperature": 0.0}),
-        ("need a guidance_scale", {"guidance_scale": None}),
-        ("smoothing must lie", {"smoothing": 1.0}),
+        ("guidance_scale must be given", {"guidance_scale": None}),
+        ("smoothing must be in", {"smoothing": 1.0}),
         ("cap must be", {"max_new_tokens": 3, "eos_token_id": 2, "cap": "stop"}),
     ],
 )

@@ -9,7 +9,6 @@ from small import CONFIGS, build
 
 import arguide
 from arguide import Condition, schedules
-from arguide.text.scoring import among
 
 PROMPTS, NEGATIVES = [[5, 6, 7, 8, 9], [12, 13], [5]], [[20, 21], [22, 23, 24], [9]]
 TEXTS = [[30, 31, 32, 33], [40], [34, 35, 36]]
@@ -140,7 +139,6 @@ def test_sequential_probabilities_of_all_texts_sum_to_one_and_joint_ones_do_not(
     scores = arguide.score(model, prompts, every, guidance_scale=3.0)
     assert scores.sequential.exp().sum() == pytest.approx(1.0, abs=1e-4)
     assert abs(scores.joint.exp().sum() - 1) > 0.01
-    torch.testing.assert_close(among(scores.joint, torch.zeros(64)).exp().sum(), torch.tensor(1.0))
 
 
 def test_a_scale_of_one_scores_the_model_under_both_laws(models):
@@ -172,15 +170,6 @@ def test_greedy_tells_what_greedy_decoding_writes(models):
     assert arguide.score(view, prompt, texts, guidance_scale=2.0).greedy.tolist() == [True, False]
     mask[1, 3:] = 0  # what differs is padding
     assert arguide.score(view, prompt, texts, text_mask=mask, guidance_scale=2.0).greedy.tolist() == [True, True]
-
-
-def test_candidates_are_normalised_within_their_set():
-    scores = torch.tensor([0.3, -1.0, 2.0, 0.1, 0.2])
-    sets = torch.tensor([7, 3, 7, 3, 9])
-    out = among(scores, sets)
-    torch.testing.assert_close(out[[0, 2]], torch.tensor([0.3, 2.0]).log_softmax(0))
-    torch.testing.assert_close(out[[1, 3]], torch.tensor([-1.0, 0.1]).log_softmax(0))
-    assert out[4] == 0
 
 
 @pytest.mark.parametrize(

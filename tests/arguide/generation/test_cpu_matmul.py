@@ -1,6 +1,7 @@
 """Products with few rows: the same numbers in either form and layout, in a guided step alone."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,20 +11,31 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from arguide import guided
-from arguide.text import products
+from arguide.text import cpu_matmul
 
 PROMPTS, NEGATIVES = [[5, 6, 7, 8, 9], [12, 13]], [[20, 21], [22, 23, 24]]
 
 
+class Results(dict):
+    """Results of five trials, the same for every number of threads."""
+
+    def __init__(self, better):
+        super().__init__()
+        self.better = better
+
+    def setdefault(self, threads, default):
+        return [self.better] * 5
+
+
 @pytest.fixture
 def transposing(monkeypatch):
-    """A processor on which (W xᵀ)ᵀ is the better form, and weights that no cache holds; counts the products."""
-    monkeypatch.setattr(products, "transposed_is_better", lambda threads: True)
-    monkeypatch.setattr(products, "LARGE", 0)
-    monkeypatch.setattr(products, "SMALL", 0)
+    """A processor on which (W xᵀ)ᵀ is the better form, and weights that no cache holds; counts the cpu_matmul."""
+    monkeypatch.setattr(cpu_matmul, "_RESULTS", Results(True))
+    monkeypatch.setattr(cpu_matmul, "LARGE", 0)
+    monkeypatch.setattr(cpu_matmul, "SMALL", 0)
     done = []
-    plain = products._transposed
-    monkeypatch.setattr(products, "_transposed", lambda module, x: done.append(module) or plain(module, x))
+    plain = cpu_matmul.transposed
+    monkeypatch.setattr(cpu_matmul, "transposed", lambda module, x: done.append(module) or plain(module, x))
     return done
 
 
@@ -39,19 +51,19 @@ def product(kind, bias, high=24, wide=16):
 @pytest.mark.parametrize(("kind", "bias"), [(nn.Linear, True), (nn.Linear, False), (Conv1D, True)])
 def test_either_form_gives_the_same_numbers(kind, bias, shape):
     module, x = product(kind, bias), torch.randn(*shape, 16)
-    ours, theirs = products._transposed(module, x), module(x)
+    ours, theirs = cpu_matmul.transposed(module, x), module(x)
     assert ours.is_contiguous()
     assert ours.shape == theirs.shape
     torch.testing.assert_close(ours, theirs)
     strided = torch.randn(16, *shape).movedim(0, -1)
-    torch.testing.assert_close(products._transposed(module, strided), module(strided))
+    torch.testing.assert_close(cpu_matmul.transposed(module, strided), module(strided))
 
 
 @pytest.mark.parametrize(("rows", "plainly"), [(1, True), (2, False), (8, False), (9, True), (500, True)])
 def test_one_row_and_many_are_multiplied_as_ever(monkeypatch, rows, plainly):
-    done, linear = [], products.functional.linear
-    monkeypatch.setattr(products.functional, "linear", lambda *given: done.append(1) or linear(*given))
-    products._transposed(product(nn.Linear, True), torch.randn(rows, 16))
+    done, linear = [], cpu_matmul.functional.linear
+    monkeypatch.setattr(cpu_matmul.functional, "linear", lambda *given: done.append(1) or linear(*given))
+    cpu_matmul.transposed(product(nn.Linear, True), torch.randn(rows, 16))
     assert bool(done) is plainly
 
 
@@ -97,7 +109,7 @@ def test_the_model_is_left_as_it_was_when_a_step_fails(transposing):
 def test_a_forward_that_is_not_ours_stays(transposing):
     """Wrapped after the rows were known, or while a step was under way."""
     model = build("llama")
-    step = products.stepping(model, 2)
+    step = cpu_matmul.stepping(model, 2)
     first, second = model.model.layers[0].mlp.gate_proj, model.model.layers[1].mlp.gate_proj
     first.forward = wrapped = first.forward
     inner = second.register_forward_hook(lambda module, *_: setattr(module, "forward", wrapped))
@@ -112,7 +124,7 @@ def test_a_forward_that_is_not_ours_stays(transposing):
 def test_a_product_can_be_compiled():
     """Its rows are a symbol where their number changes, as in a `forward` that the user has compiled."""
     module = product(nn.Linear, True)
-    compiled = torch.compile(lambda x: products._transposed(module, x), backend="eager", dynamic=True)
+    compiled = torch.compile(lambda x: cpu_matmul.transposed(module, x), backend="eager", dynamic=True)
     for rows in (3, 4, 9):
         x = torch.randn(rows, 1, 16)
         torch.testing.assert_close(compiled(x), module(x))
@@ -128,7 +140,7 @@ def test_modules_that_are_more_than_a_product_are_left_alone(transposing):
     second.gate_proj.forward = wrapped = second.gate_proj.forward
     second.up_proj.to(torch.float64)
     model.model.layers[0].self_attn.q_proj.weight = nn.Parameter(torch.randn(32, 32).mT, requires_grad=False)
-    found = {id(module) for module in products.stepping(model, 2).args[1]}
+    found = {id(module) for module in cpu_matmul.stepping(model, 2).modules}
     assert id(first.up_proj) in found
     left = (first.gate_proj, second.gate_proj, second.up_proj, model.model.layers[0].self_attn.q_proj, first.down_proj)
     assert not any(id(module) in found for module in left)
@@ -137,57 +149,110 @@ def test_modules_that_are_more_than_a_product_are_left_alone(transposing):
 
 def test_small_products_are_left_alone(transposing, monkeypatch):
     """The heads have 60 × 32 weights, the layers at most 48 × 32."""
-    monkeypatch.setattr(products, "SMALL", 60 * 32)
+    monkeypatch.setattr(cpu_matmul, "SMALL", 60 * 32)
     model = build("llama")
-    assert products.stepping(model, 2).args[1] == [model.lm_head]
+    assert cpu_matmul.stepping(model, 2).modules == [model.lm_head]
 
 
 @pytest.mark.parametrize("rows", [1, 9])
 def test_one_row_and_many_are_read_by_the_model_itself(transposing, rows):
     model = build("llama")
-    assert products.stepping(model, rows) is model
+    assert cpu_matmul.stepping(model, rows) is model
 
 
-def test_a_small_model_or_another_processor_is_read_by_the_model_itself(monkeypatch):
+def test_a_small_model_is_read_by_the_model_itself(monkeypatch):
     model = build("llama")
-    monkeypatch.setattr(products, "transposed_is_better", lambda threads: pytest.fail("tried for nothing"))
-    assert products.stepping(model, 2) is model
-    monkeypatch.setattr(products, "LARGE", 0)
-    monkeypatch.setattr(products, "SMALL", 0)
-    monkeypatch.setattr(products, "transposed_is_better", lambda threads: False)
-    assert products.stepping(model, 2) is model
+    monkeypatch.setattr(cpu_matmul, "_RESULTS", Results(True))
+    assert cpu_matmul.stepping(model, 2) is model
 
 
-@pytest.mark.parametrize(("seconds", "better"), [((2.0, 1.0), True), ((1.0, 1.0), False), ((1.0, 2.0), False)])
-def test_the_form_follows_the_times(monkeypatch, seconds, better):
-    times = iter(seconds * 4)
-    monkeypatch.setattr(products, "_seconds", lambda form: form().sum().item() and next(times))
-    assert products._try_forms() is better
+def test_the_switch_turns_all_of_it_off(transposing, monkeypatch):
+    """The layout too; with any other value it stays on."""
+    model = build("gpt2")
+    want = guided(build("gpt2")).generate(torch.tensor([PROMPTS[0]]), guidance_scale=1.7, max_new_tokens=4)
+    transposing.clear()
+    monkeypatch.setenv("ARGUIDE_CPU_MATMUL", "0")
+    assert guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=1.7, max_new_tokens=4).equal(want)
+    assert not transposing
+    assert model.transformer.h[0].mlp.c_fc.weight.is_contiguous()
+    monkeypatch.setenv("ARGUIDE_CPU_MATMUL", "1")
+    guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=1.7, max_new_tokens=4)
+    assert transposing
 
 
-@pytest.mark.parametrize(
-    ("trials", "verdicts"),
-    [("1", "1111111"), ("0001", "0001111"), ("00000", "0000000"), ("000001", "0000000")],
-)
-def test_a_yes_stands_and_a_no_is_tried_again(monkeypatch, trials, verdicts):
-    """A busy machine says no to what is better; threads count apart."""
-    said = iter(int(trial) for trial in trials)
-    monkeypatch.setattr(products, "_TRIED", {1: [True]})
-    monkeypatch.setattr(products, "_try_forms", lambda: bool(next(said)))
-    assert "".join(str(int(products.transposed_is_better(2))) for _ in verdicts) == verdicts
-    assert products.transposed_is_better(1)
+@pytest.fixture
+def clock(monkeypatch):
+    """Let every product take the seconds of its form, (x Wᵀ, (W xᵀ)ᵀ), and count the products in either form."""
+    seconds, done, now = [1.0, 1.0], {"plain": 0, "other": 0}, [0.0]
+
+    def timed(form, product):
+        def run(module, x):
+            done[form] += 1
+            now[0] += seconds[form == "other"]
+            return product(module, x)
+
+        return run
+
+    monkeypatch.setattr(cpu_matmul, "LARGE", 0)
+    monkeypatch.setattr(cpu_matmul, "SMALL", 60 * 32)  # the head alone
+    monkeypatch.setattr(cpu_matmul, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(cpu_matmul, "transposed", timed("other", cpu_matmul.transposed))
+    monkeypatch.setattr(nn.Linear, "forward", timed("plain", nn.Linear.forward))
+    monkeypatch.setattr(cpu_matmul, "_RESULTS", {})
+    return SimpleNamespace(seconds=seconds, done=done)
+
+
+def call(model, steps=10):
+    """Read so many steps as a call of `generate` does."""
+    step = cpu_matmul.stepping(model, 2)
+    for _ in range(steps):
+        step(input_ids=torch.tensor([[5], [6]]), use_cache=False)
+
+
+@pytest.mark.parametrize(("seconds", "faster"), [((2.0, 1.0), True), ((1.0, 1.0), False), ((1.0, 2.0), False)])
+def test_the_form_follows_the_times(clock, seconds, faster):
+    clock.seconds[:] = seconds
+    call(build("llama"))
+    assert {torch.get_num_threads(): [faster]} == cpu_matmul._RESULTS
+    assert clock.done["other"] == (3 + 4 if faster else 3)
+
+
+def test_a_trial_multiplies_nothing_twice(clock):
+    """Its products are those that the model needs anyway."""
+    model = build("llama")
+    call(model)
+    assert sum(clock.done.values()) == 10 * sum(isinstance(module, nn.Linear) for module in model.modules())
+
+
+def test_a_negative_result_is_measured_again_and_a_positive_one_stays(clock):
+    """A busy machine gives false negatives, five of which are final."""
+    model, results, threads = build("llama"), [], torch.get_num_threads()
+    for seconds in ((1.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, 2.0)):
+        clock.seconds[:] = seconds
+        call(model)
+        results.append(list(cpu_matmul._RESULTS[threads]))
+    assert results == [[False], [False] * 2, [False, False, True], [False, False, True]]
+    cpu_matmul._RESULTS[threads] = [False] * 4
+    assert cpu_matmul.stepping(model, 2) is not model
+    cpu_matmul._RESULTS[threads] = [False] * 5
+    assert cpu_matmul.stepping(model, 2) is model
+
+
+def test_a_call_that_is_too_short_gives_no_result(clock):
+    call(build("llama"), steps=5)
+    assert {torch.get_num_threads(): []} == cpu_matmul._RESULTS
 
 
 @pytest.mark.parametrize(("better", "few"), [(True, range(2, 9)), (False, range(2, 4))])
 def test_weights_are_laid_out_for_the_rows_at_hand(transposing, monkeypatch, better, few):
     """Layouts change back and forth with the rows; shapes, values and texts do not."""
-    monkeypatch.setattr(products, "transposed_is_better", lambda threads: better)
+    monkeypatch.setattr(cpu_matmul, "_RESULTS", Results(better))
     model = build("gpt2")
     plain = copy.deepcopy(model)
     weight = model.transformer.h[0].mlp.c_fc.weight
     for rows in (2, 3, 4, 8, 9, 2, 1, 12, 1):
         before = weight.is_contiguous()
-        products.stepping(model, rows)
+        cpu_matmul.stepping(model, rows)
         assert weight.is_contiguous() is (before if rows == 1 else rows not in few)
         assert weight.shape == (32, 128)
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))

@@ -1,0 +1,215 @@
+r"""Settings of a guided law of text: scales, what every branch reads, and temperatures; and the weights w_k that follow.
+
+    log p̃(v | x_<t) = (γ log p_c + (1 − γ − Σ_i γ_i) log p_u + Σ_i γ_i log p_i) / τ,    p_k ∝ p_k^{1/τ_k}.
+    w = (γ, 1 − γ − Σ_i γ_i, γ_1, γ_2, …) / τ,    the weights of (cond, uncond, further conditions).
+
+c reads the prompt, u the negative prompt (the prompt's last token by default), i the further conditions. One `Guidance` serves
+`GuidedLM.generate`, `continuation` and `score`, so a text can be scored under the law that it was drawn from. All three also
+take its fields as keywords.
+
+Sources: Sanchez et al., "Stay on topic with classifier-free guidance", arXiv:2306.17806, eq. 7; Liu et al., "DExperts",
+arXiv:2105.03023, eq. 2; Li et al., "Contrastive decoding", arXiv:2210.15097, eq. 3, for the plausibility cut-off.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypedDict, TypeVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from arguide import checks
+from arguide.guidance import Weight, check_temperature
+
+Scale = float | Tensor | Callable[[int], float | Tensor]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """One more branch: adds γ_i (log p_i − log p_u) to the guided log-probs.
+
+    Attributes:
+        scale: γ_i; a negative one steers away.
+        input_ids: its prompts, [n, L], or [1, L] for all rows; the prompt itself by default.
+        attention_mask: mask of these prompts, [n, L].
+        model: the model that reads it, with the same vocabulary; the guided model by default.
+        temperature: τ_i of this branch.
+    """
+
+    scale: Scale
+    input_ids: Tensor | None = None
+    attention_mask: Tensor | None = None
+    model: PreTrainedModel | None = None
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """Everything that defines a guided law of text, apart from the model and the prompt.
+
+    Attributes:
+        guidance_scale: γ: a number, one per prompt [n], or a function of the position to either, see `arguide.schedules`; None
+            means 1, and is allowed only without further branches.
+        negative_prompt_ids: prompts of the unconditional branch, [n, L′], or [1, L′] for all rows; the prompt's last token by
+            default.
+        negative_prompt_attention_mask: their mask, [n, L′]; padding may stand on either side.
+        negative_model: another model for the unconditional branch (contrastive decoding); it reads the prompt by default.
+        conditions: further branches, each with its own scale.
+        branch_temperature: τ_k of the branches before they are combined: one number, or two for (cond, uncond).
+        temperature: τ of the combination; every weight is divided by it. In `generate` the keyword `temperature` belongs to
+            transformers and applies after guidance, with do_sample only.
+        plausibility: α; tokens with p_c(v) < α max p_c are removed.
+        smoothing: ε; every branch is read as (1 − ε) p_k + ε/V.
+        floor: the least log-probability of a branch with a negative weight; without one an improper tilt raises.
+
+    Raises:
+        ValueError: a temperature, cut-off, smoothing or floor out of its range.
+    """
+
+    guidance_scale: Scale | None = None
+    negative_prompt_ids: Tensor | None = None
+    negative_prompt_attention_mask: Tensor | None = None
+    negative_model: PreTrainedModel | None = None
+    conditions: Sequence[Condition] = ()
+    branch_temperature: float | tuple[float, float] = 1.0
+    temperature: float = 1.0
+    plausibility: float = 0.0
+    smoothing: float = 0.0
+    floor: float | None = None
+
+    def __post_init__(self) -> None:
+        checks.share("plausibility", self.plausibility)
+        checks.number("smoothing", self.smoothing, "in [0, 1)", lambda share: 0 <= share < 1)
+        if self.floor is not None:
+            checks.number("floor", self.floor)
+        for tau in (self.temperature, *self.branch_temperatures, *(condition.temperature for condition in self.conditions)):
+            check_temperature(tau)
+
+    @property
+    def branch_temperatures(self) -> tuple[float, float]:
+        """τ of (cond, uncond)."""
+        tau = self.branch_temperature
+        if isinstance(tau, tuple) and len(tau) == 2:
+            return tau
+        if isinstance(tau, (int, float)):
+            return tau, tau
+        raise checks.refusal("branch_temperature", "a number, or two for (cond, uncond)", tau)
+
+    def changed(self, settings: Mapping[str, Any]) -> "Guidance":
+        """Return the same settings with the given fields replaced."""
+        return replace(self, **settings) if settings else self
+
+
+class Settings(TypedDict, total=False):
+    """The fields of `Guidance` as keywords, for type checkers and editors."""
+
+    guidance_scale: Scale | None
+    negative_prompt_ids: Tensor | None
+    negative_prompt_attention_mask: Tensor | None
+    negative_model: PreTrainedModel | None
+    conditions: Sequence[Condition]
+    branch_temperature: float | tuple[float, float]
+    temperature: float
+    plausibility: float
+    smoothing: float
+    floor: float | None
+
+
+def takes_settings(function: F) -> F:
+    """Show the fields of `Guidance` as keywords in the signature of a function that takes them by `**`."""
+    signature = inspect.signature(function)
+    named = {name: each for name, each in signature.parameters.items() if each.kind is not each.VAR_KEYWORD}
+    rest = [each for each in signature.parameters.values() if each.name == "kwargs"]
+    for each in fields(Guidance):
+        kind = inspect.Parameter.KEYWORD_ONLY
+        if not (rest and each.name == "temperature"):  # a keyword of transformers
+            named[each.name] = inspect.Parameter(each.name, kind, default=each.default, annotation=each.type)
+    function.__signature__ = signature.replace(parameters=[*named.values(), *rest])  # type: ignore[attr-defined]
+    return function
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of the branches that are read.
+
+    Attributes:
+        scales: γ, γ_1, γ_2, …
+        rows: n, the number of prompts.
+        branches: the indices of the branches that are read, among (cond, uncond, conditions).
+        temperature: τ; every weight is divided by it.
+    """
+
+    scales: tuple[Scale, ...]
+    rows: int
+    branches: tuple[int, ...]
+    temperature: float = 1.0
+
+    @classmethod
+    def of(cls, scales: Sequence[Scale], rows: int, *, always: Sequence[int] = (), temperature: float = 1.0) -> "Weights":
+        """Return the weights of the branches whose weight is not 0 at every position.
+
+        Args:
+            scales: γ, γ_1, γ_2, …
+            rows: n, the number of prompts.
+            always: indices of branches that are read whatever they weigh.
+            temperature: τ.
+
+        Raises:
+            ValueError: a scale that is neither a finite number nor one per prompt.
+        """
+        read = tuple(scale if callable(scale) else _number_or_rows(scale, rows) for scale in scales)
+        numbers = [scale for scale in read if isinstance(scale, float)]
+        rest = 1 - sum(numbers) if len(numbers) == len(read) else None
+        weighs = [isinstance(weight, Tensor) or weight != 0 for weight in (read[0], rest, *read[1:])]
+        return cls(read, rows, tuple(k for k, counts in enumerate(weighs) if counts or k in always), temperature)
+
+    @property
+    def vary(self) -> bool:
+        """Whether they depend on the position."""
+        return any(callable(scale) for scale in self.scales)
+
+    def at(self, position: int) -> list[Weight]:
+        """Return K weights, each a number or one per prompt, [n]."""
+        now = [_number_or_rows(scale(position), self.rows) if callable(scale) else scale for scale in self.scales]
+        every = [now[0], 1 - sum(now), *now[1:]]
+        return [every[k] / self.temperature for k in self.branches]
+
+    def over(self, position: int, tokens: int, rows: Tensor) -> list[Weight]:
+        """Return the weights of some tokens.
+
+        Args:
+            position: of the first token.
+            tokens: t, their number.
+            rows: index of each row's prompt, [n].
+
+        Returns:
+            K weights, each a number or [n, t].
+        """
+        steps = [self.at(position + i) for i in range(tokens if self.vary else 1)]
+        return [_over(column, rows) for column in zip(*steps, strict=True)]
+
+
+def _over(weights: Sequence[Weight], rows: Tensor) -> Weight:
+    """Return one branch's weights at t positions as a number, or as [n, t]."""
+    if len(weights) == 1 and isinstance(weights[0], float):
+        return weights[0]
+    wide = torch.float32 if rows.device.type == "mps" else torch.float64  # that device has no float64
+    values = [torch.as_tensor(weight, dtype=torch.float64).to(wide).to(rows.device) for weight in weights]
+    return torch.stack([each[rows] if each.ndim else each.expand(len(rows)) for each in values], 1)
+
+
+def _number_or_rows(scale: float | Tensor, n: int) -> Weight:
+    """Return a scale in double precision: a number if it is the same for all rows, else [n]."""
+    wanted = f"a number, or one for each of the {n} prompts"
+    try:
+        values = torch.as_tensor(scale.cpu() if isinstance(scale, Tensor) else scale, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise checks.refusal("guidance_scale", wanted, scale) from None
+    if values.ndim > 1 or values.numel() not in (1, n):
+        raise checks.refusal("guidance_scale", wanted, values)
+    checks.finite("guidance_scale", values)
+    first = values.flatten()[0]
+    return float(first) if (values == first).all() else values

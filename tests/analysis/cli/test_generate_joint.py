@@ -1,0 +1,67 @@
+"""`arguide generate --joint`: seeds, verdicts and the options of the joint law."""
+
+import json
+
+import pandas as pd
+import pytest
+
+COMMAND = ("generate",)
+FEW = ("--max-new-tokens", 6)
+
+
+JOINT = ("--joint", "--particles", 8, "--repeats", 2, *FEW)
+
+
+def test_the_joint_law_has_a_verdict(run, model):
+    code, out, err = run(model, "--prompt", "ab", "--negative", "c", "--num-samples", 2, "--json", *JOINT)
+    records = json.loads(out)
+    assert code == 0
+    assert [record["sample"] for record in records] == [0, 1]
+    assert {"log_evidence", "std_error", "consistent", "verdict"} <= set(records[0])
+    assert records[0]["consistent"] is records[0]["verdict"].startswith("no disagreement found")
+    assert err.strip() == f"arguide: {records[0]['verdict']}"
+
+
+def test_the_seed_decides_a_joint_draw(run, model):
+    seeds = [run(model, "--prompt", "ab", "--seed", seed, "--json", *JOINT)[1] for seed in (1, 1, 2)]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_verdicts_name_their_scale(run, model):
+    _, out, err = run(model, "--prompt", "ab", "--compare", "1,2", *JOINT)
+    assert "γ = 2" in out
+    assert [line.split(": ")[1] for line in err.splitlines()] == ["γ = 1", "γ = 2"]
+
+
+def test_a_power_draws_the_joint_law(run, model):
+    records = [
+        json.loads(run(model, "--prompt", "ab", "--scale", 1, "--power", power, "--json", *JOINT[1:], *extra)[1])
+        for power, extra in ((2, ()), (1, ("--joint",)))
+    ]
+    assert records[0][0]["log_evidence"] < -0.1
+    assert records[1][0]["log_evidence"] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_file_has_joint_diagnoses(run, model, tmp_path):
+    (tmp_path / "in.txt").write_text("ab\ncd\nef\n")
+    code, *_ = run(model, "--prompts", tmp_path / "in.txt", "--out", tmp_path / "out.parquet", "--batch-size", 2, *JOINT)
+    frame = pd.read_parquet(tmp_path / "out.parquet")
+    assert code == 0
+    assert list(frame.columns)[-4:] == ["log_evidence", "std_error", "consistent", "verdict"]
+    assert frame["prompt"].tolist() == ["ab", "cd", "ef"]
+    assert frame["log_evidence"].nunique() == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("--power in the place of --temperature", ("--temperature", 0.5)),
+        ("--power in the place of --temperature", ("--greedy",)),
+        ("two --particles", ("--particles", 1)),
+        ("--power must be positive", ("--power", 0)),
+        ("--cap must be", ("--cap", "stop")),
+        ("--stream prints", ("--stream",)),
+    ],
+)
+def test_the_joint_law_refuses_other_options(fails, model, words, options):
+    assert words in fails(model, "--prompt", "ab", *JOINT, *options)
