@@ -10,9 +10,9 @@ from analysis.joint import Joint
 
 
 def law(**options):
-    model = build("llama")
-    loaded = SimpleNamespace(model=model, negative=None)
-    return Joint(**options).law(loaded, [5, 6, 7], [20], 1.5, max_new_tokens=4, stops=[2, 9], plausibility=0.1)
+    loaded = SimpleNamespace(model=build("llama"))
+    guidance = arguide.Guidance(guidance_scale=1.5, negative_prompt_ids=torch.tensor([[20]]), plausibility=0.1)
+    return Joint(**options).law(loaded, [5, 6, 7], guidance, max_new_tokens=4, stops=[2, 9])
 
 
 def test_the_law_is_the_one_that_is_asked_for():
