@@ -48,6 +48,8 @@ def missing_sections(function):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_public_docstrings_have_args_and_raises(path):
     functions = public_functions(ast.parse(path.read_text(encoding="utf-8")).body)
+    if path.parent.name == "cli":  # a command's docstring is its help, and every option has a help text of its own
+        functions = (function for function in functions if function.name != path.stem)
     assert {function.name: missing for function in functions if (missing := missing_sections(function))} == {}
 
 

@@ -6,10 +6,11 @@ A product with two rows can cost what one row costs, for both read the weights o
 - the form: x Wᵀ and (W xᵀ)ᵀ are the same numbers, by different routines of the library below;
 - the processor: on some, x Wᵀ with two rows costs twice one row, and (W xᵀ)ᵀ costs one.
 
-The first steps of a call are the trial: they multiply by the largest weight in either form in turn, and time it. So a trial
-costs nothing where both forms take the same time. A positive result is cached for the process. A negative one is measured
-again in the next calls, because a busy machine gives false negatives. Values and shapes of the weights stay, and a model
-multiplies as usual outside of guided steps. The two forms round differently, so log-probs may differ in their last digits.
+The first steps of a call are the trial: they multiply by weights of middle size in either form in turn, and time it, until the
+other form is not the faster one. So a negative trial costs a part of one step. A positive result is cached for the process and
+the number of rows. A negative one is measured again in the next calls, because a busy machine gives false negatives. Values
+and shapes of the weights stay, and a model multiplies as usual outside of guided steps. The two forms round differently, so
+log-probs may differ in their last digits.
 
 The environment variable ARGUIDE_CPU_MATMUL=0 turns all of this off; guided steps then multiply as the model does.
 """
@@ -17,6 +18,7 @@ The environment variable ARGUIDE_CPU_MATMUL=0 turns all of this off; guided step
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 from types import MethodType
 from typing import Any
@@ -31,12 +33,13 @@ SWITCH = "ARGUIDE_CPU_MATMUL"
 FEW = range(2, 9)  # rows for which (W xᵀ)ᵀ may be the faster form
 FEW_PLAIN = range(2, 4)  # rows for which [out, in] is the faster layout of x Wᵀ
 LARGE = 2**22  # weights of a model, 16 MiB, that do not stay in the caches between two steps
+MIDDLE = 2**21  # weights of a product that is timed, at most: a trial of the head would cost milliseconds
 SMALL = 2**16  # weights of a product whose time is that of calls
 TRIALS = 5  # calls of `generate` that measure until a result is positive
-PAIRS = 3  # products in each form per trial
+PAIRS = 3  # steps in each form per trial
 BETTER = 0.75  # of the time of x Wᵀ; a processor takes either less than this, or about the same
 
-_RESULTS: dict[int, list[bool]] = {}  # of the trials of this process, by number of threads
+_RESULTS: dict[tuple[int, int], list[bool]] = {}  # of the trials of this process, by numbers of threads and rows
 
 
 @dataclass
@@ -45,8 +48,8 @@ class Step:
 
     Attributes:
         model: the model.
-        modules: the modules that gain from (W xᵀ)ᵀ, the largest first.
-        results: of all trials with this number of threads.
+        modules: the modules that gain from (W xᵀ)ᵀ.
+        results: of all trials with these numbers of threads and rows.
         left: number of steps that are still timed.
         seconds: times of x Wᵀ and of (W xᵀ)ᵀ.
     """
@@ -62,11 +65,21 @@ class Step:
         if not self.left:
             return self._replaced(self.modules, transposed, inputs) if any(self.results) else self.model(**inputs)
         self.left -= 1
-        out = self._replaced(self.modules[:1], self._timed, inputs)
+        out = self._replaced(self._trial, self._timed, inputs)
         plain, other = self.seconds
-        if not self.left and plain and other:
-            self.results.append(min(other) < BETTER * min(plain))
+        if self.left % 2 == 0 and plain and other:
+            faster = min(other) < BETTER * min(plain)
+            self.left = self.left if faster else 0
+            if not self.left:
+                self.results.append(faster)
         return out
+
+    @cached_property
+    def _trial(self) -> list[nn.Module]:
+        """The modules that are timed: those of the largest size up to `MIDDLE`, or of the smallest."""
+        sizes = {_weight(module).numel() for module in self.modules}
+        size = max((each for each in sizes if each <= MIDDLE), default=min(sizes))
+        return [module for module in self.modules if _weight(module).numel() == size]
 
     def _replaced(self, modules: Sequence[nn.Module], product: Callable[[Any, Tensor], Tensor], inputs: dict[str, Any]) -> Any:
         """Read a step with another product in some modules, unless their `forward` has been wrapped."""
@@ -94,14 +107,14 @@ def stepping(model: PreTrainedModel, rows: int) -> Callable[..., Any]:
     if os.environ.get(SWITCH) == "0":
         return model
     modules = [module for module in model.modules() if _is_plain(module)]
-    results = _RESULTS.setdefault(torch.get_num_threads(), [])
+    results = _RESULTS.setdefault((torch.get_num_threads(), rows), [])
     large = rows in FEW and sum(_weight(module).numel() for module in modules) >= LARGE
     if rows > 1:  # one row takes any layout
         with torch.inference_mode(False):  # the weights are the model's own, and may be trained afterwards
             _lay_out(modules, few=rows in (FEW if large and any(results) else FEW_PLAIN))
     if not large or (len(results) >= TRIALS and not any(results)):
         return model
-    gaining = sorted(filter(_gains, modules), key=lambda module: _weight(module).numel(), reverse=True)
+    gaining = list(filter(_gains, modules))
     return Step(model, gaining, results, 0 if any(results) else 2 * PAIRS) if gaining else model
 
 

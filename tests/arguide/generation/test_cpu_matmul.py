@@ -213,8 +213,8 @@ def call(model, steps=10):
 def test_the_form_follows_the_times(clock, seconds, faster):
     clock.seconds[:] = seconds
     call(build("llama"))
-    assert {torch.get_num_threads(): [faster]} == cpu_matmul._RESULTS
-    assert clock.done["other"] == (3 + 4 if faster else 3)
+    assert {(torch.get_num_threads(), 2): [faster]} == cpu_matmul._RESULTS
+    assert clock.done["other"] == (3 + 4 if faster else 1)  # a negative trial ends at once
 
 
 def test_a_trial_multiplies_nothing_twice(clock):
@@ -226,21 +226,42 @@ def test_a_trial_multiplies_nothing_twice(clock):
 
 def test_a_negative_result_is_measured_again_and_a_positive_one_stays(clock):
     """A busy machine gives false negatives, five of which are final."""
-    model, results, threads = build("llama"), [], torch.get_num_threads()
+    model, results, key = build("llama"), [], (torch.get_num_threads(), 2)
     for seconds in ((1.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, 2.0)):
         clock.seconds[:] = seconds
         call(model)
-        results.append(list(cpu_matmul._RESULTS[threads]))
+        results.append(list(cpu_matmul._RESULTS[key]))
     assert results == [[False], [False] * 2, [False, False, True], [False, False, True]]
-    cpu_matmul._RESULTS[threads] = [False] * 4
+    cpu_matmul._RESULTS[key] = [False] * 4
     assert cpu_matmul.stepping(model, 2) is not model
-    cpu_matmul._RESULTS[threads] = [False] * 5
+    cpu_matmul._RESULTS[key] = [False] * 5
     assert cpu_matmul.stepping(model, 2) is model
 
 
+def test_a_result_holds_for_its_number_of_rows(clock):
+    """On some processors (W xᵀ)ᵀ is the faster form for eight rows and the slower one for two."""
+    model = build("llama")
+    clock.seconds[:] = 2.0, 1.0
+    call(model)
+    assert cpu_matmul.stepping(model, 2).left == 0
+    assert cpu_matmul.stepping(model, 8).left > 0
+
+
+def test_a_product_of_middle_size_is_timed(monkeypatch):
+    monkeypatch.setattr(cpu_matmul, "_RESULTS", {})
+    monkeypatch.setattr(cpu_matmul, "LARGE", 0)
+    monkeypatch.setattr(cpu_matmul, "SMALL", 0)
+    model = build("llama")  # the head has 60 × 32 weights, gate and up projections 48 × 32
+    for largest, names in ((2**21, {"lm_head"}), (48 * 32, {"gate_proj", "up_proj"}), (1, {"q_proj", "o_proj"})):
+        monkeypatch.setattr(cpu_matmul, "MIDDLE", largest)
+        trial = {id(module) for module in cpu_matmul.stepping(model, 2)._trial}
+        assert {name.rsplit(".")[-1] for name, module in model.named_modules() if id(module) in trial} == names
+
+
 def test_a_call_that_is_too_short_gives_no_result(clock):
+    clock.seconds[:] = 2.0, 1.0
     call(build("llama"), steps=5)
-    assert {torch.get_num_threads(): []} == cpu_matmul._RESULTS
+    assert {(torch.get_num_threads(), 2): []} == cpu_matmul._RESULTS
 
 
 @pytest.mark.parametrize(("better", "few"), [(True, range(2, 9)), (False, range(2, 4))])

@@ -46,7 +46,7 @@ def test_the_range_is_the_one_that_pip_is_told():
 
 def private(tree):
     """Return the private names of other objects that a module reads or overrides."""
-    own = {"self", "cls", "_TRIED"}
+    own = {"self", "cls"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr):
             inherited = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "super"
