@@ -38,12 +38,6 @@ def guided_by(cond: Field, uncond: Field, rule: Rule, prediction: Prediction) ->
     return guided
 
 
-def linear(scale: Scale) -> Rule:
-    """Return plain guidance, γ·c + (1−γ)·u; γ a number, one a sample, or a function of σ."""
-    scale_at = scale_of(scale)
-    return lambda cond, uncond, sigma: guide(cond, uncond, scale_at(sigma))
-
-
 def rescaled(scale: Scale, mix: float = 0.7) -> Rule:
     """Return φ·g·std(c)/std(g) + (1−φ)·g with g plain guidance and φ = `mix`; std over a sample's own dimensions.
 
