@@ -12,6 +12,7 @@ in diffusion", arXiv:2503.02819, prop. 3.
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -68,29 +69,33 @@ def log_normalizer(scores: Sequence[Tensor], weights: Sequence[Weight], variance
     """
     if (torch.as_tensor(checks.finite("variance", variance)) < 0).any():
         raise checks.refusal("variance", "at least 0", variance)
-    return variance * potential(combine(scores, weights), scores, weights)
+    combine(scores, weights)  # checks shapes and weights
+    return variance * potential(scores, weights)
 
 
-def potential(combined: Tensor, scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
-    """Return r = ½(‖s̄‖² − Σ_k w_k ‖s_k‖²), log Z per unit of variance, [n].
+def potential(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
+    """Return r = ½(‖s̄‖² − Σ_k w_k ‖s_k‖²), log Z per unit of variance, [n], for scores [n, …] and weights as in `combine`.
 
-    Args:
-        combined: s̄, [n, …].
-        scores: s_k, K tensors [n, …].
-        weights: w_k, K numbers, or tensors [n].
+    It is computed as ½((W − 1) Σ_k w_k ‖s_k‖² − Σ_{k<l} w_k w_l ‖s_k − s_l‖²), W = Σ_k w_k, which is free of cancellation.
     """
-    return (_norm2(combined) - weighted_sum([_norm2(score) for score in scores], weights)) / 2
+    pairs = list(zip(scores, weights, strict=True))
+    terms = [(v * w / -2, a - b) for (a, v), (b, w) in combinations(pairs, 2)]
+    total = sum(weights)
+    if isinstance(total, Tensor) or abs(total - 1) > 1e-12:
+        terms += [((total - 1) * weight / 2, score) for score, weight in pairs]
+    norms = [torch.linalg.vector_norm(term.flatten(1), dim=1, dtype=_floating(term)).square() for _, term in terms]
+    return weighted_sum(norms, [weight for weight, _ in terms]) if terms else scores[0].new_zeros(len(scores[0]))
 
 
-def _norm2(x: Tensor) -> Tensor:
-    return x.flatten(1).square().sum(-1)
+def _floating(like: Tensor) -> torch.dtype:
+    return like.dtype if like.is_floating_point() else torch.get_default_dtype()
 
 
 def expand(weight: Weight, like: Tensor) -> Weight:
     """Return a weight that broadcasts over the samples' own dimensions: a number as it is, a tensor [n] with more axes."""
     if not isinstance(weight, Tensor):
         return weight
-    column = weight.to(device=like.device, dtype=like.dtype if like.is_floating_point() else torch.get_default_dtype())
+    column = weight.to(device=like.device, dtype=_floating(like))
     if column.ndim and column.numel() not in (1, len(like)):
         raise checks.refusal("a weight or scale per sample", f"of shape ({len(like)},)", column)
     return column if column.ndim == 0 else column.reshape(-1, *(1,) * (like.ndim - 1))

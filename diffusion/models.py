@@ -49,8 +49,7 @@ class LogLinear(Product[Field]):
     def guided(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return the combined score [n, …] and r, log Z of a step per unit of its variance σ² − σ'², [n]."""
         scores, weights = self._branches(x, sigma)
-        combined = combine(scores, weights)
-        return combined, potential(combined, scores, weights)
+        return combine(scores, weights), potential(scores, weights)
 
     def check_proper(
         self, shape: tuple[int, ...], sigma: Tensor, *, radius: float = 1e4, generator: torch.Generator | None = None

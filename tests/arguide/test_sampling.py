@@ -170,7 +170,7 @@ def test_a_batch_of_every_branch_is_its_rows_and_records_its_own_law(make_joint,
 def test_init_and_step_are_pure(make_joint):
     model = guided(Table(make_joint()), {None: -1.0, 0: 2.0})
     first = sampling.init(model, 2)
-    assert first.tokens.shape == (2, 0)
+    assert first.x.shape == (2, 0)
     before = first.model.log_probs.clone()
     states = [sampling.step(model, first, lambda _, v=v: torch.tensor([v, 1]))[0] for v in (0, 2)]
     assert torch.equal(first.model.log_probs, before)
