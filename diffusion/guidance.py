@@ -83,7 +83,7 @@ def potential(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
     total = sum(weights)
     if isinstance(total, Tensor) or abs(total - 1) > 1e-12:
         terms += [((total - 1) * weight / 2, score) for score, weight in pairs]
-    norms = [torch.linalg.vector_norm(term.flatten(1), dim=1, dtype=_floating(term)).square() for _, term in terms]
+    norms = [torch.linalg.vector_norm(term.flatten(1).to(_floating(term)), dim=1).square() for _, term in terms]
     return weighted_sum(norms, [weight for weight, _ in terms]) if terms else scores[0].new_zeros(len(scores[0]))
 
 

@@ -1,12 +1,14 @@
 """Samples: pooling of runs, draws by weight, one draw per population."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from analysis import Table
 from arguide import Ending, JointSample, LogLinear, pooled, sample_joint
+from arguide.smc.populations import convergence, one_each
 
 
 def guided(table, label, scale):
@@ -55,3 +57,31 @@ def test_drawing_from_particles_is_by_weight():
     drawn = result.draw(2000, torch.Generator().manual_seed(0)).flatten().bincount(minlength=3) / 2000
     assert drawn[1] == 0
     assert drawn[2].item() == pytest.approx(0.9, abs=0.04)  # six standard errors
+
+
+def test_convergence_is_a_mean_over_targets():
+    def of(log_evidence, ess, ancestors):
+        return SimpleNamespace(
+            log_evidence=torch.tensor(log_evidence), ess=torch.tensor(ess), ancestors=ancestors, log_weights=torch.zeros(8)
+        )
+
+    runs = [of(0.0, [8.0, 4.0, 8.0], 8), of(math.log(3), [8.0, 8.0], 4), of(1.0, [2.0], 2), of(1.0, [8.0], 2)]
+    assert convergence(runs, 2)._asdict() == pytest.approx(
+        {
+            "ess_share": (4 + 8 + 2 + 8) / 32,
+            "ancestors": 16 / 32,
+            "log_z": (math.log(2) + 1) / 2,
+            "log_z_apart": math.log(3) / 2,
+            "left": 0.5 / 2,  # 1 and 3 have the mean 2 and the variance 2
+        }
+    )
+
+
+def test_one_each_draws_by_weight_from_every_population():
+    log_weights = torch.tensor([0.0, math.log(3), -math.inf])
+    tokens = [torch.tensor([[g, 0], [g, 1], [g, 2]]) for g in range(4000)]
+    runs = [SimpleNamespace(log_weights=log_weights, x=x) for x in tokens]
+    drawn = one_each(runs, torch.Generator().manual_seed(0))
+    assert drawn[:, 0].tolist() == list(range(4000))
+    assert drawn[:, 1].max() == 1
+    assert abs(float(drawn[:, 1].double().mean()) - 0.75) < 5 * (0.75 * 0.25 / 4000) ** 0.5
