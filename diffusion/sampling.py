@@ -60,13 +60,27 @@ def init(like: Tensor, sigma_max: Tensor, draw: Draw, total_weight: float = 1.0)
 
 
 def euler(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Stepped:
-    """Take one ODE step x + (σ' − σ)·dx/dσ; first order. With σ' = 0 this returns the denoised x."""
+    """Take one ODE step x + (σ' − σ)·dx/dσ; first order. With σ' = 0 this returns the denoised x.
+
+    Args:
+        score: (x, σ) ↦ (score, r), see `models.with_potential`.
+        x: samples at σ, [n, …].
+        sigma: σ, [].
+        sigma_next: σ' < σ, [].
+    """
     s, r = score(x, sigma)
     return Stepped(x - (sigma_next - sigma) * sigma * s, r, r)
 
 
 def heun(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Stepped:
-    """Take one ODE step by the trapezoidal rule, Euler's where σ' = 0; second order."""
+    """Take one ODE step by the trapezoidal rule, Euler's where σ' = 0; second order.
+
+    Args:
+        score: (x, σ) ↦ (score, r), see `models.with_potential`.
+        x: samples at σ, [n, …].
+        sigma: σ, [].
+        sigma_next: σ' < σ, [].
+    """
     s, first = score(x, sigma)
     slope = -sigma * s
     predicted = x + (sigma_next - sigma) * slope

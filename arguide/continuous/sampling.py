@@ -72,6 +72,9 @@ def step(
         candidates: M.
         proposal: j, the model that candidates are drawn from; its tails must cover those of the others.
         generator: of the candidates.
+
+    Raises:
+        ValueError: a model that returns NaN.
     """
     x, t = state
     laws = [Mixture(*(rows[:, t] for rows in each(x))) for each in model.models]

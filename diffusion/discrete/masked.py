@@ -84,7 +84,7 @@ def defensive(rule: Rule, share: float) -> Rule:
 
 
 def init(n: int, length: int, device: torch.device | str | None = None) -> State:
-    """Return n sequences of `length` masks."""
+    """Return n sequences of `length` masks on a device."""
     return State(torch.full((n, length), MASK, device=device))
 
 
