@@ -1,6 +1,7 @@
 __version__: str
 
 from . import (
+    continuous as continuous,
     guidance as guidance,
     metropolis as metropolis,
     models as models,
@@ -13,25 +14,21 @@ from . import (
     text as text,
     transforms as transforms,
 )
-from .smc.diagnostics import Diagnosis as Diagnosis, diagnose as diagnose, over_runs as over_runs
 from .stopping import Ending as Ending
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
-from .metropolis import Chains as Chains, sample_metropolis as sample_metropolis
-from .models import Autoregressive as Autoregressive, LogLinear as LogLinear
-from .particles import (
-    JointSample as JointSample,
-    pooled as pooled,
-    sample_joint as sample_joint,
-    sample_joints as sample_joints,
-)
+from .metropolis import sample_metropolis as sample_metropolis
+from .models import Autoregressive as Autoregressive, LogLinear as LogLinear, check_law as check_law
+from .particles import sample_joint as sample_joint, sample_joints as sample_joints
 from .repeats import repeat_joint as repeat_joint
+from .sampling import sample as sample
+from .smc.diagnostics import Diagnosis as Diagnosis, diagnose as diagnose, over_runs as over_runs
+from .smc.samples import Chains as Chains, JointSample as JointSample, Sample as Sample, pooled as pooled
 from .smc.resampling import (
     multinomial as multinomial,
     residual as residual,
     stratified as stratified,
     systematic as systematic,
 )
-from .sampling import Sample as Sample, sample as sample
 from .transforms import (
     compose as compose,
     defensive as defensive,

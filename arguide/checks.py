@@ -1,6 +1,7 @@
 """Checks at the public edge: each returns what it was given, or raises one `ValueError` of one line.
 
-An error reads "name must be …, got …", with a hint where one is known. What has passed is trusted inside.
+An error reads "name must be …, got …", with a hint where one is known. Arguments that have passed are trusted inside. Every
+check takes the name of the argument and its value, and raises ValueError.
 """
 
 import math

@@ -7,14 +7,13 @@ From x of length L: a cut m uniform on 0, …, L − 1; x′ keeps x_<m and draw
 where L/L′ is the ratio of the probabilities to cut at m, 1/L from x and 1/L′ back from x′. With the sequential law as q the
 first two ratios are Π_{t≥m} Z_t(x′_<t) / Z_t(x_<t). The chains leave Π_k p_k(x)^{w_k} / Z as it is, without its Z.
 
-Sources: Hastings, "Monte Carlo sampling methods using Markov chains" (1970); Karan & Du, "Reasoning with sampling" (2025), for
-suffixes of language models, there without the ratio of lengths.
+Sources: Hastings, "Monte Carlo sampling methods using Markov chains" (1970), doi:10.1093/biomet/57.1.97; Karan & Du, "Reasoning
+with sampling", arXiv:2510.14901, for suffixes of language models, there without the ratio of lengths.
 """
 
 import itertools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,26 +21,11 @@ from torch.nn import functional
 
 from arguide import checks, sampling
 from arguide.models import Autoregressive
-from arguide.sampling import Draw, Propose, Sample
+from arguide.sampling import Propose
+from arguide.smc.draws import Draw, categorical
+from arguide.smc.samples import Chains, Sample
 from arguide.stopping import ending_tokens, lengths, padded
 from arguide.transforms import Transform, identity
-
-
-class Chains(NamedTuple):
-    """n chains where they stand after their last step.
-
-    tokens: [n, T].
-    log_target: log p̃(x_t|x_<t) of the tokens, [n, T].
-    log_normalizer: log Z_t(x_<t) along every sequence, [n, T].
-    log_weight: log p̃(x)/q(x) = Σ_t log Z_t(x_<t) for the sequential law as q, after every step, [steps, n].
-    accepted: share of accepted steps, [n].
-    """
-
-    tokens: Tensor
-    log_target: Tensor
-    log_normalizer: Tensor
-    log_weight: Tensor
-    accepted: Tensor
 
 
 def sample_metropolis(
@@ -55,24 +39,27 @@ def sample_metropolis(
     transform: Transform = identity,
     propose: Propose = sampling.sequential,
     first: Tensor | None = None,
-    advance: Callable[[], object] = lambda: None,
 ) -> Chains:
     """Run n chains of `steps` steps on the joint law of sequences of at most `length` tokens.
 
     Args:
-        model: as for `particles.sample_joint`, an `stopping.Ending` for variable length.
-        draw: the seam of all randomness: log-probs [n, K] to indices [n].
-        transform, propose: of the proposal. It must be able to propose whatever the target holds.
-        first: where the chains start, tokens [n, t ≤ T]; sequences from the proposal by default; what follows an end is cut.
-        advance: called after every step.
+        model: as for `particles.sample_joints`, a `stopping.Ending` for variable length.
+        n: number of chains.
+        length: T.
+        steps: of every chain.
+        draw: log-probs [n, K] ↦ indices [n]; `categorical(generator)` by default.
+        generator: of the default draw.
+        transform: of the proposal, which must be able to propose every sequence of the target.
+        propose: the proposal before the transform.
+        first: where the chains start, tokens [n, t ≤ T], cut after their end; sequences from the proposal by default.
 
     Raises:
         ValueError: a first sequence of probability 0, of another number of rows than n, or of more than `length` tokens.
     """
     sampling.check(model, n, length, 1)
     checks.integer("steps", steps, 0)
-    draw = checks.function("draw", draw or sampling.categorical(generator))
-    for name, part in (("transform", transform), ("propose", propose), ("advance", advance)):
+    draw = checks.function("draw", draw or categorical(generator))
+    for name, part in (("transform", transform), ("propose", propose)):
         checks.function(name, part)
     ends = ending_tokens(model)
 
@@ -86,32 +73,32 @@ def sample_metropolis(
         _check_first(first, n, length)
         first = padded(first, length, ends)  # pooled runs end where each has ended, with any of the ending tokens
         now = _widened(sampling.retrace(model, first, transform=transform, propose=propose), length, ends)
-    if not log_weight_of(now).isfinite().all():
-        raise ValueError("a chain starts at a sequence of probability 0; give others as `first`, such as particles have drawn")
-    accepted = torch.zeros(n, device=now.tokens.device)
-    history: list[Tensor] = []
+    if not now.log_weights.isfinite().all():
+        raise ValueError("first must have positive probability, got a sequence of probability 0; try sequences of particles")
+    accepted = torch.zeros(n, device=now.x.device)
+    history = [now.log_target.new_empty((0, n))]
     for _ in range(steps):
         now, moved = step(now, anew, draw, ends)
         accepted += moved
-        history.append(log_weight_of(now))
-        advance()
-    log_weight = torch.stack(history) if history else now.log_target.new_empty((0, n))
-    return Chains(now.tokens, now.log_target, now.log_normalizer, log_weight, accepted / max(steps, 1))
+        history.append(now.log_weights[None])
+    return Chains(now.x, accepted / max(steps, 1), now.log_target, now.log_normalizer, torch.cat(history))
 
 
 def step(now: Sample, anew: Callable[[Draw], Sample], draw: Draw, ends: tuple[int, ...] = ()) -> tuple[Sample, Tensor]:
-    """Cut every chain, draw it anew from there, and accept or not; return the chains and which ones moved, [n]."""
+    """Cut every chain, draw it anew from there, and accept or reject; return the chains, and which of them moved, [n].
+
+    Args:
+        now: the chains, n sequences.
+        anew: draw ↦ n sequences from the proposal.
+        draw: log-probs [n, K] ↦ indices [n].
+        ends: the ending tokens.
+    """
     cut = draw(_cuts(now, ends))
-    proposed = anew(_keeping(now.tokens, cut, draw))
-    log_ratio = log_weight_of(proposed) - log_weight_of(now) + _log_length(now, ends) - _log_length(proposed, ends)
+    proposed = anew(_keeping(now.x, cut, draw))
+    log_ratio = proposed.log_weights - now.log_weights + _log_length(now, ends) - _log_length(proposed, ends)
     accept = log_ratio.clamp(max=0.0)
     moved = draw(torch.stack([torch.log1p(-accept.exp()), accept], 1)) == 1
-    return _where(moved, proposed, now), moved
-
-
-def log_weight_of(sample: Sample) -> Tensor:
-    """Return log p̃(x)/q(x), [n]; what two sequences share of it cancels in their ratio."""
-    return (sample.log_target - sample.log_proposal).sum(1)
+    return Sample(*(torch.where(moved[:, None], a, b) for a, b in zip(proposed, now, strict=True))), moved
 
 
 def _check_first(first: Tensor, n: int, length: int) -> None:
@@ -122,14 +109,14 @@ def _check_first(first: Tensor, n: int, length: int) -> None:
 
 def _cuts(sample: Sample, ends: tuple[int, ...]) -> Tensor:
     """Return the law of where to cut, [n, T]: uniform on a sequence with its end."""
-    size = lengths(sample.tokens, ends)
-    after = torch.arange(sample.tokens.shape[1], device=size.device) >= size[:, None]
+    size = lengths(sample.x, ends)
+    after = torch.arange(sample.x.shape[1], device=size.device) >= size[:, None]
     even = -size.to(sample.log_target).log()
     return even[:, None].expand_as(sample.log_target).masked_fill(after, -math.inf)
 
 
 def _log_length(sample: Sample, ends: tuple[int, ...]) -> Tensor:
-    return lengths(sample.tokens, ends).to(sample.log_target).log()
+    return lengths(sample.x, ends).to(sample.log_target).log()
 
 
 def _keeping(tokens: Tensor, cut: Tensor, draw: Draw) -> Draw:
@@ -144,11 +131,7 @@ def _keeping(tokens: Tensor, cut: Tensor, draw: Draw) -> Draw:
     return kept
 
 
-def _where(moved: Tensor, new: Sample, old: Sample) -> Sample:
-    return Sample(*(torch.where(moved[:, None], a, b) for a, b in zip(new, old, strict=True)))
-
-
 def _widened(sample: Sample, length: int, ends: tuple[int, ...]) -> Sample:
     """Return the sample with padding after the end up to the cap."""
-    missing = (0, length - sample.tokens.shape[1])
-    return Sample(padded(sample.tokens, length, ends), *(functional.pad(rows, missing) for rows in sample[1:]))
+    missing = (0, length - sample.x.shape[1])
+    return Sample(padded(sample.x, length, ends), *(functional.pad(rows, missing) for rows in sample[1:]))

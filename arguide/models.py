@@ -1,23 +1,23 @@
 r"""What is guided: autoregressive models, and their log-linear combinations, which are autoregressive models again.
 
-A model is stepped on an explicit state that holds the law of the next token. The combination normalises at every
-position, so it *is* sequential guidance; the normalizers Z_t it keeps are what separates it from the joint law:
+A model steps an explicit state that holds the law of the next token. The combination normalises at every position, so it *is*
+sequential guidance. Its normalizers Z_t are the difference to the joint law:
 
     q(x) = Π_t p̃(x_t | x_<t) / Z_t(x_<t),    Z_t(x_<t) = Σ_v Π_k p_k(v | x_<t)^{w_k}.
 
-Source: Dieleman, "Guidance: a cheat code for diffusion models" (2022), the section on autoregressive models.
+Source: Dieleman, "Guidance: a cheat code for diffusion models" (2022), https://sander.ai/2022/05/26/guidance.html, the section
+on autoregressive models.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from arguide import checks
-from arguide.guidance import Weight, check_temperature, combine, composition_weights, normalize
-
-Weights = Sequence[Weight] | Callable[[int], Sequence[Weight]]
+from arguide.guidance import combine, normalize
+from arguide.product import Product
 
 
 class State(Protocol):
@@ -37,7 +37,7 @@ class Autoregressive(Protocol):
         ...
 
     def append(self, state: Any, token: Tensor) -> Any:
-        """Return the state after one more token a row, [n]."""
+        """Return the state after one more token per row, [n]."""
         ...
 
     def select(self, state: Any, index: Tensor) -> Any:
@@ -60,7 +60,7 @@ class Combined(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LogLinear:
+class LogLinear(Product[Autoregressive]):
     """The sequential law Π_t (Π_k p_k(x_t|x_<t)^{w_k}) / Z_t(x_<t).
 
     Attributes:
@@ -69,65 +69,26 @@ class LogLinear:
         floor: the policy for improper tilts, see `arguide.guidance`.
 
     Raises:
-        ValueError: no model, what is no model, or weights that are not one finite number per model.
+        ValueError: no model, an object that is no model, or weights that are not one finite number per model.
     """
 
-    models: tuple[Autoregressive, ...]
-    weights: Weights
     floor: float | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.weights):
-            checks.matched("weights", self.weights, self.models, "model")
-            for weight in self.weights:
-                checks.finite("weights", weight)
-        for model in self.models:
-            checks.model("models", model)
+        super().__post_init__()
         if self.floor is not None:
             checks.number("floor", self.floor)
 
-    @classmethod
-    def guidance(
-        cls,
-        cond: Autoregressive,
-        uncond: Autoregressive,
-        scale: Weight | Callable[[int], Weight],
-        *,
-        temperature: float = 1.0,
-    ) -> Self:
-        """Return p(x_t|x_<t)^{(1−γ)/τ} p(x_t|x_<t,y)^{γ/τ} at every position; γ a number, one a row, or a function of t."""
-        scales = (lambda position: (scale(position),)) if callable(scale) else (scale,)
-        return cls.composition(uncond, (cond,), scales, temperature=temperature)
-
-    @classmethod
-    def composition(
-        cls, uncond: Autoregressive, conds: Sequence[Autoregressive], scales: Weights, *, temperature: float = 1.0
-    ) -> Self:
-        """Return p(x_t|x_<t)^{(1 − Σ_i γ_i)/τ} Π_i p(x_t|x_<t,y_i)^{γ_i/τ} at every position; a negative γ_i steers away.
-
-        Args:
-            scales: γ_i, K numbers or tensors with one a row, or a function of t to them.
-        """
-        check_temperature(temperature)
-
-        def at(scales: Sequence[Weight]) -> tuple[Weight, ...]:
-            checks.matched("scales", scales, conds, "condition", 0)
-            return tuple(weight / temperature for weight in composition_weights(scales))
-
-        return cls((*conds, uncond), (lambda position: at(scales(position))) if callable(scales) else at(scales))
-
-    @classmethod
-    def temperature(cls, model: Autoregressive, temperature: float) -> Self:
-        """Return p(x_t|x_<t)^{1/τ} at every position; its joint law, p(x)^{1/τ}, is what power sampling draws from."""
-        check_temperature(temperature)
-        return cls((model,), (1 / temperature,))
+    @staticmethod
+    def _check_model(model: Any) -> None:
+        checks.model("models", model)
 
     def start(self, n: int) -> Combined:
         """Return the state of n empty prefixes."""
         return self._combined(tuple(model.start(n) for model in self.models), 0)
 
     def append(self, state: Combined, token: Tensor) -> Combined:
-        """Return the state after one more token a row, [n]."""
+        """Return the state after one more token per row, [n]."""
         pairs = zip(self.models, state.branches, strict=True)
         return self._combined(tuple(model.append(branch, token) for model, branch in pairs), state.position + 1)
 
@@ -135,18 +96,78 @@ class LogLinear:
         """Return the state whose row i is row index[i] of this one.
 
         Raises:
-            ValueError: weights with one value a row, which cannot follow the rows.
+            ValueError: weights with one value per row, which cannot follow the rows.
         """
-        if any(isinstance(weight, Tensor) and weight.ndim for weight in self._weights_at(state.position)):
-            raise ValueError("rows with a scale of their own cannot be reordered; use one scale for the whole batch")
+        if any(isinstance(weight, Tensor) and weight.ndim for weight in self.weights_at(state.position)):
+            raise ValueError("scale must be one number where rows are reordered, got one per row; try one scale for the batch")
         pairs = zip(self.models, state.branches, strict=True)
         branches = tuple(model.select(branch, index) for model, branch in pairs)
         return Combined(branches, state.position, state.log_probs[index], state.log_normalizer[index])
 
-    def _weights_at(self, position: int) -> Sequence[Weight]:
-        return self.weights(position) if callable(self.weights) else self.weights
-
     def _combined(self, branches: tuple[Any, ...], position: int) -> Combined:
         laws = [branch.log_probs for branch in branches]
-        law = normalize(combine(laws, self._weights_at(position), floor=self.floor))
+        law = normalize(combine(laws, self.weights_at(position), floor=self.floor))
         return Combined(branches, position, *law)
+
+
+def check_law(model: Autoregressive, length: int = 3, *, keeps_states: bool = True, tolerance: float = 1e-4) -> None:
+    """Check on a few random prefixes what samplers rely on; return nothing if all of it holds.
+
+    The law is normalised, [n, V], of one dtype and device, without NaN. `append` and `select` leave the old state usable.
+    `select` copies and reorders rows. A batch gives the laws of its rows.
+
+    Args:
+        model: the model to check.
+        length: number of tokens whose laws are read, 2 at least.
+        keeps_states: False for a model whose `append` and `select` may change the old state, such as one with a cache.
+        tolerance: largest difference of probabilities.
+
+    Raises:
+        ValueError: the first of these that fails, with a message that says which.
+    """
+    checks.model("model", model), checks.integer("length", length, 2), checks.positive("tolerance", tolerance)
+    generator, index = torch.Generator().manual_seed(0), torch.tensor([2, 0, 0, 1])
+    state, rows = model.start(3), torch.empty(3, 0, dtype=torch.long)
+    first = law = _law(state, 3)
+    for _ in range(length - 2):
+        token = torch.multinomial(law.exp().cpu().double(), 1, generator=generator)
+        old, state, before = state, model.append(state, token[:, 0].to(first.device)), law
+        rows, law = torch.cat([rows, token], 1), _law(state, 3, first)
+        if keeps_states:
+            _same("`append` must leave the law of the old state as it is", _law(old, 3, first), before, tolerance)
+    chosen = model.select(state, index.to(first.device))
+    if keeps_states:
+        _same("`select` must leave the law of the old state as it is", _law(state, 3, first), law, tolerance)
+    _same("`select` must return rows index[i] of the state", _law(chosen, 4, first), law[index], tolerance)
+    token = law[index].argmax(1, keepdim=True)
+    after = _law(model.append(chosen, token[:, 0]), 4, first)
+    alone = torch.cat([_law(_after(model, row[None]), 1, first) for row in torch.cat([rows[index], token.cpu()], 1)])
+    _same("a batch must give the laws of its rows, each read alone, after `select` too", after, alone, tolerance)
+
+
+def _after(model: Autoregressive, rows: Tensor) -> Any:
+    """Return the state after prefixes, [n, t]."""
+    state = model.start(len(rows))
+    for token in rows.unbind(1):
+        state = model.append(state, token.to(state.log_probs.device))
+    return state
+
+
+def _law(state: Any, n: int, first: Tensor | None = None) -> Tensor:
+    """Return the law of a state, [n, V], if it is one."""
+    law = getattr(state, "log_probs", None)
+    if not isinstance(law, Tensor) or not law.is_floating_point() or law.ndim != 2 or len(law) != n:
+        raise checks.refusal("log_probs", f"a floating-point tensor [{n}, V]", law)
+    if first is not None and (law.shape[1], law.dtype, law.device) != (first.shape[1], first.dtype, first.device):
+        raise checks.refusal("log_probs", f"of {first.shape[1]} tokens, {first.dtype} on {first.device}, at every step", law)
+    total = law.double().logsumexp(1)
+    if not (total.abs() < 1e-3).all():
+        raise checks.refusal("Σ_v exp(log_probs)", "1 in every row", total.exp().tolist(), "try log_softmax(-1)")
+    return law
+
+
+def _same(law: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Raise ValueError unless two laws are the same."""
+    distance = float((found.double().exp() - expected.double().exp()).abs().max())
+    if not distance <= tolerance:
+        raise ValueError(f"{law}, got a difference of {distance:.2g} in probability")

@@ -1,7 +1,7 @@
 r"""Drawing from an autoregressive law, token by token: sequential sampling.
 
-`init` and `step` are pure; `sample` is the thin loop over them. All randomness goes through one seam, `draw`: log-probs
-[n, V] to tokens [n]. Running the sampler once along every branch of that seam gives its exact law.
+`init` and `step` are pure; `sample` is the thin loop over them. All randomness goes through `draw`: log-probs [n, V] to
+tokens [n], see `arguide.smc.draws`.
 """
 
 import math
@@ -13,63 +13,20 @@ from torch import Tensor
 
 from arguide import checks
 from arguide.models import Autoregressive
+from arguide.smc.draws import Draw
+from arguide.smc.draws import categorical as categorical
+from arguide.smc.samples import Info, Sample
 from arguide.stopping import check_length
 from arguide.transforms import Transform, identity
 
-Draw = Callable[[Tensor], Tensor]
 Propose = Callable[[Any], Tensor]
 
 
 class State(NamedTuple):
-    """n prefixes: the model's state and the tokens so far, [n, t]."""
+    """n prefixes: the model's state, and the tokens so far as `x`, [n, t]."""
 
     model: Any
-    tokens: Tensor
-
-
-class Info(NamedTuple):
-    """What one step did, each [n].
-
-    log_target: log Π_k p_k(x_t|x_<t)^{w_k} of the drawn token, unnormalised.
-    log_proposal: log-probability with which it was drawn.
-    log_normalizer: log Z_t(x_<t); without a transform, and from the sequential law, it is the difference of the two.
-    """
-
-    log_target: Tensor
-    log_proposal: Tensor
-    log_normalizer: Tensor
-
-
-class Sample(NamedTuple):
-    """n sequences: tokens [n, T], and `Info`'s rows for every step, [n, T] each."""
-
-    tokens: Tensor
-    log_target: Tensor
-    log_proposal: Tensor
-    log_normalizer: Tensor
-
-
-def categorical(generator: torch.Generator | None = None) -> Draw:
-    """Return the draw of one token a row, where its distribution function exceeds a uniform level; never one of probability 0.
-
-    One random number a row, of 53 bits: `torch.multinomial` draws one for every token of the law.
-
-    Raises:
-        ValueError: when it draws, from a law without a token, or with NaN.
-    """
-
-    def draw(log_probs: Tensor) -> Tensor:
-        wide = torch.float32 if log_probs.device.type == "mps" else torch.float64  # which that device lacks
-        probs = log_probs.to(torch.promote_types(log_probs.dtype, torch.float32)).exp()
-        cumulated = probs.to(wide).cumsum_(-1)
-        level = torch.rand(len(cumulated), 1, generator=generator, dtype=wide, device=log_probs.device) * cumulated[:, -1:]
-        # Rounded, u · total stays below the total for every u < 1; where nothing exceeds it there was no law.
-        token = torch.searchsorted(cumulated, level, right=True).squeeze(-1)
-        if (token == cumulated.shape[-1]).any():
-            raise ValueError("nothing to draw from: a law without a token of positive probability, or with NaN")
-        return token
-
-    return draw
+    x: Tensor
 
 
 def sequential(state: Any) -> Tensor:
@@ -79,7 +36,7 @@ def sequential(state: Any) -> Tensor:
 
 
 def branch(k: int) -> Propose:
-    """Return the proposal that draws from branch k of a combination alone, the conditional model say."""
+    """Return the proposal that draws from branch k of a combination alone, such as the conditional model."""
     return lambda state: state.laws[k]
 
 
@@ -98,9 +55,18 @@ def step(
     *,
     last: bool = False,
 ) -> tuple[State, Info]:
-    """Draw one token a row from the transformed proposal and append it; the `last` one leaves the model without a state.
+    """Draw one token per row from the transformed proposal, and append it.
 
-    A row with no token left (the branches' supports are disjoint, Z_t = 0) gets token 0 and log_target = −∞.
+    A row without a possible token (Z_t = 0) gets token 0 and log_target = −∞. Without a transform, and from the sequential
+    law, log_normalizer = log_target − log_proposal.
+
+    Args:
+        model: the model that `state` belongs to.
+        state: n prefixes.
+        draw: log-probs [n, V] ↦ tokens [n].
+        transform: of the proposal.
+        propose: model state ↦ log-probs of the proposal, [n, V].
+        last: leave the model without a state, since no token follows.
     """
     guided, law = state.model.log_probs, propose(state.model)
     log_normalizer = getattr(state.model, "log_normalizer", None)
@@ -114,7 +80,7 @@ def step(
     at = token[:, None]
     log_target = guided.gather(-1, at).squeeze(-1) + log_normalizer
     info = Info(log_target, law.gather(-1, at).squeeze(-1), log_normalizer)
-    return State(None if last else model.append(state.model, token), torch.cat([state.tokens, at], -1)), info
+    return State(None if last else model.append(state.model, token), torch.cat([state.x, at], -1)), info
 
 
 def sample(
@@ -127,16 +93,19 @@ def sample(
     transform: Transform = identity,
     propose: Propose = sequential,
 ) -> Sample:
-    """Draw n sequences of `length` tokens from Π_t transform(p(x_t | x_<t)), fewer if all have ended before.
+    """Draw n sequences of `length` tokens from Π_t transform(p(x_t | x_<t)), fewer tokens if all sequences have ended.
 
     Args:
         model: any autoregressive law; a `LogLinear` makes this sequential guidance or temperature.
-        draw: the seam of randomness; `categorical(generator)` by default.
+        n: number of sequences.
+        length: T, number of tokens.
+        draw: log-probs [n, V] ↦ tokens [n]; `categorical(generator)` by default.
+        generator: of the default draw.
         transform: temperature and truncations after guidance.
-        propose: what is transformed; the model's own law by default.
+        propose: model state ↦ the law that is transformed; the model's own law by default.
 
     Raises:
-        ValueError: a prefix after which no token has positive probability; no row, a length below 0, or what is no model.
+        ValueError: a prefix after which no token has positive probability; n below 1, a length below 0, or no model.
     """
     check(model, n, length)
     for name, part in (("draw", draw or categorical), ("transform", transform), ("propose", propose)):
@@ -149,7 +118,7 @@ def sample(
 
 
 def check(model: Autoregressive, n: int, length: int, least: int = 0) -> None:
-    """Raise ValueError unless n rows of `length` tokens can be asked of a model."""
+    """Raise ValueError unless model, n and length fit a sampler; the length is at least `least`."""
     checks.model("model", model)
     checks.integer("n", n)
     checks.integer("length", length, least)
@@ -164,20 +133,26 @@ def rollout(
     transform: Transform = identity,
     propose: Propose = sequential,
 ) -> Sample:
-    """Draw as `sample` does; where a prefix leaves no possible token log_target is −∞."""
+    """Draw as `sample` does, with the same arguments; where a prefix leaves no possible token log_target is −∞."""
     check_length(model, length)
-    state = init(model, n)
-    infos: list[Info] = []
+    state, infos = init(model, n), list[Info]()
+    none = state.model.log_probs.new_empty((n, 0))
     for t in range(length):
         state, info = step(model, state, draw, transform, propose, last=t == length - 1)
         infos.append(info)
-        if ended(state.model):
+        if ended(state):
             break
-    return Sample(state.tokens, *stacked(infos, state))
+    return Sample(state.x, *(Info.stack(infos) if infos else (none,) * 3))
 
 
 def retrace(model: Autoregressive, tokens: Tensor, *, transform: Transform = identity, propose: Propose = sequential) -> Sample:
-    """Return given sequences, [n, T], as the sample that they would be if they had been drawn.
+    """Return given sequences with the densities that they would have if `sample` had drawn them.
+
+    Args:
+        model: as in `sample`.
+        tokens: x, [n, T].
+        transform: as in `sample`.
+        propose: as in `sample`.
 
     Raises:
         ValueError: tokens outside the vocabulary.
@@ -193,14 +168,7 @@ def retrace(model: Autoregressive, tokens: Tensor, *, transform: Transform = ide
     return rollout(model, *tokens.shape, draw=repeat, transform=transform, propose=propose)
 
 
-def ended(state: Any) -> bool:
-    """Whether every row of a model's state has come to its end; a model without ends never has."""
-    finished = getattr(state, "finished", None)
+def ended(state: State) -> bool:
+    """Whether every row has ended; a model without endings never has."""
+    finished = getattr(state.model, "finished", None)
     return finished is not None and bool(finished.all())
-
-
-def stacked(infos: list[Info], state: State) -> Info:
-    """Return the infos of all steps as one, [n, T] each."""
-    if not infos:
-        return Info(*state.model.log_probs.new_empty((3, len(state.tokens), 0)))
-    return Info(*(torch.stack(column, 1) for column in zip(*infos, strict=True)))

@@ -1,10 +1,10 @@
-r"""Endings: sequences of variable length, which end with a token of their own, and at the latest at a cap.
+r"""Stopping: sequences of variable length, which end with an ending token, and at the latest at a length cap.
 
-After its end a row is padded with the ending token, drawn with probability 1 and a normalizer of 1, so that nothing after the
-end counts. What a cap at T tokens means is part of the target:
+After its end a row is padded with the ending token, with probability 1 and a normalizer of 1, so padding changes no density.
+The meaning of a cap at T tokens is part of the target:
 
-    truncate    the law of the first T tokens: a sequence that has not ended by then counts with Π_{t≤T} Π_k p_k^{w_k}
-    force       the law of whole sequences of at most T tokens: the last one is the end, with the weight it has there
+    truncate    the law of the first T tokens: an unfinished sequence has the weight Π_{t≤T} Π_k p_k^{w_k}
+    force       the law of whole sequences of at most T tokens: token T is an ending token, with its own weight
 """
 
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ class Ending:
     """A model whose sequences end with one of `tokens`.
 
     Attributes:
-        model: the model, mostly a combination.
-        tokens: the ending tokens; the first pads.
+        model: the model, usually a combination.
+        tokens: the ending tokens; padding uses the first.
         length: T, the cap.
         cap: "truncate" or "force".
 
     Raises:
-        ValueError: no ending token, another word for the cap, or a cap below one token; from `start`, an ending token outside
-            the vocabulary.
+        ValueError: no ending token, an unknown cap, or a cap below one token; from `start`, an ending token outside the
+            vocabulary.
     """
 
     model: Autoregressive
@@ -68,7 +68,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Ended:
-    """n prefixes, of which those `finished`, [n], have come to their end."""
+    """n prefixes; `finished`, [n], marks those that have ended."""
 
     ending: Ending
     state: Any
@@ -82,7 +82,7 @@ class Ended:
 
     @property
     def log_normalizer(self) -> Tensor:
-        """Log Z_t, [n]; 0 after the end, and the log-weight of ending where the cap forces it."""
+        """Log Z_t, [n]; 0 after the end; where the cap forces the end, plus the log-weight of ending."""
         return self._open[1]
 
     @property
@@ -97,7 +97,7 @@ class Ended:
         return self._closed(law, torch.zeros_like(law[:, 0]) if log_normalizer is None else log_normalizer)
 
     def _closed(self, law: Tensor, log_normalizer: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a law and its log normalizer with the ends in force."""
+        """Return a law and its log normalizer, with padding after the end and the cap applied."""
         if self.ending.cap == "force" and self.position == self.ending.length - 1:
             law, log_ends = normalize(law.masked_fill(~one_of(self.ending.tokens, law), -torch.inf))
             log_normalizer = log_normalizer + log_ends
@@ -116,18 +116,24 @@ def lengths(tokens: Tensor, ends: tuple[int, ...]) -> Tensor:
 
 
 def padded(tokens: Tensor, length: int, ends: tuple[int, ...]) -> Tensor:
-    """Return sequences [n, t] with padding after their end, whatever followed it, [n, length]."""
+    """Replace everything after the end of sequences [n, t] by padding; return [n, length].
+
+    Args:
+        tokens: sequences, [n, t ≤ length].
+        length: of the result.
+        ends: the ending tokens; the first pads.
+    """
     pad = ends[0] if ends else 0
     after = torch.arange(length, device=tokens.device) >= lengths(tokens, ends)[:, None]
     return functional.pad(tokens, (0, length - tokens.shape[1])).masked_fill(after, pad)
 
 
 def ending_tokens(model: Autoregressive) -> tuple[int, ...]:
-    """Return the tokens that end the sequences of a model, none if nothing does."""
+    """Return the ending tokens of a model; none without an `Ending`."""
     return model.tokens if isinstance(model, Ending) else ()
 
 
 def check_length(model: Autoregressive, length: int) -> None:
-    """Raise ValueError if sequences are asked for that stop before a model's cap, or after it."""
+    """Raise ValueError unless the length equals the model's cap, if it has one."""
     if isinstance(model, Ending) and length != model.length:
         raise ValueError(f"length must equal the cap {model.length}, got {length}")

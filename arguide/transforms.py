@@ -1,11 +1,12 @@
-r"""What users put after guidance: temperature and truncations of the next-token law, and what proposals are made of.
+r"""Transforms of the next-token law: temperature, truncations and defensive mixtures, applied after guidance.
 
-A transform maps a law to a law, log-probs [..., V] to normalised log-probs [..., V]; `compose` chains them in the order
-given. Guidance and temperature commute within a token; truncations and guidance do not, so truncate last.
+A transform maps log-probs [..., V] to normalised log-probs [..., V]; `compose` applies several in the order given. Guidance and
+temperature commute within a token; truncation and guidance do not, so truncate last.
 
-Sources: Fan et al. (2018) for top-k; Holtzman et al., "The curious case of neural text degeneration" (2020) for the nucleus;
-Meister et al., "Locally typical sampling" (2023); Hesterberg, "Weighted average importance sampling and defensive mixture
-distributions" (1995).
+Sources: Fan et al., "Hierarchical neural story generation", arXiv:1805.04833, for top-k; Holtzman et al., "The curious case of
+neural text degeneration", arXiv:1904.09751, for the nucleus; Meister et al., "Locally typical sampling", arXiv:2202.00666;
+Hesterberg, "Weighted average importance sampling and defensive mixture distributions",
+doi:10.1080/00401706.1995.10484303.
 """
 
 import math
@@ -83,10 +84,10 @@ def only(tokens: Sequence[int]) -> Transform:
 
 
 def defensive(share: float) -> Transform:
-    """Return p ↦ (1 − ε) p + ε/K on the K tokens that are possible: a proposal that misses none of them by far.
+    """Return p ↦ (1 − ε) p + ε/K on the K possible tokens: a proposal that gives none of them a tiny probability.
 
-    Under guidance a token that is hardly ever proposed may weigh so much that log Ẑ is too low in nearly every run; from
-    this proposal no weight exceeds p̃ K/ε. It costs about ε of the particles a token.
+    Under guidance a token that is hardly ever proposed may have so large a weight that log Ẑ is too low in nearly every run.
+    With this proposal no weight exceeds p̃ K/ε. It costs about a share ε of the particles per token.
     """
     checks.number("share", share, "in [0, 1)", lambda found: 0 <= found < 1)
     if share == 0:

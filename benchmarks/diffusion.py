@@ -30,7 +30,7 @@ def cases() -> Iterator[Case]:
 
 def walk(score: Field, start: Tensor, sigmas: Tensor) -> Tensor:
     """Return arguide's Euler sample, [n, d]."""
-    return sample(score, tuple(start.shape), sigmas, step=euler, draw=lambda _: start / sigmas[0])
+    return sample(score, tuple(start.shape), sigmas, step=euler, draw=lambda _: start / sigmas[0]).x
 
 
 def diffusers_walk(score: Field, start: Tensor, sigmas: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def diffusers_walk(score: Field, start: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def _samplers(score: Field, start: Tensor, sigmas: Tensor) -> Case:
-    path = [start, *trajectory(score, start, sigmas, euler, torch.zeros_like)]
+    path = [start, *(state.x for state in trajectory(score, start, sigmas, euler, torch.zeros_like))]
     pairs = list(zip(path, sigmas[:-1], strict=False))
 
     def scores_alone() -> None:

@@ -21,7 +21,8 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 import arguide
-from arguide.particles import Path, ahead
+from arguide.particles import ahead
+from arguide.sampling import State
 from arguide.smc.driver import Twist
 from benchmarks.models import pair
 
@@ -56,18 +57,18 @@ def rollouts(law: Any, times: int, tokens: int, length: int) -> Twist:
     """Return the twist by rollouts from the sequential law, which stop at the last token, each on a copy of the state."""
     draw = arguide.sampling.categorical()
 
-    def once(path: Path) -> Tensor:
-        reading = path.state.model.reading
-        state = path.state.model._replace(reading=copy.deepcopy(reading, {id(call): call for call in reading.calls}))
-        total = ahead(path)
-        for _ in range(min(tokens, length - path.state.tokens.shape[1] - 1)):
-            state = law.append(state, draw(state.log_probs))
-            total = total + state.log_normalizer
+    def once(state: State) -> Tensor:
+        reading = state.model.reading
+        model = state.model._replace(reading=copy.deepcopy(reading, {id(call): call for call in reading.calls}))
+        total = ahead(state)
+        for _ in range(min(tokens, length - state.x.shape[1] - 1)):
+            model = law.append(model, draw(model.log_probs))
+            total = total + model.log_normalizer
         return total
 
-    def twist(path: Path) -> Tensor:
+    def twist(state: State) -> Tensor:
         with torch.inference_mode():
-            return torch.stack([once(path) for _ in range(times)]).logsumexp(0) - math.log(times)
+            return torch.stack([once(state) for _ in range(times)]).logsumexp(0) - math.log(times)
 
     return twist
 

@@ -19,7 +19,7 @@ from analysis import GaussianMixture, Table
 from analysis.experiments.correction import MIXTURE, PLANE, toy_of
 from analysis.experiments.samplers import LABEL, guided, points_grid
 from analysis.toys import GaussianPair, GaussianSequence
-from diffusion.particles import JointSample
+from arguide import JointSample
 
 NOISES = (0.5, 1.0, 1.5, 2.0, 3.0, None)  # None: the default, `diffusion.particles.level`
 NAMES = tuple("default" if noise is None else f"λ = {noise:g}" for noise in NOISES)

@@ -11,6 +11,7 @@ held-out laws begin at 20,000.
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -44,8 +45,8 @@ def now(law: Law, generator: torch.Generator) -> Diagnosis:
 def before(law: Law, generator: torch.Generator) -> Diagnosis:
     """Diagnose by the earlier rule: two probes, resampled without look-ahead, that are no part of log Ẑ."""
     runs = [sample_joint(law.model, law.particles, law.length, generator=generator) for _ in range(4)]
-    wider = {"transform": defensive(0.1), "generator": generator}
-    probes = [sample_joint(law.model, law.particles, law.length, **wider) for _ in range(2)]
+    wider = partial(sample_joint, law.model, law.particles, law.length, transform=defensive(0.1), generator=generator)
+    probes = [wider() for _ in range(2)]
     first = pooled(runs).draw(min(32, law.particles), generator)
     chains = sample_metropolis(law.model, len(first), law.length, 8, first=first, generator=generator)
     missed = max(float(probe.log_evidence) for probe in probes)

@@ -1,23 +1,24 @@
-r"""The rule: the log-linear combination of scores, and its per-step log normalizer.
+r"""The rule: the log-linear combination of scores, and its log normalizer per step.
 
     s̄ = Σ_k w_k s_k,    log Z_step = ½ v (‖s̄‖² − Σ_k w_k ‖s_k‖²),    v = σ² − σ'² for a step from σ to σ'.
 
 For guidance, weights (γ, 1 − γ), this is ½ γ(γ−1) v ‖s_c − s_u‖²: the normalizer of the product of two Gaussian reverse
 kernels of variance v. For temperature, weight (β,), it is ½ β(β−1) v ‖s‖². In general it is the Feynman–Kac potential
-that keeps particles which drift along s̄, at any noise level λ of the sampler, on Π_k p_{σ,k}^{w_k}: with
+that keeps particles which drift along s̄, at any stochasticity λ of the sampler, on Π_k p_{σ,k}^{w_k}: with
 ∂_τ log p = −½(∇·s + ‖s‖²) along the reverse variance τ, the divergences cancel and the rest is the potential.
 
-Sources: Ho & Salimans (2022), eq. 6; Skreta et al., "Feynman–Kac correctors in diffusion" (2025), prop. 3.
+Sources: Ho & Salimans, "Classifier-free diffusion guidance", arXiv:2207.12598, eq. 6; Skreta et al., "Feynman–Kac correctors
+in diffusion", arXiv:2503.02819, prop. 3.
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from arguide import checks
 from arguide.guidance import Weight as Weight
-from arguide.guidance import composition_weights as composition_weights
 from arguide.guidance import guidance_weights as guidance_weights
 
 
@@ -25,8 +26,9 @@ def guide(cond: Tensor, uncond: Tensor, scale: Weight) -> Tensor:
     """Guide scores: return γ·cond + (1 − γ)·uncond, bit-exact at γ = 0 and γ = 1.
 
     Args:
-        cond, uncond: scores [n, …]; any quantity affine in the score (denoised data, noise) combines alike.
-        scale: γ, a number or one a sample, [n].
+        cond: score with the condition, [n, …]; any quantity affine in the score (denoised data, noise) combines alike.
+        uncond: the same without the condition, [n, …].
+        scale: γ, a number or one per sample, [n].
 
     Raises:
         ValueError: a scale that is not finite, or shapes that do not fit.
@@ -45,26 +47,55 @@ def combine(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
         checks.finite("weights", weight)
         if checks.tensor("scores", score).shape != scores[0].shape:
             raise checks.refusal("scores", f"of one shape, {tuple(scores[0].shape)}", score)
-    return torch.stack([expand(w, s) * s for s, w in zip(scores, weights, strict=True)]).sum(0)
+    return weighted_sum(scores, weights)
+
+
+def weighted_sum(terms: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
+    """Return Σ_k w_k t_k for K terms [n, …] of one shape and K weights, numbers or [n]."""
+    total, *rest = (expand(weight, term) * term for term, weight in zip(terms, weights, strict=True))
+    return sum(rest, total)
 
 
 def log_normalizer(scores: Sequence[Tensor], weights: Sequence[Weight], variance: Weight) -> Tensor:
-    """Return log Z_step = ½ v (‖Σ_k w_k s_k‖² − Σ_k w_k ‖s_k‖²), [n], for a step of variance v = σ² − σ'²."""
+    """Return log Z_step = ½ v (‖Σ_k w_k s_k‖² − Σ_k w_k ‖s_k‖²), [n].
+
+    Args:
+        scores: s_k, K tensors [n, …].
+        weights: w_k, K numbers, or tensors [n].
+        variance: v = σ² − σ'², a number or one per sample, [n].
+
+    Raises:
+        ValueError: as `combine`, and a variance that is negative or not finite.
+    """
     if (torch.as_tensor(checks.finite("variance", variance)) < 0).any():
         raise checks.refusal("variance", "at least 0", variance)
-    combined = combine(scores, weights)
-    parts = torch.stack([expand(w, n) * n for n, w in zip(map(_norm2, scores), weights, strict=True)])
-    return variance * (_norm2(combined) - parts.sum(0)) / 2
+    combine(scores, weights)  # checks shapes and weights
+    return variance * potential(scores, weights)
 
 
-def _norm2(x: Tensor) -> Tensor:
-    return x.reshape(len(x), -1).square().sum(-1)
+def potential(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
+    """Return r = ½(‖s̄‖² − Σ_k w_k ‖s_k‖²), log Z per unit of variance, [n], for scores [n, …] and weights as in `combine`.
+
+    It is computed as ½((W − 1) Σ_k w_k ‖s_k‖² − Σ_{k<l} w_k w_l ‖s_k − s_l‖²), W = Σ_k w_k, which is free of cancellation.
+    """
+    pairs = list(zip(scores, weights, strict=True))
+    terms = [(v * w / -2, a - b) for (a, v), (b, w) in combinations(pairs, 2)]
+    total = sum(weights)
+    if isinstance(total, Tensor) or abs(total - 1) > 1e-12:
+        terms += [((total - 1) * weight / 2, score) for score, weight in pairs]
+    norms = [torch.linalg.vector_norm(term.flatten(1).to(_floating(term)), dim=1).square() for _, term in terms]
+    return weighted_sum(norms, [weight for weight, _ in terms]) if terms else scores[0].new_zeros(len(scores[0]))
 
 
-def expand(weight: Weight, like: Tensor) -> Tensor:
-    """Return a weight as a tensor that broadcasts over the samples' own dimensions, never rounded to integers."""
-    dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
-    column = torch.as_tensor(weight, dtype=dtype, device=like.device)
+def _floating(like: Tensor) -> torch.dtype:
+    return like.dtype if like.is_floating_point() else torch.get_default_dtype()
+
+
+def expand(weight: Weight, like: Tensor) -> Weight:
+    """Return a weight that broadcasts over the samples' own dimensions: a number as it is, a tensor [n] with more axes."""
+    if not isinstance(weight, Tensor):
+        return weight
+    column = weight.to(device=like.device, dtype=_floating(like))
     if column.ndim and column.numel() not in (1, len(like)):
         raise checks.refusal("a weight or scale per sample", f"of shape ({len(like)},)", column)
     return column if column.ndim == 0 else column.reshape(-1, *(1,) * (like.ndim - 1))

@@ -3,19 +3,29 @@ r"""Langevin dynamics at one noise level, or annealed over a grid: unadjusted, a
 A step of size h proposes x' = x + h·s(x) + √(2h)·ξ. Unadjusted, it keeps a law that is off by O(h); accepted with
 probability min(1, π(x') q(x|x') / π(x) q(x'|x)), *each sample by itself*, it keeps π exactly.
 
-Sources: Roberts & Tweedie (1996); Song & Ermon (2019) for the annealing; Du et al., "Reduce, reuse, recycle" (2023)
-for compositions.
+Every sampler returns `Chains`. Autoregressive models of continuous values have a density, so `target` makes their joint law one
+for MALA.
+
+Sources: Roberts & Tweedie, "Exponential convergence of Langevin distributions and their discrete approximations" (1996),
+https://www.jstor.org/stable/3318418; Song & Ermon, "Generative modeling by estimating gradients of the data distribution",
+arXiv:1907.05600, for the annealing; Du et al., "Reduce, reuse, recycle", arXiv:2302.11552, for compositions.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from arguide import checks
+from arguide.continuous import Conditionals as Conditionals
+from arguide.continuous import LogLinear as ContinuousLogLinear
+from arguide.continuous import Mixture as Mixture
+from arguide.continuous import MixtureNetwork as MixtureNetwork
+from arguide.smc.draws import Draw, normal, uniform
+from arguide.smc.samples import Chains
 from diffusion.models import Field
-from diffusion.sampling import Draw, normal
 
 Target = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -42,8 +52,33 @@ def with_autograd(log_density: Callable[[Tensor], Tensor]) -> Target:
     return target
 
 
+def target(model: ContinuousLogLinear) -> Target:
+    """Return x ↦ (Σ_k w_k log p_k(x), its gradient) of continuous autoregressive models: their joint law."""
+    return with_autograd(model.log_density)
+
+
+def guided(model: Conditionals, label: Any, scale: float) -> Target:
+    """Return the target p(x)^{1−γ} p(x|label)^γ, the joint law of guidance.
+
+    Args:
+        model: p(x) and p(x|label).
+        label: the condition.
+        scale: γ.
+    """
+    checks.function("model", model), checks.number("scale", scale)
+    return target(ContinuousLogLinear.guidance(partial(model, label=label), model, scale))
+
+
 def unadjusted(score: Field, x: Tensor, sigma: Tensor, step_size: Tensor | float, draw: Draw) -> Tensor:
-    """Take one Langevin step without correction: x + h·s(x, σ) + √(2h)·ξ, [n, …]."""
+    """Take one Langevin step without correction: return x + h·s(x, σ) + √(2h)·ξ, [n, …].
+
+    Args:
+        score: (x, σ) ↦ score.
+        x: samples, [n, …].
+        sigma: σ, [].
+        step_size: h, a number.
+        draw: standard normals.
+    """
     if not isinstance(step_size, Tensor):
         checks.positive("step_size", step_size)
     return x + step_size * score(x, sigma) + (2 * step_size) ** 0.5 * draw(x)
@@ -58,8 +93,11 @@ def step(target: Target, state: State, step_size: Tensor | float, draw: Draw, un
     """Take one MALA step on every chain by itself; return the state and which chains accepted, [n].
 
     Args:
+        target: x ↦ (log-density, score).
+        state: n chains.
         step_size: h, a number.
-        draw: standard normal of a shape; uniform: the same on [0, 1).
+        draw: standard normals.
+        uniform: uniform numbers in [0, 1).
     """
     x = state.x + step_size * state.score + (2 * step_size) ** 0.5 * draw(state.x)
     proposed = init(target, x)
@@ -72,31 +110,46 @@ def step(target: Target, state: State, step_size: Tensor | float, draw: Draw, un
 
 def mala(
     target: Target, x: Tensor, *, step_size: Tensor | float, steps: int, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    """Run `steps` MALA steps from x [n, d]; return x and the mean acceptance rate of every chain, [n].
+) -> Chains:
+    """Run `steps` MALA steps from x [n, d]; log_target of the chains is the log-density, [n, 1].
+
+    Args:
+        target: x ↦ (log-density, score).
+        x: where the chains start.
+        step_size: h, a number.
+        steps: number of steps.
+        generator: of all randomness.
 
     Raises:
         ValueError: a step size that is not positive, no step, or a start where the log-density or the score is not finite.
     """
     checks.positive("step_size", step_size), checks.integer("steps", steps)
-    draw, uniform, state = normal(generator), _uniform(generator), init(checks.function("target", target), _start(x))
+    draws, state = (normal(generator), uniform(generator)), init(checks.function("target", target), _start(x))
     if not (state.log_density.isfinite().all() and state.score.isfinite().all()):
         raise ValueError("x must start where the target has a finite log-density and score, got a chain that does not")
     accepts = torch.zeros_like(state.log_density)
     for _ in range(steps):
-        state, accepted = step(target, state, step_size, draw, uniform)
+        state, accepted = step(target, state, step_size, *draws)
         accepts += accepted
-    return state.x, accepts / steps
+    return _chains(state.x, accepts / steps, state.log_density[:, None])
 
 
 def annealed(
     score: Field, x: Tensor, sigmas: Tensor, *, steps: int, ratio: float = 0.1, generator: torch.Generator | None = None
-) -> Tensor:
-    """Run unadjusted Langevin down a grid, `steps` steps of size h = ratio·σ² at each level above 0; return x [n, …].
+) -> Chains:
+    """Run unadjusted Langevin down a grid, `steps` steps of size h = ratio·σ² at each level above 0.
+
+    Args:
+        score: (x, σ) ↦ score.
+        x: where the chains start, [n, …].
+        sigmas: a falling grid.
+        steps: number of steps per level.
+        ratio: h/σ².
+        generator: of all randomness.
 
     Raises:
-        ValueError: a grid that rises or holds what is no noise level, no step, a ratio that is not positive; a score that has
-            led to NaN or ∞.
+        ValueError: a grid that rises or has a negative level, no step, a ratio that is not positive; a score that has led to
+            NaN or ∞.
     """
     draw, x = normal(generator), _start(x)
     checks.function("score", score)
@@ -105,7 +158,7 @@ def annealed(
             x = unadjusted(score, x, sigma, ratio * sigma**2, draw)
     if not x.isfinite().all():
         raise ValueError("x must stay finite, got NaN or inf at the end; check the score, or take a smaller ratio")
-    return x
+    return _chains(x, x.new_ones(len(x)), x.new_empty((len(x), 0)))
 
 
 def annealed_mala(
@@ -116,22 +169,34 @@ def annealed_mala(
     steps: int,
     ratio: float = 0.3,
     generator: torch.Generator | None = None,
-) -> Tensor:
-    """Run MALA down a grid, `steps` steps of size h = ratio·σ² at each level above 0; return x [n, d].
+) -> Chains:
+    """Run MALA down a grid, `steps` steps of size h = ratio·σ² at each level above 0; `accepted` is the mean over levels.
 
     Every level's chain is exact for its own target. Near σ = 0 a multimodal law no longer mixes, so the result inherits
-    what the middle levels held, and is exact in the limit of many levels and steps only.
+    the shares of the modes at the middle levels, and is exact in the limit of many levels and steps only.
 
     Args:
         target_at: sigma ↦ target, for instance of Σ_k w_k log p_{σ,k}.
+        x: where the chains start, [n, d].
+        sigmas: a falling grid.
+        steps: number of steps per level.
+        ratio: h/σ².
+        generator: of all randomness.
 
     Raises:
         ValueError: as `annealed`, and as `mala` at every level.
     """
     checks.function("target_at", target_at), _start(x)
-    for sigma in _levels(sigmas, steps, ratio):
-        x, _ = mala(target_at(sigma), x, step_size=ratio * sigma**2, steps=steps, generator=generator)
-    return x
+    levels, accepted = _levels(sigmas, steps, ratio), []
+    for sigma in levels:
+        chains = mala(target_at(sigma), x, step_size=ratio * sigma**2, steps=steps, generator=generator)
+        x = chains.x
+        accepted.append(chains.accepted)
+    return chains._replace(accepted=torch.stack(accepted).mean(0))
+
+
+def _chains(x: Tensor, accepted: Tensor, log_target: Tensor) -> Chains:
+    return Chains(x, accepted, log_target, torch.zeros_like(log_target), log_target.new_empty((0, len(x))))
 
 
 def _start(x: Tensor) -> Tensor:
@@ -141,7 +206,7 @@ def _start(x: Tensor) -> Tensor:
 
 
 def _levels(sigmas: Tensor, steps: int, ratio: float) -> Tensor:
-    """Return the levels above 0, of which there is one at least."""
+    """Return the levels above 0; there must be one."""
     checks.integer("steps", steps), checks.positive("ratio", ratio)
     levels = checks.falling("sigmas", sigmas, ends_at_zero=False, least=1)
     if levels[0] == 0:
@@ -156,7 +221,3 @@ def _log_proposal(start: State, end: Tensor, step_size: Tensor | float) -> Tenso
 
 def _rows(mask: Tensor, like: Tensor) -> Tensor:
     return mask.reshape(-1, *(1,) * (like.ndim - 1))
-
-
-def _uniform(generator: torch.Generator | None) -> Draw:
-    return lambda like: torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)

@@ -1,20 +1,25 @@
 r"""What is guided: scores ∇_x log p_σ(x | y), from whatever a network predicts, and their log-linear combinations.
 
-With x = x_0 + σ·ε and D = E[x_0 | x]:    s = (D − x)/σ² = −E[ε | x]/σ    (Tweedie; Karras et al. 2022, eq. 3).
+With x = x_0 + σ·ε and D = E[x_0 | x]:    s = (D − x)/σ² = −E[ε | x]/σ    (Tweedie; Karras et al., eq. 3).
+
+Sources: Karras et al., "Elucidating the design space of diffusion-based generative models", arXiv:2206.00364; Salimans & Ho,
+"Progressive distillation for fast sampling of diffusion models", arXiv:2202.00512; Dhariwal & Nichol, "Diffusion models beat
+GANs on image synthesis", arXiv:2105.05233.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from arguide import checks
-from diffusion.guidance import Weight, combine, composition_weights, log_normalizer
+from arguide.product import Product
+from diffusion.guidance import Weight, combine, potential
 
-Weights = Sequence[Weight] | Callable[[Tensor], Sequence[Weight]]
 Field = Callable[[Tensor, Tensor], Tensor]
+Guided = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 
 
 class Score(Protocol):
@@ -26,77 +31,42 @@ class Score(Protocol):
 
 
 @dataclass(frozen=True)
-class LogLinear:
-    """The guided score Σ_k w_k s_k(x, σ): sequential guidance over noise levels.
+class LogLinear(Product[Field]):
+    """The guided score Σ_k w_k s_k(x, σ): sequential guidance over noise levels; of denoisers of tokens, see `discrete`.
 
     Attributes:
-        scores: K functions (x, sigma) ↦ score; `conditioned` binds a label.
+        models: K functions (x, sigma) ↦ score; `conditioned` binds a label.
         weights: K weights, or a function from sigma to K weights (a schedule or an interval of the scale).
 
     Raises:
-        ValueError: no score, what is no function, or weights that are not one finite number per score.
+        ValueError: no score, an object that is no function, or weights that are not one finite number per score.
     """
-
-    scores: tuple[Field, ...]
-    weights: Weights
-
-    def __post_init__(self) -> None:
-        if not callable(self.weights):
-            checks.matched("weights", self.weights, self.scores, "score")
-            for weight in self.weights:
-                checks.finite("weights", weight)
-        for score in self.scores:
-            checks.function("scores", score)
-
-    @classmethod
-    def guidance(
-        cls, cond: Field, uncond: Field, scale: Weight | Callable[[Tensor], Weight], *, temperature: float = 1.0
-    ) -> Self:
-        """Return the score of p_σ(x)^{(1−γ)/τ} p_σ(x|y)^{γ/τ}; γ a number, one a sample, or a function of sigma.
-
-        A worse model of the same law as `uncond` makes it autoguidance (Karras et al., "Guiding a diffusion model with a bad
-        version of itself", 2024), a further prompt a negative one.
-        """
-        scales = (lambda sigma: (scale(sigma),)) if callable(scale) else (scale,)
-        return cls.composition(uncond, (cond,), scales, temperature=temperature)
-
-    @classmethod
-    def composition(cls, uncond: Field, conds: Sequence[Field], scales: Weights, *, temperature: float = 1.0) -> Self:
-        """Return the score (s_u + Σ_i γ_i (s_i − s_u))/τ: weights (γ_1, …, γ_K, 1 − Σ_i γ_i)/τ on (conds, uncond).
-
-        Conditions that are independent given x compose to the law given all of them at γ_i = 1; a negative γ_i steers away
-        (Liu et al., "Compositional visual generation with composable diffusion models", 2022: conjunction, negation).
-
-        Args:
-            scales: γ_i, K numbers or tensors [n], or a function from sigma to them.
-        """
-        checks.positive("temperature", temperature)
-
-        def at(scales: Sequence[Weight]) -> tuple[Weight, ...]:
-            checks.matched("scales", scales, conds, "condition", 0)
-            return tuple(weight / temperature for weight in composition_weights(scales))
-
-        return cls((*conds, uncond), (lambda sigma: at(scales(sigma))) if callable(scales) else at(scales))
-
-    def weights_at(self, sigma: Tensor) -> Sequence[Weight]:
-        """Return the K weights at a noise level."""
-        return self.weights(sigma) if callable(self.weights) else self.weights
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Return the combined score Σ_k w_k s_k, [n, …]."""
         return combine(*self._branches(x, sigma))
+
+    def guided(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the combined score [n, …] and r, log Z of a step per unit of its variance σ² − σ'², [n]."""
+        scores, weights = self._branches(x, sigma)
+        return combine(scores, weights), potential(scores, weights)
 
     def check_proper(
         self, shape: tuple[int, ...], sigma: Tensor, *, radius: float = 1e4, generator: torch.Generator | None = None
     ) -> None:
         """Raise ValueError where the combination has infinite mass, though its samplers return finite variances.
 
-        A law of finite mass pulls far samples back: ⟨s̄(x, σ), x⟩ < 0. This asks at x of norm `radius`·σ, or `radius`, in
-        random directions; it is sound for exact scores, while a network need not know what is so far away.
+        A law of finite mass pulls far samples back: ⟨s̄(x, σ), x⟩ < 0. This is tested at x of norm `radius`·σ, or `radius`, in
+        random directions. It is reliable for exact scores; a network need not be accurate so far away.
 
         Args:
             shape: [n, …], n directions of the samples' shape.
             sigma: the noise level of the target, the last of a grid that is above 0; its dtype and device are used.
+            radius: distance from the origin, in units of max(1, σ).
+            generator: of the directions.
+
+        Raises:
+            ValueError: a direction that pushes outwards, or a score with NaN.
         """
         checks.shape("shape", shape, 2)
         checks.not_negative("sigma", checks.tensor("sigma", sigma, 0))
@@ -109,16 +79,23 @@ class LogLinear:
         if (inward >= 0).any():
             raise ValueError("improper tilt: far samples are pushed outwards, so the combination has infinite mass")
 
-    def guided(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the combined score [n, …] and log Z of a step, per unit of its variance σ² − σ'², [n]."""
-        scores, weights = self._branches(x, sigma)
-        return combine(scores, weights), log_normalizer(scores, weights, 1.0)
-
     def _branches(self, x: Tensor, sigma: Tensor) -> tuple[list[Tensor], list[Weight]]:
         """Return the scores and their weights, without those whose weight is the number 0: guidance that is off is free."""
-        pairs = list(zip(self.scores, self.weights_at(sigma), strict=True))
+        pairs = list(zip(self.models, self.weights_at(sigma), strict=True))
         read = [pair for pair in pairs if isinstance(pair[1], Tensor) or pair[1] != 0] or pairs[:1]
         return [score(x, sigma) for score, _ in read], [weight for _, weight in read]
+
+
+def combination(model: Any) -> LogLinear:
+    """Require a `LogLinear`."""
+    if not isinstance(model, LogLinear):
+        raise checks.refusal("model", "a diffusion.LogLinear", model)
+    return model
+
+
+def with_potential(score: Field) -> Guided:
+    """Return (x, σ) ↦ (score, r): r of a `LogLinear`, None of any other score."""
+    return score.guided if isinstance(score, LogLinear) else lambda x, sigma: (score(x, sigma), None)
 
 
 def conditioned(score: Score, label: Any = None) -> Field:
@@ -140,9 +117,9 @@ def from_noise(noise: Score) -> Score:
 
 
 def from_velocity(velocity: Score) -> Score:
-    """Return the score of a v-prediction model, which sees z = α·x and predicts v = α·ε − √(1−α²)·x_0, α = 1/√(1+σ²).
+    """Return the score of a v-prediction model, which reads z = α·x and predicts v = α·ε − √(1−α²)·x_0, α = 1/√(1+σ²).
 
-    From it x_0 = α·z − √(1−α²)·v (Salimans & Ho, "Progressive distillation", 2022, appendix D).
+    From it x_0 = α·z − √(1−α²)·v (Salimans & Ho, appendix D).
     """
     checks.function("velocity", velocity)
 
@@ -168,11 +145,16 @@ def scale_of(scale: Weight | Callable[[Tensor], Weight]) -> Callable[[Tensor], W
 def with_classifier(score: Field, log_classifier: Field, scale: Weight | Callable[[Tensor], Weight]) -> Field:
     """Return classifier guidance, s(x, σ) + γ ∇_x log p(y | x, σ), the gradient by autograd.
 
-    It equals classifier-free guidance when the classifier is the exact one *of noised data*; one that never saw noise
-    gives another field (Dhariwal & Nichol 2021, eq. 10; Dieleman 2022).
+    It equals classifier-free guidance when the classifier is the exact one *of noised data*; a classifier of clean data
+    gives another field (Dhariwal & Nichol, eq. 10).
 
     Args:
+        score: the unconditional score.
         log_classifier: (x [n, …], sigma) ↦ log p(y | x, σ), [n].
+        scale: γ, a number, one per sample [n], or a function of sigma.
+
+    Raises:
+        ValueError: a scale that is not finite, or parts that are no functions.
     """
     checks.function("score", score), checks.function("log_classifier", log_classifier)
     scale_at = scale_of(scale)
@@ -184,3 +166,45 @@ def with_classifier(score: Field, log_classifier: Field, scale: Weight | Callabl
         return combine((score(x, sigma), gradient), (1.0, scale_at(sigma)))
 
     return guided
+
+
+def check_score(score: Score, x: Tensor, sigma: Tensor, *, labels: Sequence[Any] = (None,), tolerance: float = 1e-4) -> None:
+    """Check at given samples what samplers rely on; return nothing if all of it holds.
+
+    For every label, the score has the shape, dtype and device of x, is finite, is the same when it is evaluated again, and
+    a batch gives the scores of its rows; x is left as it is.
+
+    Args:
+        score: the score to check.
+        x: samples [n, …], such as data plus σ·ε; 2 at least.
+        sigma: a noise level, [], of the dtype and device of x.
+        labels: to check; None is unconditional.
+        tolerance: largest difference, relative to the largest entry of the score.
+
+    Raises:
+        ValueError: the first of these that fails, with a message that says which, and for which label.
+    """
+    checks.function("score", score), checks.tensor("x", x, 2), checks.positive("sigma", sigma)
+    checks.integer("the number of samples", len(x), 2)
+    with torch.no_grad():
+        for label in labels:
+            _check_one(score, x, sigma, label, tolerance)
+
+
+def _check_one(score: Score, x: Tensor, sigma: Tensor, label: Any, tolerance: float) -> None:
+    given, at = x.clone(), f"with label {checks.shown(label)}"
+    found = score(given, sigma, label)
+    if not isinstance(found, Tensor) or found.shape != x.shape:
+        raise checks.refusal(f"the score {at}", f"a tensor of the shape of x, {tuple(x.shape)}", found)
+    if (found.dtype, found.device) != (x.dtype, x.device):
+        raise ValueError(f"the score {at} must be {x.dtype} on {x.device}, as x is, got {found.dtype} on {found.device}")
+    if not found.isfinite().all():
+        raise ValueError(f"the score {at} must be finite, got NaN or inf at sigma {float(sigma):g}")
+    if not given.equal(x):
+        raise ValueError(f"the score {at} must leave x as it is, got a score that changes its input; try x.clone()")
+    limit = tolerance * max(float(found.abs().max()), 1e-30)
+    if (score(x, sigma, label) - found).abs().max() > limit:
+        raise ValueError(f"the score {at} must be the same when evaluated again, got another; try model.eval()")
+    alone = torch.cat([score(row[None], sigma, label) for row in x])
+    if (distance := float((alone - found).abs().max())) > limit:
+        raise ValueError(f"the score {at} of a batch must be that of its rows, got a difference of {distance:.2g}")

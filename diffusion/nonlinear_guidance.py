@@ -1,12 +1,12 @@
-r"""Rules: how a conditional and an unconditional prediction become one, where it is not linear.
+r"""Non-linear guidance: rules that combine a conditional and an unconditional prediction.
 
-A rule acts on one quantity, and another quantity gives another field: say which of `predictions` with `guided_by`. With
-Δ = c − u, plain guidance is c + (γ−1)·Δ; each rule below is that at the off-values of its options, and c at γ = 1. None of
-them is a log-linear combination of laws, so none has a joint law to be corrected to.
+A rule acts on one quantity, and another quantity gives another field: `guided_by` takes one of `predictions`. With Δ = c − u,
+plain guidance is c + (γ−1)·Δ. Each rule below reduces to it when its options are off, and to c at γ = 1. No rule is a
+log-linear combination of laws, so none has a joint law that weights could correct it to.
 
-Sources: Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2023), eqs. 14–16, who rescale what the
-network predicts (v); Sadat et al., "Eliminating oversaturation and artifacts of high guidance scales in diffusion models"
-(APG, 2024), section 4, who project the denoised estimate.
+Sources: Lin et al., "Common diffusion noise schedules and sample steps are flawed", arXiv:2305.08891, eqs. 14–16, who rescale
+the network's v-prediction; Sadat et al., "Eliminating oversaturation and artifacts of high guidance scales in diffusion models"
+(APG), arXiv:2410.02416, section 4, who project the denoised estimate.
 """
 
 import math
@@ -25,7 +25,17 @@ Rule = Callable[[Tensor, Tensor, Tensor], Tensor]  # (cond [n, …], uncond [n, 
 
 
 def guided_by(cond: Field, uncond: Field, rule: Rule, prediction: Prediction) -> Field:
-    """Return the score of rule(c, u, σ), where c and u are the two models' predictions of one quantity."""
+    """Return the score of rule(c, u, σ), where c and u are the two models' predictions of one quantity.
+
+    Args:
+        cond: (x, σ) ↦ the conditional score.
+        uncond: (x, σ) ↦ the unconditional score.
+        rule: (c, u, σ) ↦ the guided prediction.
+        prediction: the quantity, one of `diffusion.predictions`.
+
+    Raises:
+        ValueError: parts that are no functions, or another quantity.
+    """
     for name, part in (("cond", cond), ("uncond", uncond), ("rule", rule)):
         checks.function(name, part)
     if not isinstance(prediction, Prediction):
@@ -38,16 +48,10 @@ def guided_by(cond: Field, uncond: Field, rule: Rule, prediction: Prediction) ->
     return guided
 
 
-def linear(scale: Scale) -> Rule:
-    """Return plain guidance, γ·c + (1−γ)·u; γ a number, one a sample, or a function of σ."""
-    scale_at = scale_of(scale)
-    return lambda cond, uncond, sigma: guide(cond, uncond, scale_at(sigma))
-
-
 def rescaled(scale: Scale, mix: float = 0.7) -> Rule:
     """Return φ·g·std(c)/std(g) + (1−φ)·g with g plain guidance and φ = `mix`; std over a sample's own dimensions.
 
-    A sample without spread, as any of one number, is left as it is.
+    A sample of standard deviation 0 is left as it is.
     """
     checks.share("mix", mix)
     scale_at = scale_of(scale)
@@ -65,6 +69,7 @@ def projected(scale: Scale, *, parallel: float = 0.0, threshold: float = math.in
     """Return c + (γ−1)·(Δ⊥ + η·Δ∥), Δ∥ = ⟨Δ, c⟩/⟨c, c⟩·c, after Δ ← Δ·min(1, r/‖Δ‖), for every sample by itself.
 
     Args:
+        scale: γ, a number, one per sample, or a function of σ.
         parallel: η; 1 does not project.
         threshold: r, the largest norm of Δ; none by default.
     """
@@ -85,9 +90,9 @@ def projected(scale: Scale, *, parallel: float = 0.0, threshold: float = math.in
 class Momentum:
     """A rule on the running difference Δ̄ ← Δ + β·Δ̄: what APG applies, with β < 0, before it projects.
 
-    It keeps Δ̄ from one evaluation to the next of one run, so it belongs to that run: make one for every run. One that is
-    asked for the noise level it began with, or a higher one, or for other shapes, refuses. A solver that evaluates twice
-    a step updates twice a step; the paper's evaluates once (`euler`).
+    It keeps Δ̄ between the evaluations of one run, so every run needs a `Momentum` of its own. A call at or above the first
+    noise level, or with another shape, raises. A solver that evaluates twice per step updates twice per step; the paper's
+    solver evaluates once (`euler`).
     """
 
     def __init__(self, rule: Rule, beta: float = -0.5) -> None:

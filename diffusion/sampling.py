@@ -1,73 +1,116 @@
 r"""Drawing by the reverse process, one noise level at a time, with one number between the ODE and the SDE.
 
 The family dx = ½(1 + λ²) s dτ + λ dW, along falling variance τ = σ², has the marginals p_σ for every λ: λ = 0 is the
-probability-flow ODE dx/dσ = −σ·s, λ = 1 the reverse SDE; with a guided score λ → ∞ tends to the joint tilt. A step from τ to τ'
-splits it into what is exact and what an ODE solver does well: half of the noise, of variance λ²(τ − τ') in all, then the
-ODE over what the noise has added and the step takes away, then the other half. With Heun's solver the moments of the
-result are of second order in the step.
+probability-flow ODE dx/dσ = −σ·s, λ = 1 the reverse SDE; with a guided score λ → ∞ tends to the joint tilt. λ is the
+*stochasticity*. A step from τ to τ' splits the process into a part that is exact and a part that an ODE solver does well: half
+of the noise, of variance λ²(τ − τ') in all, then the ODE over the added variance plus τ − τ', then the other half. With
+Heun's solver the moments of the result are of second order in the step.
 
-Sources: Song et al. (2021), eq. 13; Karras et al., "Elucidating the design space" (2022), algorithms 1 and 2,
-whose churn is λ²(τ − τ').
+Densities are relative to the sampler's own path law, since a deterministic step has none: log_proposal = 0, and log_target is
+the log incremental weight (τ − τ')·r of the step towards the joint law, with r as in `diffusion.guidance`, averaged over the
+evaluations of the step. It equals log_normalizer, and is 0 for a score that is no `LogLinear`.
+
+Sources: Song et al., "Score-based generative modeling through SDEs", arXiv:2011.13456, eq. 13; Karras et al., "Elucidating the
+design space of diffusion-based generative models", arXiv:2206.00364, algorithms 1 and 2, whose churn is λ²(τ − τ'); Chung et
+al., "CFG++", arXiv:2406.08070.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from arguide import checks
+from arguide.smc.draws import Draw as Draw
+from arguide.smc.draws import normal
+from arguide.smc.samples import Info, Sample
 from diffusion.guidance import Weight, guide
-from diffusion.models import Field
-
-Draw = Callable[[Tensor], Tensor]
-Step = Callable[[Field, Tensor, Tensor, Tensor, Draw], Tensor]
+from diffusion.models import Field, Guided, with_potential
 
 
-def normal(generator: torch.Generator | None = None) -> Draw:
-    """Return the draw x ↦ ξ, standard normal of x's shape, dtype and device."""
-    return lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+class State(NamedTuple):
+    """n samples at a noise level, x [n, …]."""
+
+    x: Tensor
 
 
-def init(like: Tensor, sigma_max: Tensor, draw: Draw, total_weight: float = 1.0) -> Tensor:
-    """Return x ~ N(0, σ_max²/W), the wide-noise limit of Π_k p_{σ,k}^{w_k} with W = Σ_k w_k; shape of `like`."""
-    return draw(like) * sigma_max / total_weight**0.5
+class Stepped(NamedTuple):
+    """Result of a `Step`: x [n, …], and r at the first and the last evaluation of the score, [n], or None."""
+
+    x: Tensor
+    first: Tensor | None
+    last: Tensor | None
 
 
-def euler(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Tensor:
-    """Take one ODE step x + (σ' − σ)·dx/dσ; first order. With σ' = 0 this returns the denoised x."""
-    return x - (sigma_next - sigma) * sigma * score(x, sigma)
+Step = Callable[[Guided, Tensor, Tensor, Tensor, Draw], Stepped]  # (score, x, σ, σ', draw) ↦ x at σ'
 
 
-def heun(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Tensor:
-    """Take one ODE step by the trapezoidal rule, Euler's where σ' = 0; second order."""
-    slope = -sigma * score(x, sigma)
+def init(like: Tensor, sigma_max: Tensor, draw: Draw, total_weight: float = 1.0) -> State:
+    """Return x ~ N(0, σ_max²/W), the wide-noise limit of Π_k p_{σ,k}^{w_k} with W = Σ_k w_k.
+
+    Args:
+        like: gives shape, dtype and device.
+        sigma_max: σ_max, [].
+        draw: standard normals.
+        total_weight: W.
+    """
+    return State(draw(like) * sigma_max / total_weight**0.5)
+
+
+def euler(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Stepped:
+    """Take one ODE step x + (σ' − σ)·dx/dσ; first order. With σ' = 0 this returns the denoised x.
+
+    Args:
+        score: (x, σ) ↦ (score, r), see `models.with_potential`.
+        x: samples at σ, [n, …].
+        sigma: σ, [].
+        sigma_next: σ' < σ, [].
+    """
+    s, r = score(x, sigma)
+    return Stepped(x - (sigma_next - sigma) * sigma * s, r, r)
+
+
+def heun(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Stepped:
+    """Take one ODE step by the trapezoidal rule, Euler's where σ' = 0; second order.
+
+    Args:
+        score: (x, σ) ↦ (score, r), see `models.with_potential`.
+        x: samples at σ, [n, …].
+        sigma: σ, [].
+        sigma_next: σ' < σ, [].
+    """
+    s, first = score(x, sigma)
+    slope = -sigma * s
     predicted = x + (sigma_next - sigma) * slope
     if sigma_next == 0:
-        return predicted
-    return x + (sigma_next - sigma) * (slope - sigma_next * score(predicted, sigma_next)) / 2
+        return Stepped(predicted, first, first)
+    s, last = score(predicted, sigma_next)
+    return Stepped(x + (sigma_next - sigma) * (slope - sigma_next * s) / 2, first, last)
 
 
 def sde(noise: float = 1.0, *, noise_scale: float = 1.0, solver: Step = heun, after: float = 0.5) -> Step:
-    """Return the step of the SDE with noise level λ = `noise`, its noise multiplied by η = `noise_scale` (a temperature).
+    """Return the step of the SDE.
 
     Args:
+        noise: the stochasticity λ.
+        noise_scale: η, a factor of the noise (a temperature).
         solver: the ODE step.
         after: share of the noise that comes after the ODE, as far as σ' leaves room for it; 0 is Karras et al.'s churn.
 
     Raises:
-        ValueError: a noise level or scale below 0, a share outside [0, 1], or what is no solver.
+        ValueError: λ or η below 0, a share outside [0, 1], or a solver that is no function.
     """
     checks.not_negative("noise", noise), checks.not_negative("noise_scale", noise_scale), checks.share("after", after)
     checks.function("solver", solver)
 
-    def step(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, draw: Draw) -> Tensor:
+    def step(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, draw: Draw) -> Stepped:
         added = noise**2 * (sigma**2 - sigma_next**2)
         late = torch.minimum(after * added, sigma_next**2 / 2)
         x = x + noise_scale * (added - late).sqrt() * draw(x)
-        x = solver(score, x, (sigma**2 + added - late).sqrt(), (sigma_next**2 - late).sqrt(), draw)
-        return x + noise_scale * late.sqrt() * draw(x) if late > 0 else x
+        moved = solver(score, x, (sigma**2 + added - late).sqrt(), (sigma_next**2 - late).sqrt(), draw)
+        return moved._replace(x=moved.x + noise_scale * late.sqrt() * draw(x)) if late > 0 else moved
 
     return step
 
@@ -75,46 +118,78 @@ def sde(noise: float = 1.0, *, noise_scale: float = 1.0, solver: Step = heun, af
 def cfg_plus_plus(uncond: Field, strength: Weight) -> Step:
     """Return the step D_λ + σ'·ε_u of the process of a conditional score, with D_λ = λ·D_c + (1−λ)·D_u, λ = `strength`.
 
-    It renoises with the unconditional noise ε_u = −σ·s_u, and is Euler's step at the scale γ = λ/(1 − σ'/σ), which grows as
-    steps shrink: λ in [0, 1] has no limit in the grid (Chung et al., "CFG++", 2024, algorithm 2).
+    It renoises with the unconditional noise ε_u = −σ·s_u. It is Euler's step at the scale γ = λ/(1 − σ'/σ), which grows as
+    steps shrink: λ in [0, 1] has no limit in the grid (Chung et al., algorithm 2).
 
     Args:
-        strength: λ, a number or one a sample, [n].
+        uncond: the unconditional score.
+        strength: λ, a number or one per sample, [n].
     """
     checks.function("uncond", uncond), checks.finite("strength", strength)
 
-    def step(score: Field, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Tensor:
+    def step(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Draw) -> Stepped:
         away = uncond(x, sigma)
-        return x + sigma**2 * guide(score(x, sigma), away, strength) - sigma_next * sigma * away
+        s, r = score(x, sigma)
+        return Stepped(x + sigma**2 * guide(s, away, strength) - sigma_next * sigma * away, r, r)
 
     return step
 
 
-def trajectory(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) -> Iterator[Tensor]:
-    """Yield x at sigmas[1], sigmas[2], …, starting from x [n, …] at sigmas[0].
+def step(score: Guided, state: State, sigma: Tensor, sigma_next: Tensor, draw: Draw, solver: Step = heun) -> tuple[State, Info]:
+    """Take one step from σ to σ'; its densities are those of the module's docstring.
 
     Args:
+        score: (x, σ) ↦ (score, r), see `models.with_potential`.
+        state: n samples at σ.
+        sigma: σ, [].
+        sigma_next: σ' < σ, [].
+        draw: standard normals.
+        solver: an ODE or SDE step.
+    """
+    moved = solver(score, state.x, sigma, sigma_next, draw)
+    return State(moved.x), Info(*(rows[:, 0] for rows in _densities([moved[1:]], torch.stack([sigma, sigma_next]), moved.x)))
+
+
+def _densities(potentials: Sequence[Sequence[Tensor | None]], sigmas: Tensor, x: Tensor) -> Info:
+    """Return the densities of all steps of a grid, [n, steps] each, given r at the first and last evaluation of each."""
+    none = x.new_zeros(()).expand(len(x), len(potentials))
+    both = [first + last for first, last in potentials if first is not None and last is not None]
+    if not both:
+        return Info(none, none, none)
+    log_normalizer = -sigmas.square().diff() * torch.stack(both, 1) / 2
+    return Info(log_normalizer, none, log_normalizer)
+
+
+def trajectory(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) -> Iterator[State]:
+    """Yield the state at sigmas[1], sigmas[2], …, starting from x [n, …] at sigmas[0].
+
+    Args:
+        score: (x, σ) ↦ score.
+        x: samples at sigmas[0], [n, …].
         sigmas: a falling grid, which may end above 0.
+        step: an ODE or SDE step.
+        draw: standard normals.
 
     Raises:
-        ValueError: a grid that rises or holds what is no noise level; in place of the last x, a step that gave NaN or ∞.
+        ValueError: a grid that rises or holds a negative level; in place of the last state, a step that gave NaN or ∞.
     """
     checks.tensor("x", x)
     checks.falling("sigmas", sigmas, ends_at_zero=False)
     for name, part in (("score", score), ("step", step), ("draw", draw)):
         checks.function(name, part)
-    return _steps(score, x, sigmas, step, draw)
+    return (State(moved.x) for moved in _steps(with_potential(score), x, sigmas, step, draw))
 
 
-def _steps(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) -> Iterator[Tensor]:
-    """Yield x after every step; that all were finite is looked at once, at the end, where no step waits for it."""
+def _steps(score: Guided, x: Tensor, sigmas: Tensor, solver: Step, draw: Draw) -> Iterator[Stepped]:
+    """Yield the result of every step; finiteness is checked once, at the end, where no step waits for it."""
     sums = [x.detach().sum()]
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas), 2):
-        x = step(score, x, sigma, sigma_next, draw)
+        moved = solver(score, x, sigma, sigma_next, draw)
+        x = moved.x
         sums.append(x.detach().sum())
         if i == len(sigmas):
             _check_finite(torch.stack(sums), sigmas)
-        yield x
+        yield moved
 
 
 def _check_finite(sums: Tensor, sigmas: Tensor) -> None:
@@ -135,20 +210,29 @@ def sample(
     draw: Draw | None = None,
     total_weight: float = 1.0,
     ends_at_zero: bool = True,
-) -> Tensor:
+) -> Sample:
     """Draw x_0, [n, …] = shape, from N(0, σ_max²/W) through the grid; dtype and device are those of `sigmas`.
 
     Args:
+        score: (x, σ) ↦ score; a `LogLinear` makes this sequential guidance.
+        shape: [n, …].
         sigmas: a grid of `diffusion.noise`: at least two levels, falling to 0.
+        step: an ODE or SDE step: `euler`, `heun`, `sde(λ)`, `cfg_plus_plus(…)`.
+        generator: of the default draw.
+        draw: x ↦ standard normals of its shape; `normal(generator)` by default.
         total_weight: W, the sum of the weights of a log-linear combination.
         ends_at_zero: False lets the grid end above 0; then x at its last level is returned, which is still noised.
 
     Raises:
-        ValueError: a grid, shape or total weight that cannot be; a step that gave NaN or ∞.
+        ValueError: a grid, shape or total weight out of range; a step that gave NaN or ∞.
     """
     draw = checks.function("draw", draw or normal(generator))
-    checks.shape("shape", shape)
+    checks.shape("shape", shape), checks.positive("total_weight", total_weight)
     checks.falling("sigmas", sigmas, ends_at_zero=ends_at_zero)
-    checks.positive("total_weight", total_weight)
-    first = init(sigmas.new_empty(shape), sigmas[0], draw, total_weight)
-    return deque(trajectory(score, first, sigmas, step, draw), maxlen=1).pop()
+    for name, part in (("score", score), ("step", step)):
+        checks.function(name, part)
+    x, potentials = init(sigmas.new_empty(shape), sigmas[0], draw, total_weight).x, []
+    for moved in _steps(with_potential(score), x, sigmas, step, draw):
+        x = moved.x
+        potentials.append(moved[1:])
+    return Sample(x, *_densities(potentials, sigmas, x))

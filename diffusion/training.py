@@ -1,7 +1,7 @@
-r"""What denoisers and classifiers of noised data learn from; `arguide.training.fit` is the loop.
+r"""Losses of denoisers and of classifiers of noised data; `arguide.training.fit` minimises them.
 
     denoiser      E λ(σ) ‖D(x_0 + σε, σ, y) − x_0‖²,    λ = (σ² + σ_d²)/(σ σ_d)²,    log σ ~ N(m, s²)
-    classifier    −E log p(y | x_0 + σε, σ),    the same σ; or σ = 0, which gives a classifier that never saw noise
+    classifier    −E log p(y | x_0 + σε, σ),    the same σ; or σ = 0, which gives a classifier of clean data
 
 Sources: Karras et al. (2022), eqs. 2 and 8 and table 1; Dhariwal & Nichol, "Diffusion models beat GANs" (2021), section 4.
 """
@@ -40,7 +40,7 @@ def denoising_loss(model: Denoiser, x: Tensor, labels: Tensor, generator: torch.
 
 
 def classifying_losses(model: Classifier, x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Return −log p(label | x_σ, σ) of every x, [n]; of clean data for a classifier that is told no noise level."""
+    """Return −log p(label | x_σ, σ) of every x, [n]; of clean data for a classifier without a noise level."""
     if not model.noised:
         return functional.nll_loss(model(x, x.new_zeros(len(x))), labels, reduction="none")
     sigma = levels(len(x), generator, mean=0.0, spread=1.6).to(x)

@@ -103,7 +103,7 @@ score = diffusion.LogLinear.guidance(diffusion.conditioned(points.score, 1), dif
 grid = diffusion.geometric(250, 0.08, 30.0)
 log_p, log_z = table.log_joint({None: -2.0, 1: 3.0})
 
-ode = diffusion.sample(score, (4000, 3), grid, generator=generator)
+ode = diffusion.sample(score, (4000, 3), grid, generator=generator).x
 corrected = diffusion.sample_joint(score, (4000, 3), grid, generator=generator)
 law = distances.empirical(points.nearest(corrected.x), 8, corrected.log_weights)
 print(f"TV to the joint law, ODE:          {distances.tv(distances.empirical(points.nearest(ode), 8), log_p.flatten()):.3f}")

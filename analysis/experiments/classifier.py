@@ -50,7 +50,7 @@ def run(settings: Settings, track: Track) -> pd.DataFrame:
     for scale in track(SCALES):
         for family, field in fields(mixture, scale).items():
             # One seed for all: the same starting noise, so that what differs is the score.
-            x = diffusion.sample(field, shape, grid, generator=torch.Generator().manual_seed(settings.seed))
+            x = diffusion.sample(field, shape, grid, generator=torch.Generator().manual_seed(settings.seed)).x
             case = {"law": "two classes", "family": family, "scale": scale}
             rows += [case | row for row in _moments(x[:, 0])]
     return tidy(rows)

@@ -148,10 +148,10 @@ def _line(case: Row, effort: Effort, generator: torch.Generator) -> Iterator[Row
     # The ODE forgets its start with 1/σ_max only, the SDE with its square; noise takes finer steps.
     noise, widest = case["noise"], 3000.0 if case["noise"] < 1 else 100.0
     sigmas = diffusion.geometric(round(effort.steps * max(1.0, 1.5 * noise)), 0.02, widest)
-    score, first = guided(toy, case["scale"]), init(sigmas.new_empty(effort.samples, 1), sigmas[0], draw)
+    score, first = guided(toy, case["scale"]), init(sigmas.new_empty(effort.samples, 1), sigmas[0], draw).x
     case = case | {"family": {0.0: ODE, 1.0: SDE}.get(noise, "λ"), "how": "drawn"}
     watched = case["law"] == MIXTURE
-    for i, x in enumerate(diffusion.trajectory(score, first, sigmas, _step(noise), draw), start=1):
+    for i, (x,) in enumerate(diffusion.trajectory(score, first, sigmas, _step(noise), draw), start=1):
         if watched and 0 < sigmas[i] < 8 and i % (effort.steps // 30) == 0:
             yield from _on_the_way(case, toy, x[:, 0], sigmas[i])
     yield from _moments(case, x[:, 0])
@@ -214,7 +214,7 @@ def _plane(case: Row, effort: Effort, generator: torch.Generator) -> Iterator[Ro
     sigmas = diffusion.edm(effort.steps // 2, 0.01, 300.0)
     family = SDE if case["noise"] else ODE
     score = guided(toy, case["scale"])
-    x = diffusion.sample(score, (effort.plane, 2), sigmas, step=_step(case["noise"]), generator=generator)
+    x = diffusion.sample(score, (effort.plane, 2), sigmas, step=_step(case["noise"]), generator=generator).x
     axis = torch.linspace(-5, 5, 361, dtype=torch.float64)[:-1] + 5 / 360
     masses = toy.joint_guided(LABEL, case["scale"], axes=(axis, axis)).probabilities
     case = case | {"how": "drawn"}

@@ -14,9 +14,10 @@ import arguide
 import diffusion
 from analysis.toys import GaussianMixture, GaussianPair, Table
 from analysis.toys.gaussian import Gaussian
+from arguide.smc.draws import Draw
 from diffusion import masked, uniform
 from diffusion.langevin import Target
-from diffusion.sampling import Draw, Step
+from diffusion.sampling import Step
 
 LABEL = 1
 Toy = GaussianMixture | GaussianPair
@@ -89,17 +90,16 @@ def renoised(case: Case, table: Table, times: Tensor) -> Iterator[Draws]:
         yield Draws(sample.x, sample.log_weights)
 
 
-def _denoised(denoiser: diffusion.discrete.base.Denoiser, scale: float) -> diffusion.LogLinear:
+def _denoised(denoiser: diffusion.discrete.base.TokenDenoiser, scale: float) -> diffusion.LogLinear:
     return diffusion.LogLinear.guidance(diffusion.conditioned(denoiser, LABEL), diffusion.conditioned(denoiser), scale)
 
 
 def diffused(case: Case, sigmas: Tensor, step: Step) -> Iterator[Draws]:
     """Draw with guided diffusion, uncorrected."""
     score = guided(case.toy, case.scale)
-    return _chunks(
-        diffusion.sample(score, (case.total, case.length), sigmas, step=step, generator=case.generator, ends_at_zero=False),
-        case,
-    )
+    shape = (case.total, case.length)
+    drawn = diffusion.sample(score, shape, sigmas, step=step, generator=case.generator, ends_at_zero=False)
+    return _chunks(drawn.x, case)
 
 
 def corrected(case: Case, sigmas: Tensor) -> Iterator[Draws]:
@@ -115,14 +115,15 @@ def annealed(case: Case, levels: int) -> Iterator[Draws]:
     """Draw from points by MALA on Π_k p_{σ,k}^{w_k}, σ falling to where the cells barely touch and chains no longer cross."""
     sigmas = diffusion.geometric(levels, 0.25, 1.0)
     first = 2 * _normal(case)
-    return _chunks(diffusion.annealed_mala(_target(case), first, sigmas, steps=20, ratio=1.0, generator=case.generator), case)
+    chains = diffusion.annealed_mala(_target(case), first, sigmas, steps=20, ratio=1.0, generator=case.generator)
+    return _chunks(chains.x, case)
 
 
 def langevin(case: Case, steps: int) -> Iterator[Draws]:
     """Draw by MALA at σ = 0, on the joint density itself."""
     target = _target(case)(torch.zeros(()))
-    x, _ = diffusion.mala(target, _normal(case), step_size=0.1, steps=steps, generator=case.generator)
-    return _chunks(x, case)
+    chains = diffusion.mala(target, _normal(case), step_size=0.1, steps=steps, generator=case.generator)
+    return _chunks(chains.x, case)
 
 
 def _target(case: Case) -> Callable[[Tensor], Target]:

@@ -85,22 +85,22 @@ def _gaussian(length: int, tau: float) -> Iterator[dict[str, Any]]:
 
 
 def _ode(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
-    return _drawn(diffusion.sample(diffusion.scaled(score, beta), (n, 1), grid, generator=generator))
+    return _drawn(diffusion.sample(diffusion.scaled(score, beta), (n, 1), grid, generator=generator).x)
 
 
 def _sde(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
     field = diffusion.scaled(score, beta)
-    return _drawn(diffusion.sample(field, (n, 1), grid, step=diffusion.sde(), generator=generator, total_weight=beta))
+    return _drawn(diffusion.sample(field, (n, 1), grid, step=diffusion.sde(), generator=generator, total_weight=beta).x)
 
 
 def _noise(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
     step = diffusion.sde(noise_scale=beta**-0.5)
-    return _drawn(diffusion.sample(score, (n, 1), grid, step=step, generator=generator, total_weight=beta))
+    return _drawn(diffusion.sample(score, (n, 1), grid, step=step, generator=generator, total_weight=beta).x)
 
 
 def _corrected(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
     field = diffusion.gaussian_correction(score, beta, VARIANCE)
-    return _drawn(diffusion.sample(field, (n, 1), grid, generator=generator))
+    return _drawn(diffusion.sample(field, (n, 1), grid, generator=generator).x)
 
 
 def _weighted(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:

@@ -31,7 +31,7 @@ import arguide
 from analysis.metrics.confidence import Estimate
 from arguide.repeats import PROBES, probing
 from arguide.sampling import retrace
-from arguide.smc.driver import effective_sample_size
+from arguide.smc.samples import effective_sample_size
 from arguide.stopping import ending_tokens, lengths
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]
@@ -125,7 +125,7 @@ def measure(
     drawn = [partial(_drawn, law, base, len(part), length, generator) for part in _parts(range(plan.samples), plan.particles)]
     run = partial(arguide.sample_joint, law, plan.particles, length, generator=generator)
     # Every prefix has an evidence of its own, so a block is one token.
-    wider = [partial(run, **(probing(length, number) | {"block": 1})) for number in range(PROBES)]
+    wider = [partial(run, **probing(length, number)._replace(block=1)._asdict()) for number in range(PROBES)]
     runs = [run] * plan.repeats + wider
     done = [job() for job in track([*read, *drawn, *runs])]  # what may be refused comes first
     texts = _together(done[: len(read)] or done[: len(drawn)])

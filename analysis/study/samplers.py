@@ -10,7 +10,7 @@ population of its own. What then remains of the proposal's law is of the order o
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from torch import Tensor
 import arguide
 import diffusion
 from analysis.learning.label_models import Causal
+from arguide.smc.populations import convergence, one_each, weight_spread
 from arguide.text.prompts import Prompt
 from diffusion.networks import Classifier, Denoiser
 
@@ -39,7 +40,7 @@ class Drawn(NamedTuple):
 
     rows: images or texts, the same number a label, one label after another.
     labels: that were asked for, [n].
-    told: what else is known, a number a name, see `weighed` and `resampled`.
+    told: what else is known, a number a name, see `arguide.smc.populations`.
     """
 
     rows: Any
@@ -55,8 +56,8 @@ def autoregressive(
     labels = torch.arange(count).repeat_interleave(n)
     law = continuation(learner, labels, scale, beta)
     plain = arguide.sample(law, len(labels), length, transform=allowed, generator=generator)
-    log_weights = (plain.log_target - plain.log_proposal).sum(1).reshape(count, n)
-    drawn = Drawn(learner.decode(plain.tokens), labels, weighed(log_weights.unbind(0)))
+    log_weights = plain.log_weights.reshape(count, n)
+    drawn = Drawn(learner.decode(plain.tokens), labels, weight_spread(log_weights)._asdict())
     yield SEQUENTIAL, drawn
     if scale in (0.0, 1.0) and beta == 1:
         yield JOINT, drawn._replace(told={})
@@ -65,8 +66,8 @@ def autoregressive(
     law = continuation(learner, labels.repeat_interleave(size), scale, beta)
     options: dict[str, Any] = {"transform": allowed, "twist": arguide.particles.ahead, "generator": generator}
     runs = arguide.sample_joints(law, len(labels), size, length, **options)
-    tokens = one_each([run.tokens for run in runs], runs, generator)
-    yield JOINT, Drawn(learner.decode(tokens), labels, resampled(runs, count))
+    tokens = one_each(runs, generator)
+    yield JOINT, Drawn(learner.decode(tokens), labels, convergence(runs, count)._asdict())
 
 
 def continuation(learner: Causal, labels: Tensor, scale: float, beta: float = 1.0) -> Any:
@@ -96,10 +97,10 @@ def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generat
     sigmas, shape = grid(), (len(labels), *denoiser.shape)
     with torch.no_grad():
         field = guided(denoiser, labels, scale)
-        yield ODE, Drawn(image(diffusion.sample(field, shape, sigmas, generator=generator)), labels, {})
+        yield ODE, Drawn(image(diffusion.sample(field, shape, sigmas, generator=generator).x), labels, {})
         noisy = diffusion.sample_joint(field, shape, sigmas, noise=1.0, threshold=0.0, generator=generator)
         log_weights = noisy.log_weights + noisy.log_evidence + math.log(len(labels))
-        drawn = Drawn(image(noisy.x), labels, weighed(log_weights.reshape(-1, n).unbind(0)))
+        drawn = Drawn(image(noisy.x), labels, weight_spread(log_weights.reshape(-1, n))._asdict())
         yield SDE, drawn
         if scale in (0.0, 1.0):
             yield CORRECTED, drawn._replace(told={})
@@ -115,7 +116,7 @@ def corrected(
     """Return n images a label, each from a population of so many rows of the field, and what the populations tell."""
     count, shape = denoiser.labels * n, (size, *denoiser.shape)
     runs = diffusion.sample_joints(field, count, shape, grid(), noise=noise, generator=generator)
-    return image(one_each([run.x for run in runs], runs, generator)), resampled(runs, denoiser.labels)
+    return image(one_each(runs, generator)), convergence(runs, denoiser.labels)._asdict()
 
 
 def classifying(
@@ -131,47 +132,13 @@ def classifying(
 
         field = diffusion.with_classifier(score, log_class, scale)
         with torch.no_grad():
-            x = diffusion.sample(field, (len(labels), *denoiser.shape), grid(), generator=generator)
+            x = diffusion.sample(field, (len(labels), *denoiser.shape), grid(), generator=generator).x
         yield family, Drawn(image(x), labels, {})
 
 
 def particles(spread: float) -> int:
     """Return how many particles a population has, given the standard deviation of Σ log Z."""
     return PARTICLES if spread < HOPE else FEW
-
-
-def weighed(log_weights: Sequence[Tensor]) -> dict[str, float]:
-    """Return what unresampled weights tell, a mean over labels: the share that counts, and mean and spread of Σ log Z."""
-    shares = [float(arguide.smc.driver.effective_sample_size(each)) / len(each) for each in log_weights]
-    return {
-        "ess_share": _mean(shares),
-        "log_path": _mean([float(each.mean()) for each in log_weights]),
-        "log_path_spread": _mean([float(each.std()) for each in log_weights]),
-    }
-
-
-def resampled(runs: Sequence[Any], count: int) -> dict[str, float]:
-    """Return what populations tell, as many one after another for each of `count` labels; a mean over labels.
-
-    ess_share: the least share that counts; ancestors: the share of first particles that are left; log_z: log of the mean Ẑ;
-    log_z_apart: how far that of one half of the populations is from that of the other; left: the relative variance of Ẑ.
-    """
-    logs = torch.stack([run.log_evidence for run in runs]).double().reshape(count, -1)
-    halves = torch.stack([half.logsumexp(1) - math.log(half.shape[1]) for half in logs.tensor_split(2, 1)])
-    relative = (logs - logs.logsumexp(1, keepdim=True)).exp() * logs.shape[1]
-    return {
-        "ess_share": _mean([float(run.ess.min()) / len(run.log_weights) for run in runs]),
-        "ancestors": _mean([run.ancestors / len(run.log_weights) for run in runs]),
-        "log_z": float((logs.logsumexp(1) - math.log(logs.shape[1])).mean()),
-        "log_z_apart": float((halves[0] - halves[1]).abs().mean()),
-        "left": float(relative.var(1).mean()),
-    }
-
-
-def one_each(samples: Sequence[Tensor], runs: Sequence[Any], generator: torch.Generator) -> Tensor:
-    """Return a particle of every population, by its weight, [G, …]."""
-    index = arguide.sampling.categorical(generator)(torch.stack([run.log_weights for run in runs]).log_softmax(1))
-    return torch.stack([sample[i] for sample, i in zip(samples, index.tolist(), strict=True)])
 
 
 def guided(denoiser: Denoiser, label: Any, scale: float) -> diffusion.LogLinear:
@@ -188,7 +155,3 @@ def grid() -> Tensor:
 def image(x: Tensor) -> Tensor:
     """Return images in [−1, 1], whatever a sampler has left."""
     return x.nan_to_num(0.0).clamp(-1, 1)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

@@ -32,7 +32,7 @@ def denoising(denoiser: Denoiser, beta: float, n: int, generator: torch.Generato
 
     def drawn(field: Field, step: Step, weight: float = beta) -> Drawn:
         shape = (len(labels), *denoiser.shape)
-        x = diffusion.sample(field, shape, samplers.grid(), step=step, generator=generator, total_weight=weight)
+        x = diffusion.sample(field, shape, samplers.grid(), step=step, generator=generator, total_weight=weight).x
         return Drawn(samplers.image(x), labels, {})
 
     with torch.no_grad():

@@ -15,45 +15,15 @@ Source: DerSimonian & Laird, "Meta-analysis in clinical trials" (1986), for rand
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from arguide.smc.samples import Chains, JointSample
+
 # Limits of a positive verdict: nats, a share of N, particles, standard errors, and a ratio of standard deviations.
 SPREAD, SHARE, ANCESTORS, DEVIATIONS, DISPERSION = 0.5, 0.05, 4, 4.0, 3.0
-
-
-class Run(Protocol):
-    """N weighted particles of one run."""
-
-    @property
-    def log_weights(self) -> Tensor:
-        """Normalised log-weights, [N]."""
-
-    @property
-    def log_evidence(self) -> Tensor:
-        """Log Ẑ, []."""
-
-    @property
-    def ess(self) -> Tensor:
-        """Effective sample size after every move."""
-
-    @property
-    def ancestors(self) -> int:
-        """Number of distinct first particles left at the end."""
-
-
-class Route(Protocol):
-    """Chains on the same target, see `metropolis.Chains`."""
-
-    @property
-    def log_target(self) -> Tensor:
-        """Log p̃(x_t|x_<t), [n, T]."""
-
-    @property
-    def log_normalizer(self) -> Tensor:
-        """Log Z_t(x_<t), [n, T]."""
 
 
 class Diagnosis(NamedTuple):
@@ -87,9 +57,9 @@ ADVICE = "use more particles, a scale and a power nearer 1, or shorter texts"
 
 
 def diagnose(
-    runs: Sequence[Run],
-    chains: Route | None = None,
-    probes: Sequence[Run] = (),
+    runs: Sequence[JointSample],
+    chains: Chains | None = None,
+    probes: Sequence[JointSample] = (),
     *,
     values: Sequence[Tensor] | None = None,
     advice: str = ADVICE,
@@ -150,7 +120,7 @@ def over_runs(values: Sequence[float] | Tensor, log_evidences: Sequence[float] |
     return float(mean), float(error.sqrt())
 
 
-def dispersion(runs: Sequence[Run], values: Sequence[Tensor]) -> float:
+def dispersion(runs: Sequence[JointSample], values: Sequence[Tensor]) -> float:
     """Return √(Σ_j Var_r(m_rj) / Σ_j mean_r(v_rj/n_r)), about 1 where effective sample sizes are honest.
 
     m_rj and v_rj are mean and variance of coordinate j in run r, and n_r is its last effective sample size or, where it is
@@ -160,7 +130,7 @@ def dispersion(runs: Sequence[Run], values: Sequence[Tensor]) -> float:
     return max(_dispersion(runs, [each.double() ** power for each in values]) for power in (1, 2))
 
 
-def _dispersion(runs: Sequence[Run], values: Sequence[Tensor]) -> float:
+def _dispersion(runs: Sequence[JointSample], values: Sequence[Tensor]) -> float:
     means, claims = [], []
     for run, rows in zip(runs, values, strict=True):
         weights, rows = run.log_weights.double().exp(), rows.flatten(1)
@@ -188,7 +158,7 @@ def _pooled(*groups: Tensor) -> tuple[float, float]:
     return float(mean.log() + top), float(weights.sum().rsqrt() / mean)
 
 
-def _logs(runs: Sequence[Run]) -> Tensor:
+def _logs(runs: Sequence[JointSample]) -> Tensor:
     return torch.stack([run.log_evidence for run in runs]).double()
 
 
@@ -218,7 +188,7 @@ def _facts(found: Diagnosis) -> str:
     return ", ".join(facts)
 
 
-def _agreement(runs: Sequence[Run], log_evidences: Tensor, chains: Route) -> float:
+def _agreement(runs: Sequence[JointSample], log_evidences: Tensor, chains: Chains) -> float:
     """Return the largest distance of two means, Σ log Z_t and log p̃, in standard errors."""
     return max(
         _distance([_mean(run, getattr(run, name)) for run in runs], log_evidences, getattr(chains, name).double().sum(1))
@@ -233,7 +203,7 @@ def _distance(means: list[float], log_evidences: Tensor, chains: Tensor) -> floa
     return distance / max(math.sqrt(error**2 + float(chains.var()) / len(chains)), 1e-9)
 
 
-def _mean(run: Run, rows: Tensor) -> float:
+def _mean(run: JointSample, rows: Tensor) -> float:
     """Return the weighted mean of a sum over tokens; rows of weight 0 may hold anything."""
     weights = run.log_weights.double().exp()
     return float((weights * rows.double().sum(1).masked_fill(weights == 0, 0.0)).sum())

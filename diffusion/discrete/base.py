@@ -1,31 +1,26 @@
-r"""Discrete data: denoisers of token sequences, and the log-linear combination of their probabilities.
+r"""Diffusion of tokens: denoisers, and the log-linear combination of their reverse kernels.
 
-Tokens x_0 in {0 … V−1}^T are noised one by one, to a mask (`masked`) or to a uniform value (`uniform`); a
-network tells log p(x_0,j | x_t) of every position. A reverse kernel k_k(x' | x) of every branch, made from that, is guided
-like everything else, by the product and its normalizer:
+Tokens x_0 in {0 … V−1}^T are noised one by one, to a mask (`masked`) or to a uniform value (`uniform`). A network predicts
+log p(x_0,j | x_t) of every position. Every branch makes a reverse kernel k_k(x' | x) from it, and the kernels are guided by
+their product and its normalizer:
 
     Π_k k_k(x' | x)^{w_k} / Z(x),    Z(x) = Σ_{x'} Π_k k_k(x' | x)^{w_k}.
 
-A weight of 0 ignores its branch; probability 0 under a positive weight, or in every branch, is probability 0; probability 0
-under a negative weight where the others allow x' is an improper tilt, and an error.
+The policy for zeros is that of `arguide.guidance`.
 
-Source: Schiff et al., "Simple guidance mechanisms for discrete diffusion models" (2024).
+Source: Schiff et al., "Simple guidance mechanisms for discrete diffusion models", arXiv:2412.10193.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
-from arguide import checks, guidance
-from diffusion.guidance import Weight
-from diffusion.models import LogLinear
-
-Choose = Callable[[Tensor], Tensor]
+from arguide import guidance
+from arguide.guidance import Weight
 
 
-class Denoiser(Protocol):
+class TokenDenoiser(Protocol):
     """log p(x_0,j = v | x_t, label), [n, T, V], at tokens x_t [n, T] and one time []; label None is unconditional.
 
     `diffusion.conditioned` binds a label, and `diffusion.LogLinear` holds denoisers and their weights as it does scores.
@@ -36,16 +31,19 @@ class Denoiser(Protocol):
         ...
 
 
-def categorical(generator: torch.Generator | None = None) -> Choose:
-    """Return the draw of one index a row, log-probs [n, K] ↦ [n]."""
-    return lambda log_probs: torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(-1)
+class State(NamedTuple):
+    """n sequences of noised tokens, x [n, T]."""
+
+    x: Tensor
+
+
+def select(state: State, index: Tensor) -> State:
+    """Return the state whose row i is row index[i] of this one."""
+    return State(state.x[index])
 
 
 def combine(log_probs: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
-    """Return Σ_k w_k log p_k, unnormalised, by the policy for zeros of `arguide.guidance`, which this only calls.
-
-    Args:
-        log_probs: K tensors [n, …]; weights: K numbers, or one a sample, [n].
+    """Return Σ_k w_k log p_k, unnormalised, [n, …], for K tensors [n, …] and K weights, numbers or one per sample, [n].
 
     Raises:
         ValueError: an improper tilt, or a weight that is not finite.
@@ -53,16 +51,3 @@ def combine(log_probs: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
     rows = (1,) * (log_probs[0].ndim - 2)
     wide = [w.reshape(-1, *rows) if isinstance(w, Tensor) and w.ndim else w for w in weights]
     return guidance.combine(log_probs, wide)
-
-
-def check_model(model: LogLinear) -> None:
-    """Raise ValueError unless the model is a combination of denoisers."""
-    if not isinstance(model, LogLinear):
-        raise checks.refusal("model", "a diffusion.LogLinear of denoisers", model)
-
-
-def one_target(model: LogLinear) -> None:
-    """Raise ValueError unless the weights are the same for all particles and at all times, which a joint law needs."""
-    check_model(model)
-    if callable(model.weights) or any(torch.as_tensor(weight).ndim for weight in model.weights):
-        raise ValueError("particles share one target: give the same weights to all of them, at every time")

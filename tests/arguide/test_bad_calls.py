@@ -127,7 +127,7 @@ SAMPLERS = cases(
     ("sample_metropolis", "tokens", lambda v: chains(first=v), OUTSIDE),
     *(
         ("sample_metropolis", name, lambda v, name=name: chains(**{name: v}), FUNCTIONS)
-        for name in ("draw", "transform", "propose", "advance")
+        for name in ("draw", "transform", "propose")
     ),
 )
 
@@ -156,12 +156,11 @@ PARTS = cases(
             "only": arguide.only((0, 2)),
         }.items()
     ),
-    ("constant", "scale", schedules.constant, NUMBERS),
     ("interval", "scale", schedules.interval, NUMBERS),
-    ("interval", "scale", lambda v: schedules.interval(2.0, outside=v), NUMBERS),
+    ("interval", "outside", lambda v: schedules.interval(2.0, outside=v), NUMBERS),
     ("interval", "start", lambda v: schedules.interval(2.0, v, 5), [NAN, "3", None]),
     ("interval", "stop", lambda v: schedules.interval(2.0, 5, v), [NAN, 5, 3, "9", None]),
-    ("ramp", "scale", lambda v: schedules.ramp(v, 1.0, 3), NUMBERS),
+    ("ramp", "first", lambda v: schedules.ramp(v, 1.0, 3), NUMBERS),
     ("ramp", "length", lambda v: schedules.ramp(0.0, 1.0, v), COUNTS),
     ("Recipe", "steps", training.Recipe, COUNTS),
     ("Recipe", "batch", lambda v: training.Recipe(1, batch=v), COUNTS),

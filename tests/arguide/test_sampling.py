@@ -170,11 +170,11 @@ def test_a_batch_of_every_branch_is_its_rows_and_records_its_own_law(make_joint,
 def test_init_and_step_are_pure(make_joint):
     model = guided(Table(make_joint()), {None: -1.0, 0: 2.0})
     first = sampling.init(model, 2)
-    assert first.tokens.shape == (2, 0)
+    assert first.x.shape == (2, 0)
     before = first.model.log_probs.clone()
     states = [sampling.step(model, first, lambda _, v=v: torch.tensor([v, 1]))[0] for v in (0, 2)]
     assert torch.equal(first.model.log_probs, before)
-    assert [state.tokens.tolist() for state in states] == [[[0], [1]], [[2], [1]]]
+    assert [state.x.tolist() for state in states] == [[[0], [1]], [[2], [1]]]
 
 
 def test_the_same_seed_gives_the_same_sample_and_leaves_the_global_one_alone(make_joint):
@@ -225,7 +225,7 @@ def test_even_levels_draw_every_token_as_often_as_the_law_says(monkeypatch):
 def test_a_row_without_a_law_is_refused(value):
     law = torch.zeros(3, 4)
     law[1] = value
-    with pytest.raises(ValueError, match="nothing to draw from"):
+    with pytest.raises(ValueError, match="possible index in every row"):
         sampling.categorical()(law)
 
 

@@ -5,10 +5,6 @@ import pytest
 from arguide import schedules
 
 
-def test_a_constant_is_the_same_everywhere():
-    assert [schedules.constant(2.5)(t) for t in (0, 7, 10**6)] == [2.5] * 3
-
-
 def test_an_interval_holds_its_start_and_not_its_stop():
     assert [schedules.interval(3.0, 2, 4)(t) for t in range(6)] == [1, 1, 3, 3, 1, 1]
     assert [schedules.interval(3.0, outside=0.0)(t) for t in range(3)] == [3, 3, 3]
@@ -23,7 +19,6 @@ def test_a_ramp_is_linear_and_then_constant():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: schedules.constant(math.nan),
         lambda: schedules.interval(math.inf),
         lambda: schedules.interval(2.0, 3, 3),
         lambda: schedules.ramp(0.0, math.nan, 4),

@@ -9,7 +9,7 @@ import torch
 
 import arguide
 from analysis import Table
-from arguide import Ending, LogLinear, metropolis, particles, sample_joint, sample_metropolis, sampling, stopping
+from arguide import Ending, LogLinear, Sample, metropolis, particles, sample_joint, sample_metropolis, sampling, stopping
 
 END, T = 0, 3
 WEIGHTS = {None: -2.0, 0: 3.0}
@@ -145,7 +145,7 @@ def test_without_the_ratio_of_cuts_metropolis_is_wrong(table, cap, branches, sea
 
 
 def test_without_the_weights_metropolis_is_wrong(table, cap, branches, seam, monkeypatch):
-    monkeypatch.setattr(metropolis, "log_weight_of", lambda sample: torch.zeros(1, dtype=torch.float64))
+    monkeypatch.setattr(Sample, "log_weights", property(lambda sample: torch.zeros(1, dtype=torch.float64)))
     assert stationarity(table, cap, branches, seam)[0] > 1e-3
 
 

@@ -51,7 +51,7 @@ def _sampled_law(score, sigmas, *, step=heun, dim=1, total_weight=1.0):
     draws = _count(run, sigmas)
     probes = torch.cat([torch.zeros(1, draws * dim, dtype=torch.float64), torch.eye(draws * dim, dtype=torch.float64)])
     normals = probes.reshape(-1, draws, dim).unbind(1)
-    x = run(len(probes), sigmas, replay(normals))
+    x = run(len(probes), sigmas, replay(normals)).x
     slopes = x[1:] - x[0]
     return Law(x[0], slopes.mT @ slopes)
 

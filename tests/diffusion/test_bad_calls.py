@@ -7,8 +7,8 @@ from bad_calls import COUNTS, FUNCTIONS, INF, NAN, NUMBERS, POSITIVE, SHARES, ca
 import diffusion
 from analysis import Table
 from analysis.toys.gaussian import Gaussian
-from diffusion import LogLinear, autoregressive, masked, nonlinear_guidance, predictions, schedules, uniform
-from diffusion.autoregressive import Mixture
+from arguide import continuous
+from diffusion import LogLinear, Mixture, langevin, masked, noise, nonlinear_guidance, predictions, uniform
 
 TWO = torch.tensor([[0.5, -1.0], [1.0, 2.0]], dtype=torch.float64)
 LAW = Gaussian(torch.tensor([0.3, -0.2]).double(), torch.eye(2).double())
@@ -93,7 +93,7 @@ def renoised(model=UNIFORM, n=2, sizes=(2, 3), times=GRID, run=uniform.sample, *
 
 
 def drawn(models=BOUND, weights=(2.0, -1.0), n=2, length=3, **options):
-    return autoregressive.sample_joint(models, weights, n, length, **options)
+    return continuous.sample_joint(continuous.LogLinear(models, weights), n, length, **options)
 
 
 def broken(x):
@@ -118,14 +118,14 @@ RULE = cases(
     ("combine", "scores", lambda v: diffusion.combine(v, v), [()]),
     ("log_normalizer", "variance", lambda v: diffusion.log_normalizer((TWO, TWO), (2.0, -1.0), v), NUMBERS),
     ("log_normalizer", "weights", lambda v: diffusion.log_normalizer((TWO, TWO), (v, -1.0), 1.0), SCALES),
-    ("LogLinear", "scores", lambda v: LogLinear((v,), (1.0,)), [None, 3, "unet", TWO]),
-    ("LogLinear", "scores", lambda v: LogLinear(v, v), [()]),
+    ("LogLinear", "models", lambda v: LogLinear((v,), (1.0,)), [None, 3, "unet", TWO]),
+    ("LogLinear", "models", lambda v: LogLinear(v, v), [()]),
     ("LogLinear", "weights", lambda v: LogLinear((COND, UNCOND), v), [(1.0,), (1.0, 1.0, 1.0), 2.0, None, "ab"]),
     ("LogLinear", "weights", lambda v: LogLinear((COND, UNCOND), (v, 0.5)), SCALES),
     ("LogLinear.guidance", "scale", lambda v: LogLinear.guidance(COND, UNCOND, v), SCALES),
     ("LogLinear.guidance", "scale", lambda v: LogLinear.guidance(COND, UNCOND, lambda _: v)(TWO, SIGMA), SCALES),
     ("LogLinear.guidance", "temperature", lambda v: LogLinear.guidance(COND, UNCOND, 2.0, temperature=v), POSITIVE),
-    ("LogLinear.guidance", "scores", lambda v: LogLinear.guidance(v, UNCOND, 2.0), FUNCTIONS),
+    ("LogLinear.guidance", "models", lambda v: LogLinear.guidance(v, UNCOND, 2.0), FUNCTIONS),
     ("LogLinear.composition", "scales", lambda v: LogLinear.composition(UNCOND, [COND], v), [(1.0, 2.0), (), 2.0, "2"]),
     ("LogLinear.composition", "scale", lambda v: LogLinear.composition(UNCOND, [COND], [v]), SCALES),
     ("check_proper", "shape", lambda v: MODEL.check_proper(v, SIGMA), [*SHAPES, (4,)]),
@@ -199,7 +199,7 @@ DISCRETE = cases(
             (f"masked.{run.__name__}", "length", lambda v, run=run: unmasked(length=v, run=run), COUNTS),
             (f"masked.{run.__name__}", "model", lambda v, run=run: unmasked(model=v, run=run), MODELS),
             (f"masked.{run.__name__}", "rule", lambda v, run=run: unmasked(rule=v, run=run), FUNCTIONS),
-            (f"masked.{run.__name__}", "choose", lambda v, run=run: unmasked(choose=v, run=run), FUNCTIONS),
+            (f"masked.{run.__name__}", "draw", lambda v, run=run: unmasked(draw=v, run=run), FUNCTIONS),
             (
                 f"masked.{run.__name__}",
                 "logits",
@@ -216,7 +216,7 @@ DISCRETE = cases(
             (f"uniform.{run.__name__}", "sizes", lambda v, run=run: renoised(sizes=v, run=run), SHAPES),
             (f"uniform.{run.__name__}", "times", lambda v, run=run: renoised(times=v, run=run), BAD_GRIDS + OPEN),
             (f"uniform.{run.__name__}", "model", lambda v, run=run: renoised(model=v, run=run), MODELS),
-            (f"uniform.{run.__name__}", "choose", lambda v, run=run: renoised(choose=v, run=run), FUNCTIONS),
+            (f"uniform.{run.__name__}", "draw", lambda v, run=run: renoised(draw=v, run=run), FUNCTIONS),
             (
                 f"uniform.{run.__name__}",
                 "logits",
@@ -230,19 +230,19 @@ DISCRETE = cases(
 )
 
 CONTINUOUS = cases(
-    ("autoregressive.sample_joint", "n", lambda v: drawn(n=v), COUNTS),
-    ("autoregressive.sample_joint", "length", lambda v: drawn(length=v), COUNTS),
-    ("autoregressive.sample_joint", "candidates", lambda v: drawn(candidates=v), COUNTS),
-    ("autoregressive.sample_joint", "weights", lambda v: drawn(weights=v), [(1.0,), (), 2.0, "ab", (NAN, 1.0), ("1", 0.0)]),
-    ("autoregressive.sample_joint", "models", lambda v: drawn(models=v, weights=v), [()]),
-    ("autoregressive.sample_joint", "models", lambda v: drawn(models=(v, NETWORK)), FUNCTIONS),
-    ("autoregressive.sample_joint", "threshold", lambda v: drawn(threshold=v), SHARES),
-    ("autoregressive.sample_joint", "NaN", lambda v: drawn(models=v), [(broken, NETWORK), (NETWORK, blurred)]),
-    ("autoregressive.sample", "n", lambda v: autoregressive.sample(NETWORK, v, 2), COUNTS),
-    ("autoregressive.sample", "length", lambda v: autoregressive.sample(NETWORK, 2, v), COUNTS),
-    ("autoregressive.target", "weights", lambda v: autoregressive.target(BOUND, v), [(1.0,), (NAN, 1.0), 2.0]),
-    ("autoregressive.guided", "scale", lambda v: autoregressive.guided(NETWORK, 1, v), NUMBERS),
-    ("autoregressive.guided", "model", lambda v: autoregressive.guided(v, 1, 2.0), FUNCTIONS),
+    ("continuous.sample_joint", "n", lambda v: drawn(n=v), COUNTS),
+    ("continuous.sample_joint", "length", lambda v: drawn(length=v), COUNTS),
+    ("continuous.sample_joint", "candidates", lambda v: drawn(candidates=v), COUNTS),
+    ("continuous.sample_joint", "weights", lambda v: drawn(weights=v), [(1.0,), (), 2.0, "ab", (NAN, 1.0), ("1", 0.0)]),
+    ("continuous.sample_joint", "models", lambda v: drawn(models=v, weights=v), [()]),
+    ("continuous.sample_joint", "models", lambda v: drawn(models=(v, NETWORK)), FUNCTIONS),
+    ("continuous.sample_joint", "threshold", lambda v: drawn(threshold=v), SHARES),
+    ("continuous.sample_joint", "NaN", lambda v: drawn(models=v), [(broken, NETWORK), (NETWORK, blurred)]),
+    ("continuous.sample", "n", lambda v: continuous.sample(NETWORK, v, 2), COUNTS),
+    ("continuous.sample", "length", lambda v: continuous.sample(NETWORK, 2, v), COUNTS),
+    ("continuous.target", "weights", lambda v: langevin.target(continuous.LogLinear(BOUND, v)), [(1.0,), (NAN, 1.0), 2.0]),
+    ("continuous.guided", "scale", lambda v: langevin.guided(NETWORK, 1, v), NUMBERS),
+    ("continuous.guided", "model", lambda v: langevin.guided(v, 1, 2.0), FUNCTIONS),
     ("Mixture.sample", "m", lambda v: Mixture(*(torch.zeros(2, 3) for _ in range(3))).sample(v), COUNTS),
     ("Mixture.sample", "weights", lambda v: Mixture(torch.full((2, 3), v), *torch.zeros(2, 2, 3)).sample(2), [NAN, INF, -INF]),
     ("MixtureNetwork", "labels", diffusion.MixtureNetwork, COUNTS),
@@ -269,14 +269,13 @@ PARTS = cases(
     ("variance_preserving", "beta_min", lambda v: diffusion.variance_preserving(5, beta_min=v), [NAN, -1.0, INF, "1"]),
     ("variance_preserving", "beta_max", lambda v: diffusion.variance_preserving(5, beta_max=v), [NAN, -1.0, INF, "1"]),
     ("variance_preserving", "levels", lambda v: diffusion.variance_preserving(5, 0.1, v), [1e4]),
-    ("constant", "scale", schedules.constant, NUMBERS),
-    ("interval", "scale", schedules.interval, NUMBERS),
-    ("interval", "scale", lambda v: schedules.interval(2.0, outside=v), NUMBERS),
-    ("interval", "low", lambda v: schedules.interval(2.0, v, 5.0), [NAN, -1.0, "0"]),
-    ("interval", "high", lambda v: schedules.interval(2.0, 1.0, v), [NAN, 1.0, 0.5, "2"]),
-    ("ramp", "scale", lambda v: schedules.ramp(v, 1.0, 5.0, 0.5), NUMBERS),
-    ("ramp", "low", lambda v: schedules.ramp(2.0, 1.0, 5.0, v), [NAN, 0.0, -1.0, "0"]),
-    ("ramp", "high", lambda v: schedules.ramp(2.0, 1.0, v, 0.5), [NAN, 0.5, INF, "2"]),
+    ("interval", "scale", noise.interval, NUMBERS),
+    ("interval", "outside", lambda v: noise.interval(2.0, outside=v), NUMBERS),
+    ("interval", "low", lambda v: noise.interval(2.0, v, 5.0), [NAN, -1.0, "0"]),
+    ("interval", "high", lambda v: noise.interval(2.0, 1.0, v), [NAN, 1.0, 0.5, "2"]),
+    ("ramp", "first", lambda v: noise.ramp(v, 1.0, 5.0, 0.5), NUMBERS),
+    ("ramp", "low", lambda v: noise.ramp(2.0, 1.0, 5.0, v), [NAN, 0.0, -1.0, "0"]),
+    ("ramp", "high", lambda v: noise.ramp(2.0, 1.0, v, 0.5), [NAN, 0.5, INF, "2"]),
     ("scaled", "beta", lambda v: diffusion.scaled(COND, v), POSITIVE),
     ("scaled", "score", lambda v: diffusion.scaled(v, 2.0), FUNCTIONS),
     ("gaussian_correction", "beta", lambda v: diffusion.gaussian_correction(COND, v, 1.0), POSITIVE),
@@ -286,25 +285,24 @@ PARTS = cases(
     ("dynamic_threshold", "bound", lambda v: diffusion.dynamic_threshold(0.9, v), POSITIVE),
     ("with_denoised", "score", lambda v: diffusion.with_denoised(v, torch.tanh), FUNCTIONS),
     ("with_denoised", "transform", lambda v: diffusion.with_denoised(COND, v), FUNCTIONS),
-    ("linear", "scale", nonlinear_guidance.linear, SCALES),
     ("rescaled", "scale", diffusion.rescaled, SCALES),
     ("rescaled", "mix", lambda v: diffusion.rescaled(2.0, v), SHARES),
     ("projected", "scale", diffusion.projected, SCALES),
     ("projected", "scale", lambda v: diffusion.projected(lambda _: v)(TWO, -TWO, SIGMA), SCALES),
     ("projected", "parallel", lambda v: diffusion.projected(2.0, parallel=v), NUMBERS),
     ("projected", "threshold", lambda v: diffusion.projected(2.0, threshold=v), [NAN, 0.0, -1.0, "1"]),
-    ("Momentum", "beta", lambda v: diffusion.Momentum(nonlinear_guidance.linear(2.0), v), [NAN, 1.0, -1.0, INF, "0"]),
+    ("Momentum", "beta", lambda v: diffusion.Momentum(LINEAR, v), [NAN, 1.0, -1.0, INF, "0"]),
     ("Momentum", "rule", diffusion.Momentum, FUNCTIONS),
     (
         "guided_by",
         "cond",
-        lambda v: diffusion.guided_by(v, UNCOND, nonlinear_guidance.linear(2.0), predictions.noise),
+        lambda v: diffusion.guided_by(v, UNCOND, LINEAR, predictions.noise),
         FUNCTIONS,
     ),
     (
         "guided_by",
         "uncond",
-        lambda v: diffusion.guided_by(COND, v, nonlinear_guidance.linear(2.0), predictions.noise),
+        lambda v: diffusion.guided_by(COND, v, LINEAR, predictions.noise),
         FUNCTIONS,
     ),
     ("guided_by", "rule", lambda v: diffusion.guided_by(COND, UNCOND, v, predictions.noise), FUNCTIONS),

@@ -127,13 +127,13 @@ def test_eulers_ode_on_the_schedulers_grid_is_ddim(network, start, kind):
     sigmas = noise_levels(process)
     assert sigmas.shape == (11,)
     x = sigmas[0] * start
-    ours = sample(from_diffusers(network, process), SHAPE, sigmas, step=euler, draw=lambda like: start)
+    ours = sample(from_diffusers(network, process), SHAPE, sigmas, step=euler, draw=lambda like: start).x
     z = x / (1 + sigmas[0] ** 2).sqrt()
     for time in process.timesteps:
         z = process.step(network(z, time).sample, time, z, eta=0.0).prev_sample
     torch.testing.assert_close(ours, z, rtol=1e-4, atol=1e-4)
     elsewhere = edm(10, float(sigmas[-2]), float(sigmas[0]))
-    off = sample(from_diffusers(network, process), SHAPE, elsewhere, step=euler, draw=lambda like: start)
+    off = sample(from_diffusers(network, process), SHAPE, elsewhere, step=euler, draw=lambda like: start).x
     assert (off - z).abs().max() > 0.01
 
 
@@ -229,10 +229,10 @@ def test_guided_ddim_of_a_pipeline_is_eulers_guided_ode(labelled, kind):
     process.set_timesteps(8)
     sigmas = noise_levels(process)
     z = torch.randn(SHAPE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    x = sample(model, SHAPE, sigmas, step=euler, draw=lambda like: z * (1 + sigmas[0] ** 2).sqrt() / sigmas[0])
+    x = sample(model, SHAPE, sigmas, step=euler, draw=lambda like: z * (1 + sigmas[0] ** 2).sqrt() / sigmas[0]).x
     torch.testing.assert_close(states[-1].prev_sample, x, rtol=1e-4, atol=1e-4)
     plain = guided(labelled, process, 1.0)
-    x = sample(plain, SHAPE, sigmas, step=euler, draw=lambda like: z * (1 + sigmas[0] ** 2).sqrt() / sigmas[0])
+    x = sample(plain, SHAPE, sigmas, step=euler, draw=lambda like: z * (1 + sigmas[0] ** 2).sqrt() / sigmas[0]).x
     assert (states[-1].prev_sample - x).abs().max() > 1e-2
 
 

@@ -7,9 +7,9 @@ from scipy.stats import kstest, norm
 from torch.distributions import Normal
 
 from analysis.toys.gaussian import Gaussian, GaussianPair, GaussianSequence, diffused
+from arguide.smc.draws import normal
 from diffusion import annealed, annealed_mala, geometric, mala, unadjusted
 from diffusion.langevin import init, step, with_autograd
-from diffusion.sampling import normal
 
 FIVE_SIGMA_KS = 2.745  # √n·D is above this with probability 2 exp(−2·2.745²) = 5.7e-7
 
@@ -97,7 +97,8 @@ def test_mala_leaves_a_skewed_law_as_it_is_and_unadjusted_langevin_does_not(skew
         means, spread, weights = np.array([-1.3, 0.4, 2.1]), np.sqrt([0.3, 0.8, 1.1]), np.array([0.35, 0.45, 0.2])
         return n**0.5 * kstest(x[:, 0].numpy(), lambda v: norm.cdf((v[:, None] - means) / spread) @ weights).statistic
 
-    corrected, rates = mala(target, x, step_size=size, steps=25, generator=generator)
+    chains = mala(target, x, step_size=size, steps=25, generator=generator)
+    corrected, rates = chains.x, chains.accepted
     assert distance(x) < FIVE_SIGMA_KS
     assert distance(corrected) < FIVE_SIGMA_KS
     assert (corrected - x).abs().mean() > 0.5
@@ -112,7 +113,7 @@ def test_mala_leaves_a_skewed_law_as_it_is_and_unadjusted_langevin_does_not(skew
 def test_mala_from_elsewhere_reaches_a_skewed_law_in_the_plane(plane):
     n, generator = 4000, torch.Generator().manual_seed(4)
     x = plane.sample(n, label=1, generator=generator)
-    end, _ = mala(target_of(plane, 0), x, step_size=0.35, steps=150, generator=generator)
+    end = mala(target_of(plane, 0), x, step_size=0.35, steps=150, generator=generator).x
     direction = torch.tensor([0.8, -0.6], dtype=torch.float64)
     weights, means = torch.tensor([0.25, 0.05, 0.1]).double() / 0.4, plane.means @ direction
     covariances = torch.tensor([[[0.6, 0.3], [0.3, 0.5]], [[0.9, -0.2], [-0.2, 0.4]], [[0.5, 0.1], [0.1, 1.1]]]).double()
@@ -160,12 +161,12 @@ def test_annealed_langevin_reaches_the_joint_tilt_of_its_last_level(guided, a, b
     x = 10 * torch.randn(3000, 1, generator=generator, dtype=torch.float64)
     sigmas = geometric(6, last, 8.0)
 
-    plain = annealed(guided(toy, gamma), x, sigmas, steps=200, ratio=0.15, generator=generator)
+    plain = annealed(guided(toy, gamma), x, sigmas, steps=200, ratio=0.15, generator=generator).x
     assert reaches(plain, tilt_at(a, b, m, gamma, last), slack=0.02)
 
     corrected = annealed_mala(
         lambda sigma: guided_target(toy, gamma, 0, sigma), x, sigmas, steps=50, ratio=0.5, generator=generator
-    )
+    ).x
     assert reaches(corrected, tilt_at(a, b, m, gamma, last))
 
     reverse = diffused([toy.law(0), toy.law()], [gamma, 1 - gamma], 1.0, steps=400)
@@ -176,7 +177,7 @@ def test_annealed_langevin_reaches_the_joint_tilt_of_its_last_level(guided, a, b
 
 def test_the_annealed_step_is_in_proportion_to_the_variance_of_its_level_and_spares_level_zero():
     levels, n, generator = torch.tensor([3.0, 0.5, 0.0], dtype=torch.float64), 20_000, torch.Generator().manual_seed(9)
-    x = annealed(lambda x, sigma: 0 * x, torch.zeros(n, 1).double(), levels, steps=3, ratio=0.2, generator=generator)
+    x = annealed(lambda x, sigma: 0 * x, torch.zeros(n, 1).double(), levels, steps=3, ratio=0.2, generator=generator).x
     squares = x.square().sum() / (3 * 2 * 0.2 * (3.0**2 + 0.5**2))  # χ² of n degrees of freedom
     assert abs(float(squares) - n) < 5 * (2 * n) ** 0.5
 
@@ -185,7 +186,7 @@ def test_the_corrected_annealed_step_is_in_proportion_to_the_variance_of_its_lev
     """On a flat target every proposal is accepted, so x is a sum of steps of variance 2·ratio·σ²."""
     levels, n, generator = torch.tensor([3.0, 0.5, 0.0], dtype=torch.float64), 20_000, torch.Generator().manual_seed(9)
     flat = lambda x: (torch.zeros(len(x)).double(), torch.zeros_like(x))  # noqa: E731
-    x = annealed_mala(lambda _: flat, torch.zeros(n, 1).double(), levels, steps=3, ratio=0.2, generator=generator)
+    x = annealed_mala(lambda _: flat, torch.zeros(n, 1).double(), levels, steps=3, ratio=0.2, generator=generator).x
     squares = x.square().sum() / (3 * 2 * 0.2 * (3.0**2 + 0.5**2))  # χ² of n degrees of freedom
     assert abs(float(squares) - n) < 5 * (2 * n) ** 0.5
 
@@ -240,7 +241,8 @@ def test_mala_on_the_guided_score_of_an_autoregressive_model_draws_the_joint_til
 
     generator = torch.Generator().manual_seed(8)
     x = torch.randn(n, 3, generator=generator, dtype=torch.float64)
-    end, rates = mala(with_autograd(log_tilt), x, step_size=0.2, steps=150, generator=generator)
+    chains = mala(with_autograd(log_tilt), x, step_size=0.2, steps=150, generator=generator)
+    end, rates = chains.x, chains.accepted
     assert reaches(end, toy.joint_guided(y, gamma).law)
     for noise in (0.0, 1.0):
         assert not reaches(end, diffused([toy.law(y), toy.law()], [gamma, 1 - gamma], noise, steps=400))

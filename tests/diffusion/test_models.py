@@ -92,13 +92,13 @@ def test_a_classifier_that_never_saw_noise_draws_another_law(skewed):
     quantiles = torch.special.ndtri((torch.arange(400).double() + 0.5) / 400)[:, None]
 
     def mean_and_accuracy(classifier):
-        x = sample(with_classifier(conditioned(skewed.score), classifier, 3.0), (400, 1), sigmas, draw=lambda like: quantiles)
+        x = sample(with_classifier(conditioned(skewed.score), classifier, 3.0), (400, 1), sigmas, draw=lambda like: quantiles).x
         return torch.stack([x.mean(), skewed.log_class_probability(x)[:, 0].exp().mean()])
 
     aware = mean_and_accuracy(lambda x, sigma: skewed.log_class_probability(x, sigma)[:, 0])
     blind = mean_and_accuracy(lambda x, sigma: skewed.log_class_probability(x)[:, 0])
     free = sample(LogLinear.guidance(conditioned(skewed.score, 0), conditioned(skewed.score), 3.0), (400, 1), sigmas,
-                  draw=lambda like: quantiles)  # fmt: skip
+                  draw=lambda like: quantiles).x  # fmt: skip
     assert float(aware[0]) == pytest.approx(float(free.mean()), abs=1e-9)
     assert (blind - aware).abs().min() > 0.02
 

@@ -17,12 +17,18 @@ from diffusion import (
     projected,
     rescaled,
     sample,
-    schedules,
 )
-from diffusion.nonlinear_guidance import linear
+from diffusion.noise import interval
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 SHAPES = [(5, 1), (5, 3), (5, 2, 3, 4)]
+
+
+def linear(scale):
+    """Return plain guidance as a rule."""
+    return lambda cond, uncond, sigma: guide(cond, uncond, scale(sigma) if callable(scale) else scale)
+
+
 RULES = {
     "linear": linear,
     "rescaled": lambda scale: rescaled(scale, 0.6),
@@ -67,7 +73,7 @@ def test_every_sample_is_guided_by_itself(branches, rule, shape):
 @per_rule
 def test_a_scale_that_depends_on_sigma_is_that_scale_at_every_level(branches, rule):
     cond, uncond = branches((5, 3))
-    scheduled = rule(schedules.interval(3.0, 0.5, 2.0))
+    scheduled = rule(interval(3.0, 0.5, 2.0))
     assert scheduled(cond, uncond, ONE).equal(rule(3.0)(cond, uncond, ONE))
     assert scheduled(cond, uncond, 5 * ONE).equal(cond)
 
@@ -245,7 +251,7 @@ def test_momentum_does_not_leak_from_run_to_run_or_from_sample_to_sample(plane):
 
     def run(rule, x):
         field = guided_by(conditioned(plane.score, 0), conditioned(plane.score), rule, predictions.denoised)
-        return sample(field, tuple(x.shape), sigmas, step=euler, draw=lambda like: x)
+        return sample(field, tuple(x.shape), sigmas, step=euler, draw=lambda like: x).x
 
     x = torch.randn(4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     used = Momentum(projected(3.0))

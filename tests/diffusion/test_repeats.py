@@ -7,10 +7,11 @@ import torch
 
 from analysis.toys.gaussian import GaussianPair
 from analysis.toys.table import Table
+from arguide import JointSample
 from arguide.smc.diagnostics import dispersion
 from diffusion import edm, repeat_joint, sample_joints
-from diffusion.particles import JointSample, level
-from diffusion.repeats import refined
+from diffusion.noise import refined
+from diffusion.particles import level
 
 NARROW = GaussianPair.scalar(1.0, 0.3, 1.0)
 
@@ -80,7 +81,7 @@ def test_means_scatter_as_effective_sample_sizes_imply():
 
     def run(shift):
         x = torch.randn(n, 5, generator=seeded(int(100 * shift) + 7), dtype=torch.float64) + shift / n**0.5
-        return JointSample(x, even, torch.tensor(0.0), torch.full((3,), float(n)), n)
+        return JointSample(x, even, torch.tensor(0.0), torch.full((3,), float(n)), n, *[torch.empty(0)] * 4)
 
     honest, apart = [run(s / 100) for s in range(8)], [run(10 * (-1) ** s + s / 100) for s in range(8)]
     assert 0.6 < dispersion(honest, [each.x for each in honest]) < 1.6

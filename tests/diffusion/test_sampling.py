@@ -14,8 +14,11 @@ from scipy.stats import norm
 
 from analysis.toys.gaussian import GaussianPair, GaussianSequence, diffused
 from analysis.toys.mixture import GaussianMixture
-from diffusion import LogLinear, cfg_plus_plus, conditioned, edm, euler, geometric, heun, sample, schedules, sde, trajectory
-from diffusion.sampling import init, normal
+from arguide.smc.draws import normal
+from diffusion import LogLinear, cfg_plus_plus, conditioned, edm, euler, geometric, heun, sample, sde, trajectory
+from diffusion.models import with_potential
+from diffusion.noise import interval
+from diffusion.sampling import init
 
 WIDE = 1e4
 PAIRS = [(0.7, 1.6, -0.8, 3.0), (1.5, 0.9, 1.3, 0.4), (0.5, 2.0, 0.6, 1.8)]  # a, b, m, γ
@@ -27,7 +30,7 @@ def never(like):
 
 def transport(score, x, sigmas, step):
     *_, last = trajectory(score, x, sigmas, step, never)
-    return last
+    return last.x
 
 
 def fine(steps, low=1e-3, high=WIDE):
@@ -82,25 +85,26 @@ def test_euler_to_noise_zero_returns_the_denoised_sample(skewed):
     x, sigma = torch.linspace(-3, 3, 7, dtype=torch.float64)[:, None], torch.tensor(0.8, dtype=torch.float64)
     denoised = x + sigma**2 * skewed.score(x, sigma)
     for step in (euler, heun):
-        torch.testing.assert_close(step(conditioned(skewed.score), x, sigma, torch.zeros(()).double(), never), denoised)
+        end = step(with_potential(conditioned(skewed.score)), x, sigma, torch.zeros(()).double(), never).x
+        torch.testing.assert_close(end, denoised)
 
 
 def test_the_sde_without_noise_is_the_ode_bit_for_bit(skewed):
     x, sigmas = torch.linspace(-9, 9, 7, dtype=torch.float64)[:, None], fine(12, 0.1, 9.0)
     field = conditioned(skewed.score)
     *_, last = trajectory(field, x, sigmas, sde(0.0), normal(torch.Generator().manual_seed(0)))
-    torch.testing.assert_close(last, transport(field, x, sigmas, heun), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(last.x, transport(field, x, sigmas, heun), rtol=1e-12, atol=1e-12)
 
 
 def test_a_trajectory_yields_every_level_and_sample_returns_the_last(skewed):
     field, sigmas = conditioned(skewed.score), fine(9, 0.1, 9.0)
     generator = torch.Generator().manual_seed(3)
     draw = normal(generator)
-    states = list(trajectory(field, init(torch.empty(4, 1).double(), sigmas[0], draw), sigmas, sde(), draw))
+    states = list(trajectory(field, init(torch.empty(4, 1).double(), sigmas[0], draw).x, sigmas, sde(), draw))
     assert len(states) == 9
-    again = sample(field, (4, 1), sigmas, step=sde(), generator=torch.Generator().manual_seed(3))
-    assert again.equal(states[-1])
-    other = sample(field, (4, 1), sigmas, step=sde(), generator=torch.Generator().manual_seed(4))
+    again = sample(field, (4, 1), sigmas, step=sde(), generator=torch.Generator().manual_seed(3)).x
+    assert again.equal(states[-1].x)
+    other = sample(field, (4, 1), sigmas, step=sde(), generator=torch.Generator().manual_seed(4)).x
     assert not again.equal(other)
 
 
@@ -109,7 +113,7 @@ def test_a_grid_may_end_above_zero_only_where_that_is_asked_for(skewed):
     with pytest.raises(ValueError, match=r"sigmas must be a grid that ends in 0, got 0\.5"):
         sample(field, (4, 1), grid)
     first = torch.linspace(-1, 1, 4).double()[:, None]
-    noised = sample(field, (4, 1), grid, draw=lambda like: first, ends_at_zero=False)
+    noised = sample(field, (4, 1), grid, draw=lambda like: first, ends_at_zero=False).x
     assert noised.equal(transport(field, 5.0 * first, grid, heun))
 
 
@@ -126,7 +130,7 @@ def test_a_score_that_fails_is_named_with_its_step(skewed, step):
 @pytest.mark.parametrize("weight", [0.5, 1.0, 3.0])
 def test_the_first_law_is_the_power_of_wide_noise(weight):
     draw = normal(torch.Generator().manual_seed(5))
-    x = init(torch.empty(20_000, 1).double(), torch.tensor(40.0).double(), draw, weight)
+    x = init(torch.empty(20_000, 1).double(), torch.tensor(40.0).double(), draw, weight).x
     squares = x.square().sum() / (40.0**2 / weight)  # χ² of 20,000 degrees of freedom, variance 40,000
     assert abs(float(squares) - 20_000) < 5 * 200
 
@@ -232,7 +236,7 @@ def test_guidance_in_an_interval_of_variance_scales_the_odes_variance_by_a_ratio
     pieces = [fine(300, ends[i + 1], ends[i])[:-1] for i in (0, 2, 4)]  # nodes on either side of both jumps
     sigmas = torch.cat([*pieces, torch.zeros(1, dtype=torch.float64)])
 
-    scale = schedules.interval(gamma, low**0.5, high**0.5)
+    scale = interval(gamma, low**0.5, high**0.5)
     law = sampled_law(LogLinear.guidance(conditioned(toy.score, 0), conditioned(toy.score), scale), sigmas)
     rho = (a + low) * (b + high) / ((a + high) * (b + low))
     assert float(law.covariance) == pytest.approx(a * rho ** (gamma - 1), rel=2e-3)
@@ -243,15 +247,17 @@ def test_guidance_in_an_interval_of_variance_scales_the_odes_variance_by_a_ratio
 def test_a_step_of_cfg_plus_plus_is_a_step_with_scale_lambda_over_one_minus_the_ratio_of_levels(plane, guided, strength):
     x = torch.tensor([[0.3, -2.0], [1.5, 0.4], [-3.0, 2.2]], dtype=torch.float64)
     for sigma, sigma_next in torch.tensor([[1.7, 1.1], [2.5, 0.9], [3.0, 0.0]], dtype=torch.float64):
-        step = cfg_plus_plus(conditioned(plane.score), strength)(conditioned(plane.score, 0), x, sigma, sigma_next, never)
+        cond, solver = with_potential(conditioned(plane.score, 0)), cfg_plus_plus(conditioned(plane.score), strength)
+        step = solver(cond, x, sigma, sigma_next, never).x
+        eulers = lambda gamma: euler(with_potential(guided(plane, gamma)), x, sigma, sigma_next, never).x  # noqa: B023, E731
         denoised = {label: x + sigma**2 * plane.score(x, sigma, label) for label in (0, None)}
         unconditional_noise = (x - denoised[None]) / sigma
         expected = strength * denoised[0] + (1 - strength) * denoised[None] + sigma_next * unconditional_noise
         torch.testing.assert_close(step, expected, rtol=1e-10, atol=1e-10)
         gamma = strength / (1 - sigma_next / sigma)
-        torch.testing.assert_close(step, euler(guided(plane, gamma), x, sigma, sigma_next, never), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(step, eulers(gamma), rtol=1e-10, atol=1e-10)
         if strength and sigma_next:
-            assert (euler(guided(plane, strength), x, sigma, sigma_next, never) - step).abs().max() > 0.02
+            assert (eulers(strength) - step).abs().max() > 0.02
 
 
 def test_cfg_plus_plus_of_strength_zero_is_the_unconditional_ode(plane):
@@ -339,7 +345,7 @@ def symmetric(mu):
 def test_the_guided_ode_on_a_mixture_agrees_with_an_adaptive_solver(guided, mu, gamma):
     points = 1500
     normals = torch.special.ndtri((torch.arange(points, dtype=torch.float64) + 0.5) / points)[:, None]
-    x = sample(guided(symmetric(mu), gamma), (points, 1), fine(400), draw=lambda like: normals)
+    x = sample(guided(symmetric(mu), gamma), (points, 1), fine(400), draw=lambda like: normals).x
     expected = ode_moments(mu, gamma, points)
     assert (float(x.mean()), float(x.var())) == pytest.approx(expected, abs=2e-3)
     assert (float(x.mean()), float(x.var())) != pytest.approx(sde_moments(mu, gamma, steps=400, cells=400), abs=2e-2)
@@ -353,7 +359,7 @@ def test_the_printed_mixture_of_b2():
 @pytest.mark.parametrize(("mu", "gamma", "noise"), [(1.0, 2.0, 1.0), (0.6, 3.0, 1.0), (1.0, 2.0, 0.5)])
 def test_the_guided_sde_on_a_mixture_agrees_with_the_fokker_planck_equation(guided, mu, gamma, noise):
     n, generator = 20_000, torch.Generator().manual_seed(6)
-    x = sample(guided(symmetric(mu), gamma), (n, 1), edm(100, 0.02, 100.0), step=sde(noise), generator=generator)[:, 0]
+    x = sample(guided(symmetric(mu), gamma), (n, 1), edm(100, 0.02, 100.0), step=sde(noise), generator=generator).x[:, 0]
     centred, bias = (x - x.mean()).square(), 0.02  # of the grid
     errors = 5 * float(x.std()) / n**0.5 + bias, 5 * float(centred.std()) / n**0.5 + bias
 
@@ -380,7 +386,7 @@ def test_a_trajectory_is_that_of_diffusers(plane, guided, name, step):
     twice = step is heun
     grid = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]]) if twice else sigmas
     scheduler.sigmas, scheduler.timesteps = grid, torch.arange(len(grid) - 1, 0, -1, dtype=torch.float64) - 1
-    ours, theirs = list(trajectory(model, x, sigmas, step, never)), x
+    ours, theirs = [state.x for state in trajectory(model, x, sigmas, step, never)], x
     states = []
     for timestep, sigma in zip(scheduler.timesteps, grid, strict=False):
         theirs = scheduler.step(-sigma * model(theirs, sigma), timestep, theirs).prev_sample.double()

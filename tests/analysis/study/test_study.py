@@ -601,8 +601,8 @@ def test_weights_of_pixels_count_the_tokens_that_may_not_be_drawn():
 def test_weights_of_diffusion_are_those_of_their_label(monkeypatch):
     """A label that the network cannot tell from none has nothing to weigh; the others have, and at γ = 1 none has."""
     monkeypatch.setattr(samplers, "STEPS", 6)
-    groups, weighed = [], samplers.weighed
-    monkeypatch.setattr(samplers, "weighed", lambda rows: groups.append(rows) or weighed(rows))
+    groups, spread = [], samplers.weight_spread
+    monkeypatch.setattr(samplers, "weight_spread", lambda rows: groups.append(rows) or spread(rows))
     digits = datasets.read_images(datasets.Source("digits", "image", most=3))
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     with torch.no_grad():
@@ -611,24 +611,6 @@ def test_weights_of_diffusion_are_those_of_their_label(monkeypatch):
         dict(samplers.denoising(denoiser, scale, 2, torch.Generator().manual_seed(0)))
         assert [len(each) for each in groups[-1]] == [2, 2, 2]
         assert [bool((each.abs() > 1e-3).any()) for each in groups[-1]] == weighs
-
-
-def test_what_runs_tell_is_a_mean_over_labels():
-    def of(log_evidence, ess, ancestors):
-        return SimpleNamespace(
-            log_evidence=torch.tensor(log_evidence), ess=torch.tensor(ess), ancestors=ancestors, log_weights=torch.zeros(8)
-        )
-
-    runs = [of(0.0, [8.0, 4.0, 8.0], 8), of(math.log(3), [8.0, 8.0], 4), of(1.0, [2.0], 2), of(1.0, [8.0], 2)]
-    assert samplers.resampled(runs, 2) == pytest.approx(
-        {
-            "ess_share": (4 + 8 + 2 + 8) / 32,
-            "ancestors": 16 / 32,
-            "log_z": (math.log(2) + 1) / 2,
-            "log_z_apart": math.log(3) / 2,
-            "left": 0.5 / 2,  # 1 and 3 have the mean 2 and the variance 2
-        }
-    )
 
 
 @pytest.mark.parametrize("ends", [False, True])
@@ -705,15 +687,6 @@ def test_temperature_is_judged_either_way(sequential, joint, says):
 def test_a_gain_with_a_wide_interval_is_not_decided():
     told = temperature_findings.verdict(cooled(0.0, -0.1, spread=0.05)).verdict
     assert told.startswith("What lowering the temperature of the factors gains here is not decided: the interval of some gain")
-
-
-def test_every_sample_is_of_a_population_of_its_own():
-    runs = [SimpleNamespace(log_weights=torch.tensor([0.0, math.log(3), -math.inf])) for _ in range(4000)]
-    tokens = [torch.tensor([[g, 0], [g, 1], [g, 2]]) for g in range(4000)]
-    drawn = samplers.one_each(tokens, runs, torch.Generator().manual_seed(0))
-    assert drawn[:, 0].tolist() == list(range(4000))
-    assert drawn[:, 1].max() == 1
-    assert abs(float(drawn[:, 1].double().mean()) - 0.75) < 5 * (0.75 * 0.25 / 4000) ** 0.5
 
 
 def test_particles_are_many_where_they_may_find_the_law(monkeypatch):

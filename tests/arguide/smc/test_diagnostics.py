@@ -7,7 +7,7 @@ import torch
 
 from analysis import Table
 from arguide import LogLinear, diagnose, only, over_runs, repeat_joint, sample_joint, sample_metropolis
-from arguide.smc import driver
+from arguide.smc.samples import effective_sample_size
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_run_alone_says_nothing(runs):
 def test_nan_is_no_agreement(runs):
     told = diagnose([*runs[:3], runs[3]._replace(log_evidence=torch.tensor(float("nan"), dtype=torch.float64))])
     assert not told.consistent
-    assert driver.effective_sample_size(torch.zeros(3)).item() == pytest.approx(3)
+    assert effective_sample_size(torch.zeros(3)).item() == pytest.approx(3)
 
 
 def test_runs_count_by_their_evidence():

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from arguide.smc.draws import torch_categorical
 from diffusion import LogLinear
-from diffusion.discrete.base import categorical, combine, one_target
+from diffusion.discrete.base import combine
 
 INF = math.inf
 
@@ -53,14 +54,14 @@ def test_weights_must_be_finite():
 
 def test_particles_share_one_target():
     denoisers = (lambda x, time: x, lambda x, time: -x)
-    one_target(LogLinear(denoisers, (2.0, torch.tensor(-1.0))))
+    assert LogLinear(denoisers, (2.0, torch.tensor(-1.0))).total_weight() == 1
     for weights in ((torch.tensor([1.0, 2.0]), 0.0), lambda time: (1.0, 0.0)):
-        with pytest.raises(ValueError, match="share one target"):
-            one_target(LogLinear(denoisers, weights))
+        with pytest.raises(ValueError, match="weights must be the same"):
+            LogLinear(denoisers, weights).total_weight()
 
 
 def test_a_draw_is_one_index_a_row_and_follows_its_seed():
     law = torch.tensor([[0.0, -INF], [-INF, 0.0], [-0.7, -0.7]], dtype=torch.float64)
-    first, again = (categorical(torch.Generator().manual_seed(4))(law) for _ in range(2))
+    first, again = (torch_categorical(torch.Generator().manual_seed(4))(law) for _ in range(2))
     assert first[:2].tolist() == [0, 1]
     assert first.equal(again)

@@ -9,6 +9,7 @@ import torch
 from analysis.toys import Table, guidance
 from analysis.toys.discrete_diffusion import masked_law
 from diffusion import LogLinear, conditioned
+from diffusion.discrete.base import State
 from diffusion.discrete.masked import Jump, left_to_right, normalized, sample, sample_joint, step, unnormalized
 
 RULES = [normalized, unnormalized, left_to_right]
@@ -50,7 +51,7 @@ def weighted(branches, seam):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("gamma", [2.5, 0.0, 1.0])
 def test_the_samplers_law_is_the_sum_over_its_orders(table, replay, rule, gamma):
-    found = replay(lambda draw: sample(guided(table, gamma), 1, table.length, rule=rule, choose=draw), table.shape)
+    found = replay(lambda draw: sample(guided(table, gamma), 1, table.length, rule=rule, draw=draw).x, table.shape)
     if rule is left_to_right:
         expected = table.sequential_guided(1, gamma).probabilities
     else:
@@ -69,7 +70,7 @@ def test_weights_make_every_order_exact_and_the_evidence_unbiased(make_joint, we
 
     def run(choose, _):
         try:
-            return sample_joint(guided(table, gamma), 1, table.length, rule=rule, choose=choose)
+            return sample_joint(guided(table, gamma), 1, table.length, rule=rule, draw=choose)
         except ValueError:  # the one particle died: Ẑ = 0
             return dead
 
@@ -90,11 +91,11 @@ def test_weights_do_not_correct_what_they_were_not_made_for(make_joint, weighted
 
     table = Table(make_joint(3, (2, 3, 3)))
     law, log_z = table.joint_guided(1, 2.5)
-    evidence, _ = weighted(lambda choose, _: sample_joint(guided(table, 2.5), 1, 2, rule=forgotten, choose=choose), table.shape)
+    evidence, _ = weighted(lambda choose, _: sample_joint(guided(table, 2.5), 1, 2, rule=forgotten, draw=choose), table.shape)
     assert abs(evidence - float(log_z.exp())) > 1e-2
     for rule in RULES:
         evidence, found = weighted(
-            lambda choose, _, rule=rule: sample_joint(guided(table, 2.5), 1, 2, rule=rule, choose=sharper(choose)), table.shape
+            lambda choose, _, rule=rule: sample_joint(guided(table, 2.5), 1, 2, rule=rule, draw=sharper(choose)), table.shape
         )
         assert abs(evidence - float(log_z.exp())) > 1e-2
         assert abs(found - (law * log_z.exp()).numpy()).max() > 1e-2
@@ -109,7 +110,7 @@ def test_resampling_between_jumps_keeps_the_evidence_and_the_law_unbiased(make_j
         def resample(log_weights, _generator):
             return torch.full((2,), index(log_weights.softmax(0).tolist()))
 
-        return sample_joint(guided(table, 3.0), 2, 2, rule=rule, choose=choose, resample=resample, threshold=1.0)
+        return sample_joint(guided(table, 3.0), 2, 2, rule=rule, draw=choose, resample=resample, threshold=1.0)
 
     evidence, found = weighted(run, table.shape)
     assert evidence == pytest.approx(float(log_z.exp()), rel=1e-12)
@@ -133,7 +134,7 @@ def test_many_particles_reach_the_joint_law_and_unweighted_ones_do_not(make_join
     limit = 0.5 * (17 / effective) ** 0.5 + (14 / (2 * effective)) ** 0.5
     assert far(result.x, result.log_weights.exp()) < limit < 0.15
     assert abs(float(result.log_evidence - log_z)) < 5 * (n / effective / n) ** 0.5
-    plain = sample(guided(table, 3.0), n, 3, rule=rule, generator=torch.Generator().manual_seed(0))
+    plain = sample(guided(table, 3.0), n, 3, rule=rule, generator=torch.Generator().manual_seed(0)).x
     assert far(plain, torch.full((n,), 1 / n, dtype=torch.float64)) > limit
 
 
@@ -141,14 +142,14 @@ def test_rows_do_not_see_each_other(table):
     x = torch.tensor([[-1, 1, *[-1] * (table.length - 2)], [0, *[-1] * (table.length - 1)]])
     laws = []
     for rows in (x, x[:1], x[1:]):
-        step(guided(table, 2.0), rows, unnormalized, lambda law: laws.append(law) or law.argmax(1))
+        step(guided(table, 2.0), State(rows), unnormalized, lambda law: laws.append(law) or law.argmax(1))
     torch.testing.assert_close(laws[0], torch.cat(laws[1:]), rtol=0, atol=1e-14)
 
 
 def test_known_tokens_stay_and_one_mask_a_row_goes(table):
     x = torch.full((50, table.length), -1)
     x[:, 1] = 1
-    found, _ = step(guided(table, 2.0), x, normalized, lambda law: torch.multinomial(law.exp(), 1).squeeze(1))
+    (found,), _ = step(guided(table, 2.0), State(x), normalized, lambda law: torch.multinomial(law.exp(), 1).squeeze(1))
     assert (found[:, 1] == 1).all()
     assert ((found == -1).sum(1) == table.length - 2).all()
 
@@ -167,7 +168,7 @@ def test_a_denoiser_is_given_the_share_of_masked_tokens_as_its_time(table):
         times.clear()
     step(
         LogLinear((denoise,), (1.0,)),
-        torch.tensor([[0, *[-1] * (table.length - 1)]] * 2),
+        State(torch.tensor([[0, *[-1] * (table.length - 1)]] * 2)),
         normalized,
         lambda law: law.argmax(1),
     )
@@ -189,7 +190,7 @@ def test_a_scale_a_row_guides_each_row_by_its_own(table, replay):
     laws = []
     x = torch.full((2, table.length), -1)
     for gamma, rows in ((scale, x), (0.7, x[:1]), (2.0, x[:1])):
-        step(guided(table, gamma), rows, normalized, lambda law: laws.append(law) or law.argmax(1))
+        step(guided(table, gamma), State(rows), normalized, lambda law: laws.append(law) or law.argmax(1))
     torch.testing.assert_close(laws[0], torch.cat(laws[1:]))
     with pytest.raises(ValueError, match="share one target"):
         sample_joint(guided(table, scale), 2, table.length)

@@ -10,6 +10,7 @@ import torch
 from analysis.toys import Table, guidance
 from analysis.toys.discrete_diffusion import uniform_law
 from diffusion import LogLinear, conditioned, geometric
+from diffusion.discrete.base import State
 from diffusion.discrete.uniform import init, kernel, sample, sample_joint, step
 
 GAMMA = 2.5
@@ -43,9 +44,11 @@ def matrix(table, model, time, time_next):
         laws.append(log_probs)
         return log_probs.argmax(1)
 
-    _, weights = step(model, x, torch.tensor(table.shape), time, time_next, record)
+    _, info = step(model, State(x), torch.tensor(table.shape), time, time_next, record)
     rows = laws[0].exp().reshape(len(x), table.length, -1)
-    return torch.stack([torch.prod(torch.stack([rows[:, j, v] for j, v in enumerate(to)]), 0) for to in x.tolist()], 1), weights
+    return torch.stack(
+        [torch.prod(torch.stack([rows[:, j, v] for j, v in enumerate(to)]), 0) for to in x.tolist()], 1
+    ), info.log_normalizer
 
 
 def composed(table, model, times, *, weigh):
@@ -82,14 +85,14 @@ def test_one_token_is_exact_at_any_step_by_replay(make_joint, branches, seam, ga
     table, times = Table(make_joint(4, (2, 3))), tensor([45.0, 1.1, 0.2, 0.0])
     law, log_z = table.joint_guided(1, gamma)
     found, evidence = np.zeros(3), 0.0
-    for mass, result in branches(lambda c: sample_joint(guided(table, gamma), 1, table.shape, times, choose=seam(c))):
+    for mass, result in branches(lambda c: sample_joint(guided(table, gamma), 1, table.shape, times, draw=seam(c))):
         evidence += mass * math.exp(result.log_evidence)
         found[int(result.x)] += mass * math.exp(result.log_evidence)
     assert evidence == pytest.approx(float(log_z.exp()), rel=1e-10)
     np.testing.assert_allclose(found / evidence, law, rtol=0, atol=1e-10)
 
     plain = np.zeros(3)
-    for mass, x in branches(lambda c: sample(guided(table, gamma), 1, table.shape, times, choose=seam(c))):
+    for mass, (x, *_) in branches(lambda c: sample(guided(table, gamma), 1, table.shape, times, draw=seam(c))):
         plain[int(x)] += mass
     assert abs(plain - law.numpy()).max() > 1e-3
 
@@ -103,7 +106,7 @@ def test_several_particles_resampled_on_the_way_are_exact_too(make_joint, branch
         def resample(log_weights, _generator):
             return torch.full((2,), choose(log_weights.softmax(0).tolist()))
 
-        return sample_joint(guided(table, 3.0), 2, table.shape, times, choose=seam(choose), resample=resample, threshold=1.0)
+        return sample_joint(guided(table, 3.0), 2, table.shape, times, draw=seam(choose), resample=resample, threshold=1.0)
 
     for mass, result in branches(run):
         for x, weight in zip(result.x[:, 0].tolist(), result.log_weights.exp().tolist(), strict=True):
@@ -165,14 +168,14 @@ def test_many_particles_reach_the_joint_law_and_unweighted_ones_do_not(make_join
     result = sample_joint(guided(table, gamma), n, table.shape, times, generator=torch.Generator().manual_seed(0))
     effective = min(float(result.ess[-1]), result.ancestors)
     limit = bias + 0.5 * ((len(law) - 1) / effective) ** 0.5 + (14 / (2 * effective)) ** 0.5
-    plain = sample(guided(table, gamma), n, table.shape, times, generator=torch.Generator().manual_seed(0))
+    plain = sample(guided(table, gamma), n, table.shape, times, generator=torch.Generator().manual_seed(0)).x
     assert far(result.x, result.log_weights.exp()) < limit
     assert far(plain, torch.full((n,), 1 / n, dtype=torch.float64)) > limit
 
 
 def test_noise_alone_is_uniform_over_what_each_token_can_be(branches, seam):
     found = np.zeros((2, 3))
-    for mass, x in branches(lambda c: init(1, torch.tensor([2, 3]), seam(c))):
+    for mass, (x,) in branches(lambda c: init(1, torch.tensor([2, 3]), seam(c))):
         found[tuple(x[0].tolist())] += mass
     np.testing.assert_allclose(found, 1 / 6)
 
@@ -181,8 +184,9 @@ def test_rows_do_not_see_each_other(table):
     whole, weights = matrix(table, guided(table), tensor(0.5), tensor(0.4))
     x = torch.tensor(list(product(*map(range, table.shape))))
     for i in range(len(x)):
-        _, alone = step(guided(table), x[i : i + 1], torch.tensor(table.shape), tensor(0.5), tensor(0.4), lambda p: p.argmax(1))
-        torch.testing.assert_close(alone[0], weights[i])
+        row, sizes = State(x[i : i + 1]), torch.tensor(table.shape)
+        _, alone = step(guided(table), row, sizes, tensor(0.5), tensor(0.4), lambda p: p.argmax(1))
+        torch.testing.assert_close(alone.log_normalizer[0], weights[i])
     torch.testing.assert_close(whole.sum(1), torch.ones(len(x), dtype=torch.float64))
 
 

@@ -11,9 +11,10 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from analysis.toys import GaussianSequence
 from analysis.toys.gaussian import Gaussian
+from arguide.continuous import LogLinear, log_density, loss, sample, sample_joint
 from arguide.training import Recipe, fit
 from diffusion import Mixture, MixtureNetwork, mala
-from diffusion.autoregressive import guided, log_density, loss, sample, sample_joint, target
+from diffusion.langevin import guided, target
 
 LENGTH, RHO, Y, GAMMA = 4, 0.7, 1.0, 3.0
 
@@ -71,7 +72,7 @@ def test_the_joint_score_of_linear_gaussian_conditionals_is_that_of_the_gaussian
     times, x = np.arange(5), 2 * normal(7, 5)
     covariance = RHO ** np.abs(times[:, None] - times) + (label is None)
     law = multivariate_normal(np.full(5, label or 0.0), covariance)
-    value, score = target((partial(conditionals, label=label),), (1.0,))(x)
+    value, score = target(LogLinear((partial(conditionals, label=label),), (1.0,)))(x)
     np.testing.assert_allclose(value, law.logpdf(x.numpy()), rtol=1e-12)
     np.testing.assert_allclose(score, -np.linalg.solve(covariance, (x.numpy() - law.mean).T).T, rtol=0, atol=1e-10)
 
@@ -90,26 +91,27 @@ def test_mala_on_guided_conditionals_draws_the_joint_tilt_and_not_the_sequential
     law = toy.joint_guided(Y, GAMMA).law
     first = draw(toy.sequential_guided(Y, GAMMA).law, n, 1)  # it leaves the sequentially guided law
     assert not reaches(first, law)
-    x, rates = mala(guided(conditionals, Y, GAMMA), first, step_size=0.12, steps=120, generator=seeded(2))
-    assert 0.4 < float(rates.mean()) < 0.99
+    chains = mala(guided(conditionals, Y, GAMMA), first, step_size=0.12, steps=120, generator=seeded(2))
+    x = chains.x
+    assert 0.4 < float(chains.accepted.mean()) < 0.99
     assert reaches(x, law)
     assert not reaches(x, toy.sequential_guided(Y, GAMMA).law)
-    swapped = target((conditionals, partial(conditionals, label=Y)), (1.4, -0.4))
-    wrong, _ = mala(swapped, first, step_size=0.12, steps=120, generator=seeded(2))
+    swapped = target(LogLinear((conditionals, partial(conditionals, label=Y)), (1.4, -0.4)))
+    wrong = mala(swapped, first, step_size=0.12, steps=120, generator=seeded(2)).x
     assert not reaches(wrong, law)
 
 
 # ---------------------------------------------------------------------------------------------------- weighted, value by value
 
 
-MODELS, WEIGHTS = (partial(conditionals, label=Y), conditionals), (GAMMA, 1 - GAMMA)
+MODEL = LogLinear.guidance(partial(conditionals, label=Y), conditionals, GAMMA)
 
 
 @pytest.mark.parametrize(("candidates", "threshold"), [(1, 0.0), (5, 0.5), (64, 0.0)])
 def test_weights_are_proper_at_any_number_of_candidates(candidates, threshold):
     toy, n = GaussianSequence(LENGTH, RHO), 8000
     law, log_z = toy.joint_guided(Y, GAMMA)
-    result = sample_joint(MODELS, WEIGHTS, n, LENGTH, candidates=candidates, threshold=threshold, generator=seeded(0))
+    result = sample_joint(MODEL, n, LENGTH, candidates=candidates, threshold=threshold, generator=seeded(0))
     weights = result.log_weights.exp()
     effective = min(float(result.ess[-1]), result.ancestors)
     assert reaches(result.x, law, weights, effective)
@@ -120,16 +122,16 @@ def test_weights_are_proper_at_any_number_of_candidates(candidates, threshold):
 
 def test_many_candidates_without_weights_are_sequential_guidance():
     toy, n = GaussianSequence(LENGTH, RHO), 6000
-    x = sample_joint(MODELS, WEIGHTS, n, LENGTH, candidates=200, threshold=0, generator=seeded(0)).x
+    x = sample_joint(MODEL, n, LENGTH, candidates=200, threshold=0, generator=seeded(0)).x
     assert reaches(x, toy.sequential_guided(Y, GAMMA).law)
     assert not reaches(x, toy.joint_guided(Y, GAMMA).law)
 
 
 def test_one_model_alone_samples_itself_with_equal_weights():
-    result = sample_joint((conditionals,), (1.0,), 50, LENGTH, candidates=3, generator=seeded(0))
+    result = sample_joint(LogLinear((conditionals,), (1.0,)), 50, LENGTH, candidates=3, generator=seeded(0))
     torch.testing.assert_close(result.log_weights.exp(), torch.full((50,), 1 / 50).double())
     assert float(result.log_evidence) == pytest.approx(0, abs=1e-12)
-    x = sample(partial(conditionals, label=Y), 6000, LENGTH, generator=seeded(1))
+    x = sample(partial(conditionals, label=Y), 6000, LENGTH, generator=seeded(1)).x
     assert reaches(x, GaussianSequence(LENGTH, RHO).law(Y))
     assert not reaches(x, GaussianSequence(LENGTH, RHO).law())
     assert not reaches(x, Gaussian(torch.full((LENGTH,), Y).double(), torch.eye(LENGTH).double()))
@@ -223,7 +225,7 @@ def test_mala_on_a_trained_network_leaves_the_sequential_law_for_the_joint_one(t
         """Greatest distance in standard errors."""
         return float(((statistics(x).mean(0) - mean) / variance.sqrt()).abs().max())
 
-    start = sample_joint((cond, network), (gamma, 1 - gamma), n, 3, candidates=100, threshold=0, generator=seeded(1)).x
-    end, rates = mala(guided(network, 1, gamma), start, step_size=0.2, steps=50, generator=seeded(2))
-    assert 0.5 < float(rates.mean()) < 0.99
-    assert far(end) < 5 < 8 < far(start)
+    start = sample_joint(LogLinear.guidance(cond, network, gamma), n, 3, candidates=100, threshold=0, generator=seeded(1)).x
+    chains = mala(guided(network, 1, gamma), start, step_size=0.2, steps=50, generator=seeded(2))
+    assert 0.5 < float(chains.accepted.mean()) < 0.99
+    assert far(chains.x) < 5 < 8 < far(start)

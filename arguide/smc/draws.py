@@ -1,0 +1,53 @@
+r"""Draws: the one seam of randomness. Every sampler takes `draw`, or makes one from `generator`; nothing seeds globally.
+
+    tokens, indices      log-probs [n, K] ↦ indices [n], each with probability exp(log-prob)
+    continuous values    x ↦ standard normals with the shape, dtype and device of x
+
+A sampler that runs once along every branch of its `draw` yields its exact law.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Draw = Callable[[Tensor], Tensor]
+
+
+def categorical(generator: torch.Generator | None = None) -> Draw:
+    """Return the draw of one index per row by inversion of the distribution function.
+
+    It uses one random number of 53 bits per row (`torch.multinomial` uses one per entry) and never returns an index of
+    probability 0.
+
+    Raises:
+        ValueError: when it draws, if a row has no possible index or holds NaN.
+    """
+
+    def draw(log_probs: Tensor) -> Tensor:
+        wide = torch.float32 if log_probs.device.type == "mps" else torch.float64  # mps has no float64
+        probs = log_probs.to(torch.promote_types(log_probs.dtype, torch.float32)).exp()
+        cumulated = probs.to(wide).cumsum_(-1)
+        level = torch.rand(len(cumulated), 1, generator=generator, dtype=wide, device=log_probs.device) * cumulated[:, -1:]
+        # Rounded, u · total stays below the total for every u < 1; the index is K only where the row is no law.
+        index = torch.searchsorted(cumulated, level, right=True).squeeze(-1)
+        if (index == cumulated.shape[-1]).any():
+            raise ValueError("log_probs must be laws with a possible index in every row, got a row without one, or with NaN")
+        return index
+
+    return draw
+
+
+def torch_categorical(generator: torch.Generator | None = None) -> Draw:
+    """Return the draw of one index per row by `torch.multinomial`."""
+    return lambda log_probs: torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(-1)
+
+
+def normal(generator: torch.Generator | None = None) -> Draw:
+    """Return the draw of standard normals."""
+    return lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def uniform(generator: torch.Generator | None = None) -> Draw:
+    """Return the draw of uniform numbers in [0, 1), with the shape, dtype and device of x."""
+    return lambda x: torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)

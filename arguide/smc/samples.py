@@ -1,0 +1,163 @@
+r"""What samplers return: `Info` per step, and `Sample`, `JointSample` or `Chains` per call, with the same fields in both wings.
+
+A sampler draws x_t with proposal density q_t and targets the unnormalised density p̃_t. Then
+
+    log weight of x = Σ_t (log p̃_t − log q_t),    log Ẑ = log of the mean weight,    E[Ẑ] = Z.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from arguide import checks
+
+
+class Info(NamedTuple):
+    """Densities of one step, [n] each, or of k steps, [n, k] each.
+
+    log_target: log p̃_t, unnormalised.
+    log_proposal: log q_t.
+    log_normalizer: log Z_t of the step.
+    """
+
+    log_target: Tensor
+    log_proposal: Tensor
+    log_normalizer: Tensor
+
+    @classmethod
+    def stack(cls, steps: Sequence[Self]) -> Self:
+        """Return k steps as one, [n, k]; there must be at least one."""
+        return cls(*(torch.stack(column, 1) for column in zip(*steps, strict=True)))
+
+    @property
+    def log_weight(self) -> Tensor:
+        """Log incremental weight log p̃ − log q, summed over the steps, [n]."""
+        increments = self.log_target - self.log_proposal
+        return increments.sum(1) if increments.ndim > 1 else increments
+
+
+class Sample(NamedTuple):
+    """n draws.
+
+    x: tokens [n, T], or values [n, …].
+    log_target, log_proposal, log_normalizer: see `Info`, [n, steps] each.
+    """
+
+    x: Tensor
+    log_target: Tensor
+    log_proposal: Tensor
+    log_normalizer: Tensor
+
+    @property
+    def tokens(self) -> Tensor:
+        """X of a sampler of tokens, [n, T]."""
+        return self.x
+
+    @property
+    def log_weights(self) -> Tensor:
+        """Unnormalised log-weights Σ_t (log p̃_t − log q_t), [n]."""
+        return Info(*self[1:]).log_weight
+
+
+class JointSample(NamedTuple):
+    """N weighted particles that follow the joint law.
+
+    x: tokens [N, T] (padded with the ending token), or values [N, …].
+    log_weights: [N], normalised to Σ exp = 1.
+    log_evidence: log Ẑ, [].
+    ess: effective sample size after every move, before resampling, [moves].
+    ancestors: number of distinct first particles that remain.
+    std_error: standard error of log Ẑ, [], see `driver.Population.std_error`.
+    evidences: log Ẑ of the steps so far, after every move, [moves].
+    log_target: log p̃_t along every particle's ancestry, [N, steps].
+    log_normalizer: log Z_t along it, [N, steps].
+    """
+
+    x: Tensor
+    log_weights: Tensor
+    log_evidence: Tensor
+    ess: Tensor
+    ancestors: int
+    std_error: Tensor
+    evidences: Tensor
+    log_target: Tensor
+    log_normalizer: Tensor
+
+    @property
+    def tokens(self) -> Tensor:
+        """X of a sampler of tokens, [N, T]."""
+        return self.x
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Return n particles drawn by weight, [n, …]: importance resampling."""
+        checks.integer("n", n)
+        return self.x[torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)]
+
+
+class Chains(NamedTuple):
+    """n Markov chains after their last step.
+
+    x: tokens [n, T], or values [n, …].
+    accepted: share of accepted steps, [n]; 1 for an unadjusted chain.
+    log_target: log p̃ of x, [n, T] for tokens, [n, 1] for a density up to a constant, [n, 0] without one.
+    log_normalizer: log Z_t along x, of the shape of log_target; 0 for a density.
+    log_weight: log p̃(x)/q(x) after every step, [steps, n]; [0, n] for chains without an independent proposal.
+    """
+
+    x: Tensor
+    accepted: Tensor
+    log_target: Tensor
+    log_normalizer: Tensor
+    log_weight: Tensor
+
+    @property
+    def tokens(self) -> Tensor:
+        """X of chains of tokens, [n, T]."""
+        return self.x
+
+
+def effective_sample_size(log_weights: Tensor) -> Tensor:
+    """Return (Σ w)² / Σ w² of unnormalised log-weights, [..., N] ↦ [...]."""
+    return (2 * log_weights.logsumexp(-1) - (2 * log_weights).logsumexp(-1)).exp()
+
+
+def pooled(runs: Sequence[JointSample]) -> JointSample:
+    """Return independent runs as one sample of all their particles, each run weighted by its Ẑ.
+
+    `std_error` is that of log Ẑ from the spread of the runs: √(Σ_r (W_r − a_r)² R/(R − 1)) with a_r = n_r/Σ n, W_r ∝ n_r Ẑ_r.
+
+    Raises:
+        ValueError: fewer than two runs.
+    """
+    if isinstance(runs, JointSample) or len(runs) < 2:
+        raise checks.refusal(
+            "runs", "at least two independent samples", len(runs), "one run has no spread to estimate an error by"
+        )
+    logs = torch.stack([run.log_evidence + math.log(len(run.x)) for run in runs])
+    log_weights = torch.cat([run.log_weights + log for run, log in zip(runs, logs, strict=True)]).log_softmax(0)
+    sizes = torch.tensor([len(run.x) for run in runs]).to(logs)
+    off = logs.softmax(0) - sizes / sizes.sum()
+    return JointSample(
+        x=_joined([run.x for run in runs], lambda rows: rows[:, -1:]),
+        log_weights=log_weights,
+        log_evidence=logs.logsumexp(0) - math.log(sum(len(run.x) for run in runs)),
+        ess=effective_sample_size(log_weights)[None],
+        ancestors=sum(run.ancestors for run in runs),
+        std_error=(off.square().sum() * len(runs)).div(len(runs) - 1).sqrt(),
+        evidences=logs[:0],
+        log_target=_joined([run.log_target for run in runs]),
+        log_normalizer=_joined([run.log_normalizer for run in runs]),
+    )
+
+
+def _joined(parts: Sequence[Tensor], last: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Concatenate rows [n, t, …], padded to the largest t with their `last` column, or with 0."""
+    width = max(part.shape[1] for part in parts)
+    if last is None:
+        return torch.cat([functional.pad(part, (0, width - part.shape[1])) for part in parts])
+    padded = [torch.cat([part, *[last(part)] * (width - part.shape[1])], 1) for part in parts]
+    return torch.cat(padded)
