@@ -1,4 +1,4 @@
-"""The experiments in the order of the story, one a module, each offering `EXPERIMENT`."""
+"""The experiments in the order of the report. Every module has one, `EXPERIMENT`."""
 
 from analysis.experiments.base import Experiment
 from analysis.experiments.classifier import EXPERIMENT as CLASSIFIER

@@ -15,7 +15,8 @@ import torch
 
 import arguide
 from analysis import limits
-from analysis.metrics.gap_estimates import Measurement, Plan, Track, measure
+from analysis.frames import Track
+from analysis.metrics.gap_estimates import Measurement, Plan, measure
 from analysis.text.completions import Request, Sampling, encode, stop_tokens, text_of
 from analysis.text.loading import Loaded
 from arguide.endings import CAPS

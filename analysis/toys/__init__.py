@@ -1,7 +1,7 @@
-"""Exact distributions: every law of the argument computed, none sampled.
+"""Exact distributions, whose guided laws are computed and not sampled.
 
-Toys import no wing. They satisfy the protocols of `arguide` and `diffusion` by their shape, so that the code checked on
-them is the code that runs on real models, and their laws are an oracle that shares no line with it.
+Toys import no wing. They satisfy the protocols of `arguide` and `diffusion` by their shape. So tests check the code that runs
+on real models against laws that share no line with it.
 """
 
 from analysis.toys.chain import MarkovChain, MarkovLaw

@@ -10,7 +10,7 @@ from analysis import Table
 from analysis.experiments import text
 from analysis.experiments.base import stream
 from analysis.frames import tidy
-from analysis.metrics import comparison, text_samples
+from analysis.metrics import comparison, text_statistics
 from analysis.metrics.confidence import Estimate
 
 RUNS, LEAST = 120, 105  # repetitions, and how many must hold: 95 % of them do, or 3.7 standard deviations fewer
@@ -39,18 +39,18 @@ BOTH = text.Effort(24, 2, (1.0,), (1.0,), ())
 
 
 def sequential(case, scale, n, length, generator):
-    drawn = [arguide.sample(case.law(scale), n, length, generator=generator).tokens for _ in range(text_samples.GROUPS)]
-    return [text_samples.Group(tokens, torch.full((n,), 1 / n, dtype=torch.float64), 0.0) for tokens in drawn]
+    drawn = [arguide.sample(case.law(scale), n, length, generator=generator).tokens for _ in range(text_statistics.GROUPS)]
+    return [text_statistics.Group(tokens, torch.full((n,), 1 / n, dtype=torch.float64), 0.0) for tokens in drawn]
 
 
 def joint(case, scale, n, length, generator):
-    runs = [arguide.sample_joint(case.law(scale), n, length, generator=generator) for _ in range(text_samples.GROUPS)]
-    groups = [text_samples.Group(run.tokens, run.log_weights.exp(), float(run.log_evidence)) for run in runs]
+    runs = [arguide.sample_joint(case.law(scale), n, length, generator=generator) for _ in range(text_statistics.GROUPS)]
+    groups = [text_statistics.Group(run.tokens, run.log_weights.exp(), float(run.log_evidence)) for run in runs]
     return groups, arguide.diagnose(runs)
 
 
 def measures(case, groups, texts, generator):
-    """What `practice` measures of texts that are tokens of a table."""
+    """Measure texts that are tokens of a table as `text_statistics.measures` does."""
     evidence = [group.log_evidence for group in groups]
     for name, values in (("adherence", case.ratio), (comparison.PERPLEXITY, -case.log_cond / 2)):
         means = [float(group.weights @ values[group.tokens[:, 0], group.tokens[:, 1]]) for group in groups]
@@ -61,7 +61,7 @@ def measures(case, groups, texts, generator):
 @pytest.fixture
 def toys(monkeypatch):
     for function in (sequential, joint, measures):
-        monkeypatch.setattr(text_samples, function.__name__, function)
+        monkeypatch.setattr(text_statistics, function.__name__, function)
 
 
 def held(family, scale):
@@ -100,7 +100,7 @@ def test_at_scale_1_the_difference_of_the_two_laws_holds_0(toys):
 def test_no_two_jobs_share_their_random_numbers(toys, monkeypatch):
     used = []
     monkeypatch.setattr(
-        text_samples, "measures", lambda case, groups, texts, generator: used.append(generator.initial_seed()) or []
+        text_statistics, "measures", lambda case, groups, texts, generator: used.append(generator.initial_seed()) or []
     )
     for seed in (0, 1):
         list(text.measured(CASES, BOTH, seed, list))

@@ -61,3 +61,12 @@ def test_the_nearest_is_named_only_if_the_next_is_clearly_further():
     near, far = Estimate(0.10, 0.01, 3), Estimate(0.12, 0.01, 3)
     assert confidence.nearest({"b": far, "a": near}).startswith("the nearest is not decided (b − a: +0.020 ± ")
     assert confidence.nearest({"b": far._replace(value=0.2), "a": near}) == "the nearest is a"
+
+
+def test_paired_differences_have_student_intervals():
+    mean, half = confidence.paired_difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0])
+    assert mean == pytest.approx(3.5 / 3)
+    assert half == pytest.approx(4.302653 * torch.tensor([0.5, 1.0, 2.0]).std().item() / 3**0.5, rel=1e-5)
+    _, wider = confidence.paired_difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0], 3)
+    assert wider / half == pytest.approx(7.648920 / 4.302653, rel=1e-4)
+    assert math.isnan(confidence.paired_difference([1.0], [0.5])[1])

@@ -125,11 +125,3 @@ def test_data_that_are_all_alike_are_no_unit_of_a_spread():
     found = judge.measures(images[:4] + torch.linspace(0, 0.1, 4)[:, None, None, None], labels[:4])
     assert math.isnan(found["spread"])
     assert found["accuracy"] == 1.0
-
-
-def test_paired_differences_have_student_intervals():
-    mean, half = sample_quality.difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0])
-    assert mean == pytest.approx(3.5 / 3)
-    assert half == pytest.approx(4.302653 * torch.tensor([0.5, 1.0, 2.0]).std().item() / 3**0.5, rel=1e-5)
-    _, wider = sample_quality.difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0], 3)
-    assert wider / half == pytest.approx(7.648920 / 4.302653, rel=1e-4)

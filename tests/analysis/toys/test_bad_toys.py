@@ -167,14 +167,12 @@ CONTINUOUS = cases(
     ("GaussianPair.score", "x", lambda v: GaussianPair(GAUSSIAN, GAUSSIAN).score(v, 0.5), POINTS),
     ("GaussianPair.score", "sigma", lambda v: PAIR.score(torch.zeros(2, 1), v), SIGMAS),
     ("GaussianPair.log_density", "x", lambda v: GaussianPair(GAUSSIAN, GAUSSIAN).log_density(v), POINTS),
-    ("GaussianPair.diffusion_guided", "noise", lambda v: PAIR.diffusion_guided(0, 2.0, v), SIGMAS),
-    ("GaussianPair.diffusion_guided", "scale", lambda v: PAIR.diffusion_guided(0, v, 1.0), NUMBERS),
+    ("diffused", "noise", lambda v: gaussian.diffused([GAUSSIAN], (1.0,), v), SIGMAS),
     *(
         (run.__name__, "weights", lambda v, run=run: run([GAUSSIAN, GAUSSIAN], v), [(1.0,), (), (NAN, 1.0), ("1", 0.0)])
         for run in (gaussian.tilt, gaussian.sequential_tilt)
     ),
     ("diffused", "weights", lambda v: gaussian.diffused([GAUSSIAN], v, 1.0), [(1.0, 2.0), (), (NAN,)]),
-    ("diffused", "steps", lambda v: gaussian.diffused([GAUSSIAN], (1.0,), 1.0, steps=v), COUNTS),
     ("w2", "mean", lambda v: gaussian.w2(GAUSSIAN, v), [OTHER]),
     ("kl", "mean", lambda v: gaussian.kl(GAUSSIAN, v), [OTHER]),
 )

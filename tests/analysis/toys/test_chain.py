@@ -159,7 +159,7 @@ def test_improper_tilts_and_disjoint_laws_raise():
     for law in (chain.joint_guided, chain.sequential_guided):
         with pytest.raises(ValueError, match="improper"):
             law(0, -0.5)
-    with pytest.raises(ValueError, match="share no sequence"):
+    with pytest.raises(ValueError, match="must share a sequence"):
         chain.log_joint({0: 1.0, 1: 1.0})
 
 
@@ -172,7 +172,7 @@ def test_labels_are_found_by_name_or_index():
     )
     assert named.joint_guided("b", 2.0).log_normalizer == named.joint_guided(1, 2.0).log_normalizer
     for wrong in ("c", 2, -1):
-        with pytest.raises(ValueError, match=r"no label.*a, b"):
+        with pytest.raises(ValueError, match="label must be one of a, b"):
             named.joint_guided(wrong, 2.0)
 
 

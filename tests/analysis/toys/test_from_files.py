@@ -28,7 +28,7 @@ def test_every_kind_of_number_is_read(tmp_path, dtype):
     ("array", "words"),
     [
         ([[0.5, -0.1], [0.3, 0.3]], "negative"),
-        ([[0.5, math.nan], [0.3, 0.2]], "NaN"),
+        ([[0.5, math.nan], [0.3, 0.2]], "nan"),
         ([[0.5, 0.5], [0.3, 0.2]], "sum to 1"),
         ([0.5, 0.5], "at least one variable"),
         (np.zeros((0, 2)), "at least one variable"),
