@@ -1,4 +1,4 @@
-"""What verdicts may say: like is compared with like, wide intervals decide nothing, and numbers stand on what they claim to."""
+"""Verdicts of experiments: draws are compared with draws, and wide intervals decide nothing."""
 
 from collections import Counter
 
@@ -6,16 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.cli import display
 from analysis.experiments import CORRECTION, FAMILIES, REAL_DATA, TEMPERATURE, correction, families, real_data
 from analysis.experiments.base import Settings
 from analysis.experiments.families import CORRECTED, EXACT, MALA, ODE, SDE, WEIGHTED
 from analysis.frames import tidy
-from analysis.learning import datasets, learners
-from analysis.study import guidance_findings, tasks
-from analysis.study import plan as plans
-from analysis.study.samplers import JOINT, SEQUENTIAL
-from analysis.toys import digits_table
 
 
 def found(**changed):
@@ -92,48 +86,6 @@ def test_every_exact_law_has_draws_of_the_same_number(small_families):
     assert pd.isna(small_families.loc[families.AR, "std_error"])
 
 
-def study_frame(gaps, half_of=("accuracy", "coverage", "spread")):
-    """Return a study's frame at γ = 1.5, with one difference a seed of every quantity, joint − sequential."""
-    rows = []
-    for seed, gap in enumerate(gaps):
-        for family, sign in ((JOINT, 0.5), (SEQUENTIAL, -0.5)):
-            case = {"family": family, "scale": 1.5, "seed": seed}
-            rows += [case | {"quantity": name, "value": 0.8 + sign * gap} for name in half_of]
-        rows += [{"family": JOINT, "scale": 1.5, "seed": seed, "quantity": q, "value": 0.1} for q in ("log_z_apart", "left")]
-    return tidy(rows)
-
-
-def test_a_wide_interval_is_not_decided_and_never_no_difference():
-    told = guidance_findings.question(study_frame([-0.1, 0.0, 0.1])).verdict
-    assert told.startswith("Not decided at equal γ: accuracy (+0.000 ± ")
-    assert "No difference" not in told
-    assert "0.05 that would matter" in told
-
-
-def test_a_narrow_interval_around_0_excludes_a_difference_that_would_matter():
-    told = guidance_findings.question(study_frame([-0.001, 0.0, 0.001])).verdict
-    assert told.startswith("No difference of 0.05 or more at equal γ: accuracy, coverage, spread.")
-
-
-def test_a_clear_difference_says_when_it_is_a_small_one():
-    assert "more accurate (by less than 0.05)" in guidance_findings.question(study_frame([0.019, 0.02, 0.021])).verdict
-    assert "more accurate and more" in guidance_findings.question(study_frame([0.19, 0.2, 0.21])).verdict
-
-
-def test_equal_accuracy_is_read_from_a_curve_in_its_own_order():
-    """Accuracy need not rise with γ at every step; between 0.5 and 0.7 coverage is linear in it, whatever the γ."""
-    rows = []
-    for seed in range(2):
-        points = [(1.0, 0.7, 0.6), (1.25, 0.5, 1.0), (1.5, 0.6, 0.8), (2.0, 0.9, 0.2)]
-        case = {"seed": seed}
-        for family, curve in ((SEQUENTIAL, points), (JOINT, [(1.5, 0.55, 0.9)])):
-            for scale, accuracy, coverage in curve:
-                at = case | {"family": family, "scale": scale}
-                rows += [at | {"quantity": "accuracy", "value": accuracy}, at | {"quantity": "coverage", "value": coverage}]
-    mean, _, count = guidance_findings.at_accuracy(tidy(rows), "coverage", JOINT, SEQUENTIAL, [1.5])
-    assert (mean, count) == (pytest.approx(0.0), 2)
-
-
 def moments(value, error):
     rows = correction._exact((2.0,))
     case = {"law": correction.PAIR, "family": correction.ODE, "how": "drawn", "scale": 2.0, "noise": 0.0}
@@ -182,49 +134,12 @@ def test_an_incoherent_pair_of_text_gives_no_number_to_verdict_or_figure(real_fr
     assert real_data.TEXT not in real_data.figures.PALETTE
 
 
-def test_the_digits_are_a_coherent_pair():
-    """p(x) = Σ_y π_y p(x|y) with weights π that are found by least squares, so p(x|y)/p(x) is at most 1/π_y everywhere."""
-    table, _ = digits_table(6)
-    mixture = table.log_probs().exp().flatten()
-    parts_of_it = torch.stack([table.log_probs(y).exp().flatten() for y in range(10)])
-    prior = torch.linalg.lstsq(parts_of_it.T, mixture[:, None]).solution[:, 0]
-    torch.testing.assert_close(prior @ parts_of_it, mixture)
-    assert float(prior.sum()) == pytest.approx(1.0)
-    assert float(prior.min()) > 0.05
-    assert bool((parts_of_it / mixture <= 1 / prior[:, None] + 1e-9).all())
-
-
 def test_the_verdict_on_digits_names_what_the_gap_depends_on(real_frame):
     gaps = real_frame[(real_frame["quantity"] == "kl_sequential_joint") & (real_frame["scale"] == 3.0)]
     medians = gaps.groupby("law")["value"].median()
     told = REAL_DATA.verdict(real_frame).verdict
     for law in ("digits, +0.002 a cell", "digits, +0.2 a cell"):
         assert f"{medians[law]:.3f} with {law.split('+')[1].split()[0]}" in told
-
-
-def test_a_plus_minus_is_half_the_interval():
-    frame = pd.DataFrame({"log_s": [1.0], "log_s_low": [0.75], "log_s_high": [1.25], "log_s_prime": [0.5], "text": ["a  b"]})
-    assert display.extremes(frame) == [("1.00 ± 0.25", "0.50", "+0.50", "a b")]
-
-
-def test_the_held_out_loss_without_labels_is_without_labels(tmp_path, monkeypatch):
-    """As `held_loss` measures it of the model that was saved; the two differ, for the labels have been learned."""
-    plan = plans.Plan(datasets.Source("digits", "image", most=2), True, effort=0.02)
-    found = tasks.train("denoiser", "", 0, plan, tmp_path).set_index("quantity")["value"]
-    rows = plans.read(plan)
-    learner = learners.load("denoiser", rows, tmp_path / "models" / plans.model_name("denoiser", "", 0))
-    for quantity, labelled in (("held-out loss", True), ("held-out loss, no label", False)):
-        assert found[quantity] == pytest.approx(learners.held_loss(learner, rows, labelled=labelled)[0], rel=1e-6)
-    assert found["held-out loss, no label"] != pytest.approx(found["held-out loss"], rel=1e-3)
-
-
-@pytest.mark.parametrize("kind", ["pixels", "denoiser"])
-def test_a_loss_without_labels_does_not_depend_on_them(kind):
-    rows = datasets.read_images(datasets.Source("digits", "image", most=2))
-    learner = learners.new(kind, rows, learners.Size(16, 1), seed=0)
-    others = rows._replace(held_labels=1 - rows.held_labels)
-    blind = [learners.held_loss(learner, each, labelled=False) for each in (rows, others)]
-    assert blind[0] == blind[1]
 
 
 QUANTITIES = ("variance", "closed_form")

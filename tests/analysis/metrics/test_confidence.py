@@ -70,3 +70,16 @@ def test_paired_differences_have_student_intervals():
     _, wider = confidence.paired_difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0], 3)
     assert wider / half == pytest.approx(7.648920 / 4.302653, rel=1e-4)
     assert math.isnan(confidence.paired_difference([1.0], [0.5])[1])
+
+
+def test_a_difference_has_welchs_interval():
+    """By hand: errors 3 and 4 with 3 and 10 degrees of freedom; Student's .975 quantile is 2.179 at 12 degrees, 2.160 at 13."""
+    one, two = Estimate(10.0, 3.0, 3), Estimate(4.0, 4.0, 10)
+    both = one.minus(two)
+    assert both[:2] == (6.0, 5.0)
+    assert both.freedom == pytest.approx(25**2 / (81 / 3 + 256 / 10))
+    assert both.freedom == pytest.approx(11.88, abs=0.01)
+    assert both.interval == pytest.approx((6 - 5 * 2.181, 6 + 5 * 2.181), abs=0.01)
+    assert Estimate(0.0, 1.0, 3).half == pytest.approx(3.1824, abs=1e-4)
+    exact = Estimate(1.0, 0.0, 3)
+    assert exact.minus(exact).interval == (0.0, 0.0)

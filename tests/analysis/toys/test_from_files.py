@@ -266,3 +266,15 @@ def test_surnames_make_chains_with_a_gap_between_joint_and_sequential(data):
 def test_a_table_from_a_file_is_a_table(tmp_path, frame):
     frame.to_csv(tmp_path / "t.csv", index=False)
     assert isinstance(read_table(tmp_path / "t.csv", label_column="kind"), Table)
+
+
+def test_the_digits_are_a_coherent_pair():
+    """p(x) = Σ_y π_y p(x|y) with weights π that are found by least squares, so p(x|y)/p(x) is at most 1/π_y everywhere."""
+    table, _ = digits_table(6)
+    mixture = table.log_probs().exp().flatten()
+    parts_of_it = torch.stack([table.log_probs(y).exp().flatten() for y in range(10)])
+    prior = torch.linalg.lstsq(parts_of_it.T, mixture[:, None]).solution[:, 0]
+    torch.testing.assert_close(prior @ parts_of_it, mixture)
+    assert float(prior.sum()) == pytest.approx(1.0)
+    assert float(prior.min()) > 0.05
+    assert bool((parts_of_it / mixture <= 1 / prior[:, None] + 1e-9).all())
