@@ -7,7 +7,7 @@ where few batches or runs give it), and whatever else an experiment varies.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 BANNER = "Quick run: few samples, short trainings, coarse grids. Its numbers show that everything runs. They decide nothing."
 COLUMNS = ("law", "family", "quantity", "scale", "length")
 Row = dict[str, Any]
-
-
-class Track(Protocol):
-    """A progress bar: returns the items unchanged."""
-
-    def __call__(self, items: Iterable[Any], /) -> Iterable[Any]:
-        """Return the items, and count them as they are taken."""
-        ...
+Track = Callable[[Iterable[Any]], Iterable[Any]]  # a progress bar: returns the items unchanged
 
 
 class Verdict(NamedTuple):

@@ -11,11 +11,12 @@ The gap, KL(sequential ‖ joint) in nats, is compared with the effect of joint 
 gap at the best scale of the joint law, min_γ' KL(sequential at γ ‖ joint at γ').
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from analysis.experiments.base import Experiment, Settings
 from analysis.figures import real_data as figures
@@ -80,14 +81,12 @@ def _left_out(frame: pd.DataFrame) -> str:
 
 def _table_rows(law: str, table: Table) -> Iterator[Row]:
     for label, name in enumerate(table.labels):
-        log_c = table.log_probs(label)
         joint = {scale: table.log_joint(guidance(label, scale))[0] for scale in (*SCALES, *TUNED)}
         for scale in SCALES:
             log_q, _ = table.log_sequential(guidance(label, scale))
             case = {"law": law, "family": "exact", "scale": scale, "length": table.length, "label": name}
-            effect = {"tv": distances.tv(joint[scale], log_q), "kl_joint_conditional": distances.kl(joint[scale], log_c)}
-            gaps = {other: float(distances.kl(log_q, log_p)) for other, log_p in joint.items()}
-            yield from per_quantity(case, effect | _gap(scale, gaps))
+            yield case | {"quantity": "tv", "value": float(distances.tv(joint[scale], log_q))}
+            yield from _gaps(case, distances.kl, table.log_probs(label), log_q, joint)
 
 
 def _chain_rows(chain: MarkovChain, label: str) -> Iterator[Row]:
@@ -98,8 +97,7 @@ def _chain_rows(chain: MarkovChain, label: str) -> Iterator[Row]:
         case = {"law": TEXT, "family": "exact", "scale": scale, "length": chain.length, "label": label}
         for family, law in (("conditional", cond), ("joint", joint[scale]), ("sequential", sequential)):
             yield case | {"family": family, "quantity": "mean_length", "value": _mean_length(law)}
-        gaps = {other: float(sequential.kl(law)) for other, law in joint.items()}
-        yield from per_quantity(case, {"kl_joint_conditional": joint[scale].kl(cond)} | _gap(scale, gaps))
+        yield from _gaps(case, MarkovLaw.kl, cond, sequential, joint)
 
 
 def _mean_length(law: MarkovLaw) -> float:
@@ -107,10 +105,12 @@ def _mean_length(law: MarkovLaw) -> float:
     return float((1 - law.marginals()[:, -1]).sum())
 
 
-def _gap(scale: float, gaps: dict[float, float]) -> dict[str, Any]:
-    """Return KL(sequential at γ ‖ joint at γ), and the smallest KL over the scales of the joint law."""
-    best = min(gaps, key=lambda other: gaps[other])
-    return {"kl_sequential_joint": gaps[scale], "kl_best_scale": gaps[best], "best_scale": best}
+def _gaps(case: Row, kl: Callable[[Any, Any], Tensor], cond: Any, sequential: Any, joint: dict[float, Any]) -> Iterator[Row]:
+    """Yield KL(joint ‖ conditional), KL(sequential ‖ joint), and the smallest of it over the scales γ' of the joint law."""
+    gaps = {scale: float(kl(sequential, law)) for scale, law in joint.items()}
+    best = min(gaps, key=lambda scale: gaps[scale])
+    found = {"kl_joint_conditional": kl(joint[case["scale"]], cond), "kl_sequential_joint": gaps[case["scale"]]}
+    yield from per_quantity(case, found | {"kl_best_scale": gaps[best], "best_scale": best})
 
 
 EXPERIMENT = Experiment(

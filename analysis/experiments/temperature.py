@@ -14,6 +14,7 @@ from torch import Tensor
 
 import diffusion
 from analysis.experiments.base import Experiment, Settings
+from analysis.experiments.samplers import Draws
 from analysis.figures import temperature as figures
 from analysis.frames import Plot, Row, Track, Verdict, per_point, per_quantity, pick, tidy
 from analysis.metrics import distances
@@ -27,7 +28,6 @@ TEMPERATURES = (0.3, 0.4, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 BETAS = (0.7, 1.0, 1.5, 2.0, 3.0)
 VARIANCE, SIGMA_MAX, BATCHES = 1.0, 50.0, 3
 GAUSSIAN, MIXTURE = "Gaussian", "two modes"
-Drawn = tuple[Tensor, Tensor]
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
@@ -83,32 +83,28 @@ def _gaussian(length: int, tau: float) -> Iterator[Row]:
     yield case | {"quantity": "kl_sequential_joint", "value": abs(float(gaussian.kl(sequential, joint)))}
 
 
-def _ode(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
-    return _drawn(diffusion.sample(diffusion.scaled(score, beta), (n, 1), grid, generator=generator))
+def _ode(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
+    return Draws(diffusion.sample(diffusion.scaled(score, beta), (n, 1), grid, generator=generator))
 
 
-def _sde(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
+def _sde(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
     field = diffusion.scaled(score, beta)
-    return _drawn(diffusion.sample(field, (n, 1), grid, step=diffusion.sde(), generator=generator, total_weight=beta))
+    return Draws(diffusion.sample(field, (n, 1), grid, step=diffusion.sde(), generator=generator, total_weight=beta))
 
 
-def _noise(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
+def _noise(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
     step = diffusion.sde(noise_scale=beta**-0.5)
-    return _drawn(diffusion.sample(score, (n, 1), grid, step=step, generator=generator, total_weight=beta))
+    return Draws(diffusion.sample(score, (n, 1), grid, step=step, generator=generator, total_weight=beta))
 
 
-def _corrected(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
+def _corrected(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
     field = diffusion.gaussian_correction(score, beta, VARIANCE)
-    return _drawn(diffusion.sample(field, (n, 1), grid, generator=generator))
+    return Draws(diffusion.sample(field, (n, 1), grid, generator=generator))
 
 
-def _weighted(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
+def _weighted(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
     drawn = diffusion.sample_joint(diffusion.LogLinear((score,), (beta,)), (n, 1), grid, noise=2.0, generator=generator)
-    return drawn.x[:, 0], drawn.log_weights.exp()
-
-
-def _drawn(x: Tensor) -> Drawn:
-    return x[:, 0], torch.full((len(x),), 1 / len(x), dtype=x.dtype)
+    return Draws(drawn.x, drawn.log_weights)
 
 
 _SAMPLERS = {
@@ -135,24 +131,23 @@ def _diffusion(law: str, family: str, beta: float, settings: Settings, number: i
     exact = axis[torch.multinomial(target, n * BATCHES, replacement=True, generator=generator)]
     measured = {family: _batches(family, mixture, beta, n, settings, generator)}
     if family == "weights":
-        measured["exact draws"] = [_drawn(batch[:, None]) for batch in exact.chunk(BATCHES)]
+        measured["exact draws"] = list(map(Draws, exact[:, None].chunk(BATCHES)))
     for name, batches in measured.items():
         case = {"law": law, "family": name, "beta": beta}
-        yield case | {"quantity": "variance"} | mean_of([_variance(x, w) for x, w in batches])._asdict()
-        w1 = mean_of([wasserstein(x, axis, target.cumsum(0), w) for x, w in batches])
+        yield case | {"quantity": "variance"} | mean_of([_variance(each.x[:, 0], each.weights) for each in batches])._asdict()
+        w1 = mean_of([wasserstein(each.x[:, 0], axis, target.cumsum(0), each.weights) for each in batches])
         yield case | {"quantity": "w1"} | w1._asdict()
 
 
 def _batches(
     family: str, mixture: GaussianMixture, beta: float, n: int, settings: Settings, generator: torch.Generator
-) -> list[Drawn]:
+) -> list[Draws]:
     """Return independent batches of n draws; particles interact, so every batch of theirs is a run."""
     grid = diffusion.edm(110 if settings.quick else 250, sigma_min=0.01, sigma_max=SIGMA_MAX).to(settings.device)
     sampler, score = _SAMPLERS[family], diffusion.conditioned(mixture.score)
     if family == "weights":
         return [sampler(score, beta, grid, n, generator) for _ in range(BATCHES)]
-    x, _ = sampler(score, beta, grid, n * BATCHES, generator)
-    return [_drawn(batch[:, None]) for batch in x.chunk(BATCHES)]
+    return list(map(Draws, sampler(score, beta, grid, n * BATCHES, generator).x.chunk(BATCHES)))
 
 
 def _densities(settings: Settings) -> Iterator[Row]:
@@ -163,8 +158,7 @@ def _densities(settings: Settings) -> Iterator[Row]:
     generator = torch.Generator(settings.device).manual_seed(settings.seed)
     for family in _SAMPLERS:
         batches = _batches(family, mixture, beta, 1500 if settings.quick else 8000, settings, generator)
-        x, w = (torch.cat(parts) for parts in zip(*batches, strict=True))
-        curves[family] = x, w / BATCHES
+        curves[family] = torch.cat([each.x[:, 0] for each in batches]), torch.cat([each.weights for each in batches]) / BATCHES
     centres, width = (bins[1:] + bins[:-1]) / 2, float(bins[1] - bins[0])
     for family, (x, w) in curves.items():
         mass, _ = np.histogram(x.cpu().numpy(), bins=bins.numpy(), weights=w.cpu().numpy())

@@ -4,28 +4,15 @@ Toys import no wing. They satisfy the protocols of `arguide` and `diffusion` by 
 on real models against laws that share no line with it.
 """
 
-from analysis.toys.chain import MarkovChain, MarkovLaw
-from analysis.toys.from_files import digits_table, read_chain, read_table
-from analysis.toys.gaussian import Gaussian, GaussianPair, GaussianSequence
-from analysis.toys.law import Joint, Label, Sequential, Weights, guidance, temperature
-from analysis.toys.mixture import GaussianMixture
-from analysis.toys.table import Table
-
-__all__ = [
-    "Gaussian",
-    "GaussianMixture",
-    "GaussianPair",
-    "GaussianSequence",
-    "Joint",
-    "Label",
-    "MarkovChain",
-    "MarkovLaw",
-    "Sequential",
-    "Table",
-    "Weights",
-    "digits_table",
-    "guidance",
-    "read_chain",
-    "read_table",
-    "temperature",
-]
+from analysis.toys.chain import MarkovChain as MarkovChain
+from analysis.toys.chain import MarkovLaw as MarkovLaw
+from analysis.toys.from_files import digits_table as digits_table
+from analysis.toys.from_files import read_chain as read_chain
+from analysis.toys.from_files import read_table as read_table
+from analysis.toys.gaussian import Gaussian as Gaussian
+from analysis.toys.gaussian import GaussianPair as GaussianPair
+from analysis.toys.gaussian import GaussianSequence as GaussianSequence
+from analysis.toys.law import guidance as guidance
+from analysis.toys.law import temperature as temperature
+from analysis.toys.mixture import GaussianMixture as GaussianMixture
+from analysis.toys.table import Table as Table

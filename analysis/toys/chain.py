@@ -20,7 +20,7 @@ from torch import Tensor
 
 from analysis.toys import checks
 from analysis.toys.autoregressive import ChainModel
-from analysis.toys.law import Joint, Label, Weights, check_precise, check_proper, guidance, log_combine, log_divide
+from analysis.toys.law import Label, Weights, check_precise, check_proper, guidance, log_combine, log_divide
 
 CHUNK = 256  # steps whose transitions are made at once, V² numbers each
 
@@ -216,13 +216,6 @@ class MarkovChain:
     def log_law(self, label: Label = None) -> MarkovLaw:
         """Return p(x | label), p(x) for None."""
         return self.log_joint({label: 1.0})
-
-    def table(self, label: Label) -> Joint:
-        """Return p(x | label) as a table, [V, …, V], with log Z = 0; for small V^T."""
-        log_p, step = self._laws[self.index(label)]
-        for _ in range(self.length - 1):
-            log_p = log_p[..., None] + step
-        return Joint(log_p.exp(), torch.zeros((), dtype=torch.float64))
 
     def autoregressive(self, label: Label = None) -> ChainModel:
         """Return p(x | label) as an autoregressive model over V tokens."""

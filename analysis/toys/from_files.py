@@ -7,9 +7,7 @@ r"""Toys from files: exact laws of real data.
 """
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -151,25 +149,19 @@ def _count_table(path: Path, frame: pd.DataFrame, label_column: str, smoothing: 
     if not variables or frame.isna().any(axis=None):
         raise ValueError(f"{path.name}: a table must have at least one column beside the label, and no missing values")
     names = tables.labels(path.name, label_column, frame[label_column].tolist())
+    columns = {name: tables.numbers(frame[name].tolist()) for name in (label_column, *variables)}
     try:
-        coded = {name: _coded(frame[name].tolist()) for name in [label_column, *variables]}
+        codes, values = zip(*(pd.factorize(pd.Series(cells), sort=True) for cells in columns.values()), strict=True)
     except TypeError as error:
         raise ValueError(f"{path.name}: columns must hold discrete values, got lists or records") from error
-    shape = tuple(len(values) for _, values in coded.values())
+    shape = tuple(map(len, values))
     cells = math.prod(map(float, shape))
     if cells > MAX_CELLS:
         raise ValueError(f"{path.name}: a table must have at most {MAX_CELLS:,} cells, got {cells:.3g}; try fewer columns")
     counts = np.full(shape, float(smoothing))
-    np.add.at(counts, tuple(codes for codes, _ in coded.values()), 1.0)
-    name_of = dict(zip(coded[label_column][0].tolist(), names, strict=True))
-    labels = [name_of[code] for code in range(shape[0])]
-    return Table(counts / counts.sum(), labels=labels, values=[coded[name][1] for name in variables])
-
-
-def _coded(cells: Sequence[Any]) -> tuple[np.ndarray, Sequence[Any]]:
-    """Return the code of every cell, and the sorted values of the codes: numbers if all cells are numbers, or texts."""
-    codes, values = pd.factorize(pd.Series(tables.numbers(cells)), sort=True)
-    return np.asarray(codes), list(values)
+    np.add.at(counts, codes, 1.0)
+    name_of = dict(zip(codes[0].tolist(), names, strict=True))
+    return Table(counts / counts.sum(), labels=[name_of[code] for code in range(shape[0])], values=list(map(list, values[1:])))
 
 
 def _check_columns(path: Path, frame: pd.DataFrame, *columns: str) -> None:

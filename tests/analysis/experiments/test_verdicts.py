@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.experiments import CORRECTION, FAMILIES, REAL_DATA, TEMPERATURE, correction, families, real_data
+from analysis.experiments import correction, families, real_data, temperature
 from analysis.experiments.base import Settings
 from analysis.experiments.families import CORRECTED, EXACT, MALA, ODE, SDE, WEIGHTED
 from analysis.frames import tidy
@@ -42,28 +42,28 @@ def parts(verdict):
 
 def test_what_is_clearly_above_the_floor_is_not_at_it():
     """MALA's total variation of 0.097 ± 0.005 beside the floor of 0.075 ± 0.005, and the same with smaller errors."""
-    at, above, undecided = parts(FAMILIES.verdict(found(**{MALA: (0.097, 0.005), EXACT: (0.075, 0.005)})).verdict)
+    at, above, undecided = parts(families.EXPERIMENT.verdict(found(**{MALA: (0.097, 0.005), EXACT: (0.075, 0.005)})).verdict)
     assert MALA not in at
     assert MALA in undecided
-    at, above, undecided = parts(FAMILIES.verdict(found(**{MALA: (0.097, 0.001)})).verdict)
+    at, above, undecided = parts(families.EXPERIMENT.verdict(found(**{MALA: (0.097, 0.001)})).verdict)
     assert above.startswith(MALA)
     assert Counter(at.split(" (")[0].split(", ")) == Counter([WEIGHTED])
 
 
 def test_wide_errors_put_nothing_at_the_floor():
-    at, above, undecided = parts(FAMILIES.verdict(found(**dict.fromkeys(families.REACHING, (0.076, 0.02)))).verdict)
+    at, above, undecided = parts(families.EXPERIMENT.verdict(found(**dict.fromkeys(families.REACHING, (0.076, 0.02)))).verdict)
     assert (at, above) == ("none", "none")
     assert all(name in undecided for name in families.REACHING)
 
 
 def test_the_nearest_without_correction_is_one_that_is_clearly_nearer():
-    assert "Uncorrected, the nearest is diffusion SDE;" in FAMILIES.verdict(found()).verdict
-    assert "the nearest is not decided" in FAMILIES.verdict(found(**{SDE: (0.185, 0.02)})).verdict
+    assert "Uncorrected, the nearest is diffusion SDE;" in families.EXPERIMENT.verdict(found()).verdict
+    assert "the nearest is not decided" in families.EXPERIMENT.verdict(found(**{SDE: (0.185, 0.02)})).verdict
 
 
 def test_exact_laws_are_compared_with_exact_laws_and_draws_with_draws():
     """Weighted draws of masked rates measure 0.114, their exact law 0.100; draws of that law measure 0.14."""
-    told = FAMILIES.verdict(found(**{families.DRAWN[families.RATES]: (0.14, 0.001)})).verdict
+    told = families.EXPERIMENT.verdict(found(**{families.DRAWN[families.RATES]: (0.14, 0.001)})).verdict
     exact, drawn = told.split("Exact laws: ")[1].split("Draws, ")
     assert "0.100" in exact
     assert "0.114" not in exact
@@ -105,7 +105,7 @@ def moments(value, error):
     ],
 )
 def test_a_variance_agrees_only_if_its_interval_is_narrow(value, error, right, agrees):
-    told = CORRECTION.verdict(moments(value, error)).verdict
+    told = correction.EXPERIMENT.verdict(moments(value, error)).verdict
     assert told.startswith(f"The correction is {right}")
     assert agrees in told
 
@@ -115,7 +115,7 @@ def real_frame(tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "words.tsv"
     words = {"vowels": ["aeo", "oea", "eaoa"], "others": ["tkt", "ktt", "tt"]}
     path.write_text("\n".join(f"{label}\t{word}" for label, several in words.items() for word in several * 20))
-    return REAL_DATA.run(Settings(quick=True, text=path), lambda items: items)
+    return real_data.EXPERIMENT.run(Settings(quick=True, text=path), lambda items: items)
 
 
 def test_an_incoherent_pair_of_text_gives_no_number_to_verdict_or_figure(real_frame):
@@ -123,13 +123,13 @@ def test_an_incoherent_pair_of_text_gives_no_number_to_verdict_or_figure(real_fr
     rows = real_frame[real_frame["law"] == real_data.TEXT]
     assert set(rows["label"]) == {"vowels", "others"}
     assert "incoherent" in real_data.TEXT
-    told = REAL_DATA.verdict(real_frame)
+    told = real_data.EXPERIMENT.verdict(real_frame)
     assert told.number.endswith("nats (digits)")
     assert told.number.count("nats") == 1
     gap = rows[(rows["quantity"] == "kl_sequential_joint") & (rows["scale"] == 3.0)]["value"].median()
     assert f"{gap:.3f}" not in told.verdict
     assert "text's character chains are not shown" in told.verdict
-    without = REAL_DATA.verdict(real_frame[real_frame["law"] != real_data.TEXT])
+    without = real_data.EXPERIMENT.verdict(real_frame[real_frame["law"] != real_data.TEXT])
     assert (without.number, "text" in without.verdict) == (told.number, False)
     assert real_data.TEXT not in real_data.figures.PALETTE
 
@@ -137,7 +137,7 @@ def test_an_incoherent_pair_of_text_gives_no_number_to_verdict_or_figure(real_fr
 def test_the_verdict_on_digits_names_what_the_gap_depends_on(real_frame):
     gaps = real_frame[(real_frame["quantity"] == "kl_sequential_joint") & (real_frame["scale"] == 3.0)]
     medians = gaps.groupby("law")["value"].median()
-    told = REAL_DATA.verdict(real_frame).verdict
+    told = real_data.EXPERIMENT.verdict(real_frame).verdict
     for law in ("digits, +0.002 a cell", "digits, +0.2 a cell"):
         assert f"{medians[law]:.3f} with {law.split('+')[1].split()[0]}" in told
 
@@ -153,4 +153,6 @@ def test_the_winner_of_temperature_is_one_that_is_clearly_nearest():
     w1 = {"law": "two modes", "quantity": "w1", "beta": 2.0, "std_error": 0.01, "freedom": 2.0}
     for values, says in (((0.3, 0.05), "the nearest is weights"), ((0.07, 0.05), "the nearest is not decided")):
         near = [w1 | {"family": name, "value": value} for name, value in zip((names[0], names[2]), values, strict=True)]
-        assert says in TEMPERATURE.verdict(tidy([*rows, *near, w1 | {"family": "exact draws", "value": 0.04}])).verdict
+        assert (
+            says in temperature.EXPERIMENT.verdict(tidy([*rows, *near, w1 | {"family": "exact draws", "value": 0.04}])).verdict
+        )

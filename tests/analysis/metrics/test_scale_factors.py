@@ -99,5 +99,5 @@ def test_one_variable_makes_a_frame_too():
 def test_bad_labels_scales_and_tilts_raise(function):
     table = Table(np.array([[0.1, 0.0], [0.3, 0.6]]))
     for label, scale in (("x", 2.0), (0, math.nan), (0, -0.5)):
-        with pytest.raises(ValueError, match=r"no label|finite|improper"):
+        with pytest.raises(ValueError, match=r"label must be|finite|improper"):
             function(table, label, scale)
