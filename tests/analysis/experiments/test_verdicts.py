@@ -40,7 +40,7 @@ def parts(verdict):
     return (at, *rest.split(". Not decided: "))
 
 
-def test_what_is_clearly_above_the_floor_is_not_at_it():
+def test_a_clear_excess_is_not_at_the_floor():
     """MALA's total variation of 0.097 ± 0.005 beside the floor of 0.075 ± 0.005, and the same with smaller errors."""
     at, above, undecided = parts(families.EXPERIMENT.verdict(found(**{MALA: (0.097, 0.005), EXACT: (0.075, 0.005)})).verdict)
     assert MALA not in at
@@ -56,7 +56,7 @@ def test_wide_errors_put_nothing_at_the_floor():
     assert all(name in undecided for name in families.REACHING)
 
 
-def test_the_nearest_without_correction_is_one_that_is_clearly_nearer():
+def test_the_nearest_sampler_is_clearly_nearer():
     assert "Uncorrected, the nearest is diffusion SDE;" in families.EXPERIMENT.verdict(found()).verdict
     assert "the nearest is not decided" in families.EXPERIMENT.verdict(found(**{SDE: (0.185, 0.02)})).verdict
 
@@ -118,7 +118,7 @@ def real_frame(tmp_path_factory):
     return real_data.EXPERIMENT.run(Settings(quick=True, text=path), lambda items: items)
 
 
-def test_an_incoherent_pair_of_text_gives_no_number_to_verdict_or_figure(real_frame):
+def test_an_incoherent_pair_is_in_no_verdict_or_figure(real_frame):
     """The rows are there, under a name that says so; their gap is in no sentence and in no picture."""
     rows = real_frame[real_frame["law"] == real_data.TEXT]
     assert set(rows["label"]) == {"vowels", "others"}
@@ -145,7 +145,7 @@ def test_the_verdict_on_digits_names_what_the_gap_depends_on(real_frame):
 QUANTITIES = ("variance", "closed_form")
 
 
-def test_the_winner_of_temperature_is_one_that_is_clearly_nearest():
+def test_the_nearest_temperature_sampler_is_clearly_nearest():
     rows = [{"law": "coupled", "quantity": "kl_sequential_joint", "temperature": 0.5, "length": 5, "value": 0.1}]
     rows += [rows[0] | {"law": law, "value": 0.0} for law in ("independent x_t", "Gaussian sequence")]
     names = ("score × β, ODE", "score × β, SDE", "weights")

@@ -81,7 +81,7 @@ def test_the_pooled_interval_holds_the_truth(toys):
     assert held("sequential", 2.0) >= LEAST
 
 
-def test_with_a_seed_that_prompts_share_it_does_not(toys, monkeypatch):
+def test_shared_seeds_make_the_pooled_interval_too_narrow(toys, monkeypatch):
     """The negative control: errors that are correlated make the pooled interval √3 times too narrow."""
     monkeypatch.setattr(text, "stream", lambda seed, number: stream(seed, 0))
     assert held("sequential", 2.0) < LEAST
@@ -116,7 +116,7 @@ def noisy(scale, adherence, loss, error, generator, correlation):
 
 
 @pytest.mark.parametrize("correlation", [1, -1])
-def test_at_equal_adherence_the_interval_knows_of_the_errors_of_adherence(correlation):
+def test_intervals_at_equal_adherence_include_its_errors(correlation):
     """A straight curve L = 2 − 0.1 a, and a joint law 0.3 above it."""
     generator, inside, narrow = torch.Generator().manual_seed(1), 0, 0
     for _ in range(300):
@@ -130,7 +130,7 @@ def test_at_equal_adherence_the_interval_knows_of_the_errors_of_adherence(correl
     assert narrow < 270 or correlation == -1  # the control; where the errors cancel it holds as well
 
 
-def test_a_curve_that_noise_has_disordered_is_read_in_its_own_order():
+def test_a_disordered_curve_is_sorted_by_adherence():
     points = [(1.0, 1.0, 2.0), (1.5, 3.0, 1.0), (2.0, 2.0, 1.5), (3.0, 5.0, 0.5)]
     curve = [comparison.Point(scale, Estimate(a, 0.0, 3), Estimate(loss, 0.0, 3)) for scale, a, loss in points]
     joint = comparison.Point(1.5, Estimate(2.5, 0.0, 3), Estimate(1.25, 0.0, 3))

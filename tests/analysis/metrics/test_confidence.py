@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import sem
 
 from analysis.metrics import confidence
 from analysis.metrics.confidence import Difference, Estimate
@@ -26,7 +27,7 @@ def test_an_interval_decides_by_the_smallest_difference_of_interest(mean, half, 
     assert Difference(mean, half, 0.05).answer == answer
 
 
-def test_a_difference_is_told_with_its_width_and_what_would_matter():
+def test_a_difference_is_printed_with_its_interval():
     assert str(Difference(0.012, 0.08, 0.05)) == "+0.012 ± 0.080 (0.05 would matter)"
 
 
@@ -83,3 +84,11 @@ def test_a_difference_has_welchs_interval():
     assert Estimate(0.0, 1.0, 3).half == pytest.approx(3.1824, abs=1e-4)
     exact = Estimate(1.0, 0.0, 3)
     assert exact.minus(exact).interval == (0.0, 0.0)
+
+
+def test_a_mean_has_the_standard_error_of_scipy():
+    values = [0.3, -1.2, 2.5, 0.7]
+    found = confidence.mean_of(values)
+    assert found == pytest.approx((sum(values) / 4, sem(values), 3.0))
+    assert confidence.mean_of(torch.tensor(values, dtype=torch.float64)) == found
+    assert math.isnan(confidence.mean_of([1.0]).std_error)

@@ -37,7 +37,7 @@ def test_the_energy_distance_is_scipys_without_its_bias():
     assert sample_quality.energy(normal(200), normal(200, 1, shift=0.5)) > 20 * error
 
 
-def test_neighbours_tell_what_is_made_up_from_what_is_missing():
+def test_neighbours_separate_invented_and_missing_data():
     data = torch.cat([normal(300), normal(300, 1, shift=20.0)])
     half = normal(300, 2)
     found = sample_quality.neighbours(half, data)
@@ -60,7 +60,7 @@ def test_the_spread_is_within_a_label():
     assert sample_quality.spread(x, torch.zeros(4000)) > 40
 
 
-def test_the_judge_knows_digits_and_is_not_swayed_by_what_is_asked(judge, digits):
+def test_the_judge_ignores_the_requested_label(judge, digits):
     assert judge.accuracy > 0.95
     found = judge.measures(digits.held, digits.held_labels)
     assert found["accuracy"] == judge.accuracy
@@ -89,7 +89,7 @@ def test_texts_are_judged_by_their_pieces(tmp_path):
     assert judge.labels(["bab", "yyy"]).tolist() == [0, 1]
 
 
-def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
+def test_reference_data_are_new_and_balanced(digits):
     held = ["aba", "new", "newer", "xyx", "x", "xx", "xxx", "y"]
     texts = datasets.Data(["aba", "xyx"] * 5, torch.arange(10) % 2, ("a", "x"), held, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
     rows, labels = judging.reference(texts)
@@ -118,7 +118,7 @@ def test_few_rows_are_compared_in_fewer_features(rows):
     assert len(judge.held) == 4
 
 
-def test_data_that_are_all_alike_are_no_unit_of_a_spread():
+def test_equal_data_have_no_spread():
     images = torch.tensor([-1.0, 1.0]).repeat(12).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     labels = torch.arange(24) % 2
     judge = judging.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))

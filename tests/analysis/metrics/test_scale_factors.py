@@ -8,7 +8,7 @@ from analysis import Table, scale_factors
 from analysis.metrics.scale_factors import laws_frame, path_normalizers, summary
 
 
-def test_scale_factors_are_class_probabilities_over_their_expectations(joint):
+def test_scale_factors_are_normalised_class_probabilities(joint):
     # s_γ and s′_γ as the source defines them, by p(y|x_≤t), and not through the guided laws.
     scale, p_x = 2.5, joint.sum(0)
     factors = scale_factors(Table(joint), 0, scale)

@@ -76,7 +76,7 @@ def test_the_error_of_a_perplexity_is_the_spread_of_repeated_samples():
     assert sum(wrong) / len(wrong) > 1.5 * float(found[:, 0].std())
 
 
-def test_a_seed_makes_the_same_texts_and_leaves_the_global_generator(measured):
+def test_a_seed_fixes_the_texts_and_no_global_state(measured):
     model, tokenizer, negative, frame, texts = measured
     before = torch.random.get_rng_state()
     given = {"negative": negative, "scales": (0, 2), "samples": 7, "tokens": 5}
@@ -160,7 +160,7 @@ def test_at_one_scale_the_joint_law_adheres_more(case):
     assert joint["adherence"][0] > sequential["adherence"][0]  # at one γ the joint law tilts further
 
 
-def test_a_pretrained_model_follows_its_prompt_more_as_the_scale_grows(data):
+def test_a_pretrained_model_adheres_more_at_larger_scales(data):
     """Rates near .1, .7 and 1 are expected; with 64 texts their standard error is below .06."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -200,7 +200,7 @@ DISTANCES = cases(
     ("call", "argument"),
     [*DISCRETE, *CONTINUOUS, *DISTANCES, *guided(TABLE, "Table", "a"), *guided(CHAIN, "Chain", "a"), *guided(PAIR, "Pair", 0)],
 )
-def test_a_bad_call_is_refused_in_one_line_that_names_the_argument(call, argument):
+def test_a_refusal_is_one_line_with_the_argument(call, argument):
     refused(call, argument)
 
 
@@ -211,13 +211,13 @@ def test_every_finite_scale_is_legal(scale):
     assert float(CHAIN.joint_guided("a", scale).log_initial().exp().sum()) == pytest.approx(1)
 
 
-def test_a_label_without_mass_is_refused_rather_than_drawn_from():
+def test_a_label_of_probability_0_is_refused():
     empty = mixture(weights=torch.tensor([[0.0, 0.0], [0.5, 0.5]]))
     refused(lambda: empty.sample(3, label=0), "label 0")
     refused(lambda: empty.score(MEANS, 0.5, 0), "label 0")
 
 
-def test_numbers_that_are_not_known_have_no_distance():
+def test_nan_has_no_distance():
     law, bad = torch.tensor([0.5, 0.5]).double().log(), torch.tensor([0.0, float("nan")]).double()
     axis = torch.linspace(0, 1, 5)
     refused(lambda: distances.kl(law, bad), "log_q")

@@ -79,7 +79,7 @@ def test_expectations_of_additive_functions_agree_with_enumeration():
     assert chain.sequential_guided(0, 2.0)[0].expectation(first, step).item() == pytest.approx(q.ravel() @ value)
 
 
-def test_kl_is_log_z_less_the_expected_normalizers():
+def test_kl_is_log_z_minus_the_expected_normalizers():
     chain = chain_of(5, length=50)
     joint, (sequential, (log_z1, log_z)) = chain.joint_guided(1, 3.0), chain.sequential_guided(1, 3.0)
     path = log_z1 + sequential.expectation(torch.zeros(3).double(), log_z[:, None].expand(3, 3))
@@ -101,7 +101,7 @@ def test_a_chain_and_its_table_have_the_same_laws():
         np.testing.assert_allclose(law.log_prob(CODES).exp().numpy(), expected.flatten().numpy(), rtol=0, atol=1e-9)
 
 
-def test_the_pooled_unconditional_chain_holds_the_expected_transition_counts():
+def test_the_pooled_chain_has_expected_transition_counts():
     prior = np.array([0.2, 0.8])
     chain = chain_of(7, prior=torch.from_numpy(prior))
     counts, first = np.zeros((3, 3)), np.zeros(3)
@@ -201,3 +201,11 @@ def test_labels_are_found_by_name_or_index():
 def test_malformed_chains_raise(initial, transition, length, kwargs):
     with pytest.raises(ValueError, match=r"chain|prior|label|transition|length"):
         MarkovChain(initial, transition, length, **kwargs)
+
+
+def test_transition_counts_agree_with_enumeration():
+    law, counts = chain_of(13, zeros=0.3).joint_guided(0, 1.7), np.zeros((3, 3))
+    for x, p in zip(CODES.tolist(), law.log_prob(CODES).exp().tolist(), strict=True):
+        for i, j in pairwise(x):
+            counts[i, j] += p
+    np.testing.assert_allclose(law.transition_counts().numpy(), counts, rtol=0, atol=1e-12)

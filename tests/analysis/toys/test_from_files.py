@@ -188,7 +188,7 @@ def test_the_length_can_be_given(texts):
     assert read_chain(texts, least=1, length=30).length == 30
 
 
-def test_characters_that_a_label_never_uses_do_not_make_its_guidance_improper(tmp_path):
+def test_unused_characters_leave_guidance_proper(tmp_path):
     # Without smoothing B never writes a, so what follows a under B does not matter.
     (tmp_path / "t.tsv").write_text("A\tab\nA\taab\nB\tbb\n")
     chain = read_chain(tmp_path / "t.tsv", least=1, smoothing=0.0)
