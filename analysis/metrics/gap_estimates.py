@@ -141,8 +141,9 @@ def measure(
     sampled = _together(done["drawn"])
     texts = _together(done["given"]) if given else sampled
     evidence = _evidence(done["runs"], done["probes"], length)
+    log_z = [Estimate(each.log_evidence, each.std_error, plan.repeats - 1) for each in evidence]
     tokens = [row[:size] for row, size in zip(texts.tokens.tolist(), texts.sizes.tolist(), strict=True)]
-    return Measurement(evidence[-1], tokens, _sequences(texts, evidence, plan), _lengths(sampled, evidence, plan))
+    return Measurement(evidence[-1], tokens, _sequences(texts, log_z), _lengths(sampled, log_z))
 
 
 def _batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
@@ -212,14 +213,9 @@ def _evidence(
     ]
 
 
-def _estimate(diagnosis: arguide.Diagnosis, plan: Plan) -> Estimate:
-    return Estimate(diagnosis.log_evidence, diagnosis.std_error, plan.repeats - 1)
-
-
-def _sequences(texts: Texts, evidence: Sequence[arguide.Diagnosis], plan: Plan) -> pd.DataFrame:
-    z = [_estimate(each, plan) for each in evidence]
+def _sequences(texts: Texts, z: Sequence[Estimate]) -> pd.DataFrame:
     own = [z[-1] if ended else z[size - 1] for size, ended in zip(texts.sizes.tolist(), texts.ended.tolist(), strict=True)]
-    log_z, half = (torch.tensor(column, dtype=torch.float64) for column in zip(*((e.value, e.half) for e in own), strict=True))
+    log_z, half = torch.tensor([(each.value, each.half) for each in own], dtype=torch.float64).T
     log_target, log_path, log_base = (rows.sum(1) for rows in texts[3:])
     log_s = log_target - log_z - log_base
     columns = {
@@ -236,12 +232,11 @@ def _sequences(texts: Texts, evidence: Sequence[arguide.Diagnosis], plan: Plan) 
     return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
 
 
-def _lengths(sampled: Texts, evidence: Sequence[arguide.Diagnosis], plan: Plan) -> pd.DataFrame:
+def _lengths(sampled: Texts, log_z: Sequence[Estimate]) -> pd.DataFrame:
     rows = []
-    for t, log_path in enumerate(sampled.log_normalizer.cumsum(1).unbind(1), 1):
-        z, path = _estimate(evidence[t - 1], plan), mean_of(log_path)
-        kl, ess = z.minus(path), float(effective_sample_size(log_path))
-        per_token = kl.value / float(sampled.sizes.clamp(max=t).double().mean())
-        rows.append((t, *z[:2], *path[:2], kl.value, *kl.interval, per_token, ess, ess / len(log_path)))
+    for t, (z, log_path) in enumerate(zip(log_z, sampled.log_normalizer.cumsum(1).unbind(1), strict=True), 1):
+        path, ess = mean_of(log_path), float(effective_sample_size(log_path))
+        kl, size = z.minus(path), float(sampled.sizes.clamp(max=t).double().mean())
+        rows.append((t, *z[:2], *path[:2], kl.value, *kl.interval, kl.value / size, ess, ess / len(log_path)))
     names = ["length", "log_z", "log_z_std_error", "log_path", "log_path_std_error"]
     return pd.DataFrame(rows, columns=[*names, "kl", "kl_low", "kl_high", "kl_per_token", "ess", "ess_share"])
