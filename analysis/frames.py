@@ -2,7 +2,7 @@ r"""Tidy frames, and the chapters that a report makes of them: a story with its 
 
 A tidy frame has one number per row. Its columns: `law` (the distribution), `family` (the sampler or the kind of guidance),
 `quantity`, `scale`, `length`, `value`, `std_error` (0 for an exact number), `freedom` (the degrees of freedom of that error,
-where few batches or runs give it), and whatever else an experiment varies.
+where few batches or runs give it), and every other parameter that an experiment varies.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

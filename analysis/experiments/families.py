@@ -97,14 +97,14 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     excess = {name: difference(tv[name], tv[EXACT], SMALLEST, len(REACHING)) for name in REACHING}
     at = {name: each for name, each in excess.items() if each.small}
     above = {name: each for name, each in excess.items() if not each.small and each.clear and each.mean > 0}
-    open_ = {name: each for name, each in excess.items() if name not in at | above}
+    undecided = {name: each for name, each in excess.items() if name not in at | above}
     only = "is not the only class that can" if WEIGHTED in at else "may be the only class that can: not decided"
     return Verdict(
         f"total variation of draws to the joint tilt at γ = {SCALE:g}, T = {length}",
         ", ".join(f"{name} {tv[name]}" for name in (*uncorrected, *REACHING, EXACT)),
         f"All of these are draws; the same number of exact draws measures {tv[EXACT]}, the floor. Weighted draws count for "
         f"fewer, so they are above it even where their law is right. Above the floor by less than {SMALLEST:g}: "
-        f"{_listed(at)}. Above it: {_listed(above)}. Not decided: {_listed(open_)}. So diffusion {only}. "
+        f"{_listed(at)}. Above it: {_listed(above)}. Not decided: {_listed(undecided)}. So diffusion {only}. "
         f"Uncorrected, {nearest(uncorrected)}; on "
         f"Gaussian sequences {_hunch(frame)} Σ log Z spreads by {spread[AR]:.2f} nats along autoregressive and "
         f"{spread[SDE]:.2f} along diffusion paths. {_discrete(tv)}",

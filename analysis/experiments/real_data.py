@@ -1,6 +1,6 @@
 r"""The gap between joint and sequential guidance on exact laws of real data.
 
-* digits: a table of the pixels of scikit-learn's 8×8 digits that hold most information on the digit. It is one joint law of
+* digits: a table of the pixels of scikit-learn's 8×8 digits with most information on the digit. It is one joint law of
   digit and pixels, so p(x) is the mixture of the p(x|y), and p(x|y)/p(x) = p(y|x)/p(y) is at most 1/p(y). The size of the gap
   depends on the number that is added to the count of every cell.
 * text, if a file is given: a character chain per label, and one of all labels. This pair is not coherent: the chain of all
@@ -50,7 +50,7 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     """Return the median gap over the labels at γ = 3, and the median gap at the best scale of the joint law."""
     at = frame[frame["scale"] == 3.0].pivot_table(index="law", columns="quantity", values="value", aggfunc="median")
     medians: dict[str, Any] = {law: at.loc[law] for law in (TOY, DIGITS)}
-    told = [
+    each = [
         f"{law}: KL(sequential ‖ joint) {row['kl_sequential_joint']:.3f} nats, beside KL(joint ‖ conditional) "
         f"{row['kl_joint_conditional']:.3f}; {row['kl_best_scale']:.3f} left once the joint law's own scale is tuned"
         for law, row in medians.items()
@@ -64,7 +64,7 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         "median KL(sequential ‖ joint) over labels at γ = 3",
         f"{row['kl_sequential_joint']:.3f} nats ({DIGITS})",
         f"On real digits the gap is {size} than what joint guidance does at all; another scale of the joint law removes "
-        f"{100 * strength:.0f} % of it. {'. '.join(told)}. The digits' p(x) is the mixture of their p(x|y), so none of this "
+        f"{100 * strength:.0f} % of it. {'. '.join(each)}. The digits' p(x) is the mixture of their p(x|y), so none of this "
         f"comes from an unconditional law of its own. The gap depends on what is added to every cell's count, 0.02 here: it is "
         f"{others}.{_left_out(frame)}",
     )

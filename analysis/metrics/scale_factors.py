@@ -42,7 +42,7 @@ def scale_factors(toy: Table, label: Label, scale: float, *, temperature: float 
         temperature: τ.
 
     Raises:
-        ValueError: a wrong label, a scale that is not finite, an improper tilt.
+        ValueError: a wrong label, a scale that is not finite, or an improper tilt.
     """
     weights = guidance(toy.index(label), scale, temperature)
     log_u = toy.log_probs()
@@ -113,7 +113,7 @@ def laws_frame(toy: Table, label: Label, scale: float, *, temperature: float = 1
         temperature: τ.
 
     Raises:
-        ValueError: a wrong label, a scale that is not finite, an improper tilt.
+        ValueError: a wrong label, a scale that is not finite, or an improper tilt.
     """
     weights = guidance(toy.index(label), scale, temperature)
     factors = scale_factors(toy, label, scale, temperature=temperature)

@@ -121,7 +121,7 @@ def measures(case: Case, groups: Sequence[Group], texts: int, generator: torch.G
 
 
 def _read(case: Case, group: Group) -> dict[str, float]:
-    """Return the means over a group of what is averaged per text."""
+    """Return the weighted means over a group of all quantities per text."""
     (cond, uncond), sizes = case.score(group.tokens, ending_tokens(case.law(1.0, group.tokens.shape[1])))
     per_text = {
         "adherence": cond.double() - uncond.double(),

@@ -159,7 +159,7 @@ class MarkovChain:
         return checks.label(label, self.labels)
 
     def log_joint(self, weights: Weights) -> MarkovLaw:
-        """Return the joint law Π_k p(x|y_k)^{w_k} / Z; it holds log Z.
+        """Return the joint law Π_k p(x|y_k)^{w_k} / Z, with its log Z.
 
         Raises:
             ValueError: an improper tilt, or laws that share no sequence.

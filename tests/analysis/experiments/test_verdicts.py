@@ -34,7 +34,7 @@ def found(**changed):
 
 
 def parts(verdict):
-    """Return what stands at the floor, above it, and undecided."""
+    """Return the samplers at the floor, above it, and undecided, from the text of a verdict."""
     told = verdict.split("Above the floor by less than 0.02: ")[1].split(". So diffusion")[0]
     at, rest = told.split(". Above it: ")
     return (at, *rest.split(". Not decided: "))
@@ -79,7 +79,7 @@ def small_families():
 
 
 def test_every_exact_law_has_draws_of_the_same_number(small_families):
-    """Draws of the law itself: their distance is more than the law's own, as that of every finite sample is."""
+    """A finite sample of a law has a larger distance than the law."""
     for name, drawn in families.DRAWN.items():
         assert small_families.loc[drawn, "value"] > small_families.loc[name, "value"]
         assert small_families.loc[drawn, "freedom"] == small_families.loc[EXACT, "freedom"] == 2 * families.CHEAP - 1
@@ -119,7 +119,7 @@ def real_frame(tmp_path_factory):
 
 
 def test_an_incoherent_pair_is_in_no_verdict_or_figure(real_frame):
-    """The rows are there, under a name that says so; their gap is in no sentence and in no picture."""
+    """Its rows have a name that says so, and its gap is in no sentence and in no figure."""
     rows = real_frame[real_frame["law"] == real_data.TEXT]
     assert set(rows["label"]) == {"vowels", "others"}
     assert "incoherent" in real_data.TEXT

@@ -1,4 +1,4 @@
-"""The chapter on text: do the intervals of its pooled differences hold the truth, on laws where it is known?"""
+"""Coverage of the intervals of the chapter on text, on laws whose differences are known."""
 
 import math
 
@@ -13,11 +13,11 @@ from analysis.frames import tidy
 from analysis.metrics import comparison, text_statistics
 from analysis.metrics.confidence import Estimate
 
-RUNS, LEAST = 120, 105  # repetitions, and how many must hold: 95 % of them do, or 3.7 standard deviations fewer
+RUNS, LEAST = 120, 105  # repetitions, and the number of intervals that must cover the truth: 3.7 standard deviations below 95 %
 
 
 class Toy:
-    """A prompt whose laws are those of a table; three of them are alike, as prompts of one model are."""
+    """A prompt whose laws are those of a table; the tables of three prompts are similar, as in one model."""
 
     def __init__(self, seed):
         generator = torch.Generator().manual_seed(7)
@@ -65,7 +65,7 @@ def toys(monkeypatch):
 
 
 def held(family, scale):
-    """In how many of the runs the pooled interval of adherence, as the chapter makes it, holds the truth."""
+    """Return the number of runs in which the pooled interval of adherence covers the truth."""
     truth = sum(case.truth(scale, family) for case in CASES.values()) / len(CASES)
     effort = text.Effort(24, 2, **{"joint": (), "sequential": (), "gap": ()} | {family: (scale,)})
     inside = 0
@@ -82,13 +82,13 @@ def test_the_pooled_interval_holds_the_truth(toys):
 
 
 def test_shared_seeds_make_the_pooled_interval_too_narrow(toys, monkeypatch):
-    """The negative control: errors that are correlated make the pooled interval √3 times too narrow."""
+    """The negative control: correlated errors make the pooled interval √3 times too narrow."""
     monkeypatch.setattr(text, "stream", lambda seed, number: stream(seed, 0))
     assert held("sequential", 2.0) < LEAST
 
 
 def test_at_scale_1_the_difference_of_the_two_laws_holds_0(toys):
-    """There the two laws are one. Of 40 runs 38 hold it on average, and 33 are 3.6 standard deviations fewer."""
+    """The two laws are equal at γ = 1. On average 38 of 40 intervals cover 0; 33 is 3.6 standard deviations below."""
     inside = 0
     for seed in range(40):
         frame = tidy(text.measured(CASES, BOTH, seed, list))
@@ -109,7 +109,7 @@ def test_no_two_jobs_share_their_random_numbers(toys, monkeypatch):
 
 
 def noisy(scale, adherence, loss, error, generator, correlation):
-    """A point with errors of adherence and of log perplexity that are as good as one."""
+    """Return a point whose errors of adherence and of log perplexity are fully correlated."""
     noise = torch.randn((), generator=generator, dtype=torch.float64).item()
     at = Estimate(adherence + error * noise, error, 1e9)
     return comparison.Point(scale, at, Estimate(loss + 0.02 * correlation * noise, 0.02, 1e9))
@@ -127,7 +127,7 @@ def test_intervals_at_equal_adherence_include_its_errors(correlation):
         plain = [each._replace(adherence=each.adherence._replace(std_error=0.0)) for each in (point, *curve)]
         narrow += abs(found.value - 0.3) <= comparison.at_adherence(plain[0], plain[1:])[1].half
     assert inside >= 270
-    assert narrow < 270 or correlation == -1  # the control; where the errors cancel it holds as well
+    assert narrow < 270 or correlation == -1  # the control; errors that cancel are covered as well
 
 
 def test_a_disordered_curve_is_sorted_by_adherence():

@@ -1,4 +1,4 @@
-"""Intervals and what they decide: by hand, and by how often they hold the truth."""
+"""Intervals and their decisions: by hand, and by their coverage."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_an_exact_number_adds_no_error():
 
 
 def test_simultaneous_intervals_hold_as_often_as_they_say():
-    """Three means of four draws each, 2,000 times: all three hold 95 %, with fewer than one failure in 10⁵ by chance."""
+    """Three means of four draws each, 2,000 times. All three cover 0 in 95 %; fewer than one run in 10⁵ fails by chance."""
     generator = torch.Generator().manual_seed(3)
     draws = torch.randn(2000, 3, 4, generator=generator, dtype=torch.float64)
     mean, error = draws.mean(-1), draws.std(-1) / 2

@@ -55,7 +55,7 @@ def test_wasserstein_is_scipys():
 
 
 def test_the_jackknife_knows_how_draws_vary():
-    """Of 40 repeats: the spread of the distance is what the errors say, up to a factor of two; a law off by 1 is told."""
+    """Over 40 repeats the spread of the distance agrees with its error up to a factor of 2; a law shifted by 1 is detected."""
     generator = torch.Generator().manual_seed(0)
     axis = torch.linspace(-8, 8, 801, dtype=torch.float64)
     cdf = torch.special.ndtr(axis - 1)

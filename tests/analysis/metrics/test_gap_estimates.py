@@ -150,7 +150,7 @@ def test_the_gap_has_welchs_interval_of_its_runs_and_texts(make_joint, samples, 
 
 @pytest.mark.parametrize("kind", ["guidance", "temperature"])
 def test_intervals_hold_the_exact_gap(make_joint, kind):
-    """28 of 40 or fewer have probability 1e-6 at 95 %; the same intervals do not hold half the KL, nor a log Z as far off."""
+    """At 95 %, 28 of 40 or fewer have probability 1e-6. The control: intervals do not cover half the KL, or a log Z as wrong."""
     law, base, exact, summary = toy_case(make_joint, kind)
     kl, held = summary["kl_sequential_joint"], torch.zeros(4, dtype=torch.long)
     assert kl > 0.1
@@ -168,7 +168,7 @@ def test_intervals_hold_the_exact_gap(make_joint, kind):
 
 
 def test_the_gap_grows_from_nothing_with_length(small):
-    """Every prefix length is a measurement of its own: the last row of a shorter one."""
+    """The row of a prefix length is the last row of a measurement of this length."""
     exact, law, base = of_case(small, "guidance")
     measured = measure(law, base, plan=(4000, 1000, 10))
     frame = measured.lengths
@@ -220,7 +220,7 @@ def test_a_prefix_is_compared_with_z_of_its_length(small):
         row = exact.row(given[i])
         assert frame.log_s[i] + frame.log_z[i] == pytest.approx(float(exact.log_target[row] - exact.log_base[row]), abs=1e-4)
     again = measure(law, base, plan=(50, 3, 3))
-    pd.testing.assert_frame_equal(again.lengths, measured.lengths)  # the gap is of samples, whatever texts are given
+    pd.testing.assert_frame_equal(again.lengths, measured.lengths)  # the gap is measured on samples, not on given texts
     scores = arguide.score(
         small,
         torch.tensor([PROMPT]),
@@ -265,7 +265,7 @@ def test_a_plan_without_errors_is_refused(numbers):
 
 
 def test_a_probe_corrects_an_estimate_and_casts_doubt():
-    """A word of 1e-7 weighs more than all others together: runs never find it and agree to the last digit, probes do."""
+    """A word of probability 1e-7 has most of the weight: runs never draw it and agree to the last digit, probes draw it."""
     rare, far = 1e-7, 1e-4
     first = torch.tensor([0.6, 0.4 - rare, rare], dtype=torch.float64)[:, None]
     cond, uncond = (

@@ -26,7 +26,7 @@ def normal(n, seed=0, shift=0.0):
 
 
 def test_the_energy_distance_is_scipys_without_its_bias():
-    """SciPy's is the square root of the biased one, which counts each point against itself."""
+    """SciPy returns the square root of the biased estimate, which includes the distance of each point to itself."""
     x, y = normal(400), normal(300, 1, shift=1.0)
     within = sum(torch.cdist(z, z).mean() / (len(z) - 1) for z in (x, y))
     biased = sample_quality.energy(x, y) + float(within)
@@ -73,7 +73,7 @@ def test_the_judge_ignores_the_requested_label(judge, digits):
     assert copies["distinct"] == 1 / 40
     assert copies["coverage"] < 0.1
     alike = judge.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:40])
-    assert alike["class entropy"] == 0  # of what is found, whatever was asked for
+    assert alike["class entropy"] == 0  # of the labels that the judge finds
 
 
 def test_texts_are_judged_by_their_pieces(tmp_path):
@@ -95,7 +95,9 @@ def test_reference_data_are_new_and_balanced(digits):
     rows, labels = judging.reference(texts)
     assert (rows[:2], labels.tolist()) == (["new", "newer"], [0, 0, 1, 1])
     assert len(set(rows[2:]) & {"x", "xx", "xxx", "y"}) == 2
-    rows, labels = judging.reference(texts._replace(held_labels=torch.tensor([0] * 7 + [1])))  # one of a label is too few
+    rows, labels = judging.reference(
+        texts._replace(held_labels=torch.tensor([0] * 7 + [1]))
+    )  # a label with one row is left out
     assert (rows, len(labels)) == (held, 8)
     rows, labels = judging.reference(digits, 20)
     assert labels.bincount().tolist() == [20] * 10
@@ -103,7 +105,7 @@ def test_reference_data_are_new_and_balanced(digits):
     assert sample_quality.neighbours(digits.rows[pick].flatten(1), rows.flatten(1))["coverage"] > 0.9
     ordered = digits._replace(held=torch.arange(270.0).reshape(-1, 1), held_labels=torch.arange(10).repeat_interleave(27))
     rows, _ = judging.reference(ordered, 9)
-    assert rows.reshape(10, 9).max(1).values.remainder(27).min() > 13  # of all the label's rows, not the first
+    assert rows.reshape(10, 9).max(1).values.remainder(27).min() > 13  # from all rows of the label, not the first ones
 
 
 @pytest.mark.parametrize("rows", [4, 20])

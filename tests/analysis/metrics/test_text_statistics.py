@@ -142,7 +142,7 @@ def test_texts_are_averaged_by_weight_and_runs_by_evidence(case):
     two = one._replace(weights=one.weights.flip(0), log_evidence=math.log(3))
     found = {name: rest for name, *rest in text_statistics.measures(case, [one, two], 9, torch.Generator().manual_seed(0))}
     assert found["keyword rate"] == pytest.approx([1 / 4, math.sqrt((0.25 * 0.75) ** 2 * 2 * 2)])
-    assert found["distinct words"] == pytest.approx([1.0, 0.0])  # a particle of weight 0 is never read
+    assert found["distinct words"] == pytest.approx([1.0, 0.0])  # a particle of weight 0 is never drawn
     losses = torch.tensor([-by_hand(case, row, PROMPT)[0] / 2 for row in one.tokens], dtype=torch.float64)
     mean = float(losses @ torch.tensor([0.25, 0.75], dtype=torch.float64))
     error = float(losses.diff().abs()) * 0.25 * 0.75 * 2

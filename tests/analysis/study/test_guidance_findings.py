@@ -1,4 +1,4 @@
-"""Findings of a study of guidance, of its tasks and learners: what intervals decide, and which numbers they stand on."""
+"""Findings of a study of guidance: the decisions of intervals, and the losses that they use."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from analysis.study.samplers import JOINT, SEQUENTIAL
 
 
 def study_frame(gaps, half_of=("accuracy", "coverage", "spread")):
-    """Return a study's frame at γ = 1.5, with one difference a seed of every quantity, joint − sequential."""
+    """Return the frame of a study at γ = 1.5, with one difference per seed of every quantity, joint − sequential."""
     rows = []
     for seed, gap in enumerate(gaps):
         for family, sign in ((JOINT, 0.5), (SEQUENTIAL, -0.5)):
@@ -38,7 +38,7 @@ def test_a_clear_difference_says_when_it_is_a_small_one():
 
 
 def test_equal_accuracy_is_read_from_a_curve_in_its_own_order():
-    """Accuracy need not rise with γ at every step; between 0.5 and 0.7 coverage is linear in it, whatever the γ."""
+    """Accuracy need not increase with γ; coverage is linear in accuracy between 0.5 and 0.7, for any γ."""
     rows = []
     for seed in range(2):
         points = [(1.0, 0.7, 0.6), (1.25, 0.5, 1.0), (1.5, 0.6, 0.8), (2.0, 0.9, 0.2)]
@@ -52,7 +52,7 @@ def test_equal_accuracy_is_read_from_a_curve_in_its_own_order():
 
 
 def test_the_held_out_loss_without_labels_is_without_labels(tmp_path, monkeypatch):
-    """As `held_loss` measures it of the model that was saved; the two differ, for the labels have been learned."""
+    """Losses are those of `held_loss` on the saved model; the two differ, because the labels have been learned."""
     plan = plans.Plan(datasets.Source("digits", "image", most=2), True, effort=0.02)
     found = tasks.train("denoiser", "", 0, plan, tmp_path).set_index("quantity")["value"]
     rows = plans.read(plan)

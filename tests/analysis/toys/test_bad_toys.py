@@ -1,4 +1,4 @@
-"""Toys and distances refuse bad arguments, with one line that names the argument."""
+"""Toys and distances refuse bad arguments in one line that names the argument."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Exact laws are refused where float64 does not hold them, and are the limit where it does."""
+"""Exact laws beyond float64 are refused; large scales within it have the limit law."""
 
 import json
 import math

@@ -147,7 +147,7 @@ def test_normalizers_weight_the_sequential_law_to_the_joint_law(joint):
     torch.testing.assert_close(weighted / weighted.sum(), joint_law.probabilities)
 
 
-# Its other faces.
+# The table as models and as points.
 
 
 def test_class_probability_and_conditionals_are_ratios_of_sums(joint):
