@@ -150,7 +150,7 @@ def test_the_gap_has_welchs_interval_of_its_runs_and_texts(make_joint, samples, 
 
 @pytest.mark.parametrize("kind", ["guidance", "temperature"])
 def test_intervals_hold_the_exact_gap(make_joint, kind):
-    """At 95 %, 28 of 40 or fewer have probability 1e-6. The control: intervals do not cover half the KL, or a log Z as wrong."""
+    """28 of 40 or fewer have probability 1e-6 at 95 %. The control: half the KL, and a log Z as wrong, are not covered."""
     law, base, exact, summary = toy_case(make_joint, kind)
     kl, held = summary["kl_sequential_joint"], torch.zeros(4, dtype=torch.long)
     assert kl > 0.1
