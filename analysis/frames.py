@@ -1,31 +1,27 @@
-r"""Tidy frames, and the chapters that are read off them: a story with its verdict and its figures.
+r"""Tidy frames, and the chapters that a report makes of them: a story with its verdict and its figures.
 
 A tidy frame has one number per row. Its columns: `law` (the distribution), `family` (the sampler or the kind of guidance),
 `quantity`, `scale`, `length`, `value`, `std_error` (0 for an exact number), `freedom` (the degrees of freedom of that error,
-where few batches or runs give it), and whatever else an experiment varies.
+where few batches or runs give it), and every other parameter that an experiment varies.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
-from matplotlib.axes import Axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BANNER = "Quick run: few samples, short trainings, coarse grids. Its numbers show that everything runs. They decide nothing."
 COLUMNS = ("law", "family", "quantity", "scale", "length")
-
-
-class Track(Protocol):
-    """A progress bar: returns the items as they are."""
-
-    def __call__(self, items: Iterable[Any], /) -> Iterable[Any]:
-        """Return the items, counted as they are taken."""
-        ...
+Row = dict[str, Any]
+Track = Callable[[Iterable[Any]], Iterable[Any]]  # a progress bar: returns the items unchanged
 
 
 class Verdict(NamedTuple):
-    """The number that decides the claim, what it measures, and what follows."""
+    """What was measured, the number that decides the claim, and the conclusion."""
 
     measure: str
     number: str
@@ -33,23 +29,23 @@ class Verdict(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """One figure: panels side by side, each a function of (frame, axes), and a caption that says how to read it."""
+    """One figure: panels side by side, each a function of (frame, axes), and a caption that explains how to read it."""
 
     name: str
-    panels: tuple[Callable[[pd.DataFrame, Axes], Axes], ...]
+    panels: tuple[Callable[[pd.DataFrame, "Axes"], "Axes"], ...]
     caption: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """How a tidy frame is told as a chapter.
+    """How a report presents a tidy frame as a chapter.
 
     Attributes:
-        name: of its files.
-        title: of its chapter.
+        name: base of the names of its files.
+        title: title of the chapter.
         claim: what the source says, in its words where they are in quotation marks.
         verdict: frame ↦ verdict.
-        plots: its figures.
+        plots: the figures.
     """
 
     name: str
@@ -60,7 +56,7 @@ class Story:
 
 
 class Chapter(NamedTuple):
-    """A finished experiment: its story and frame, whether it was found on disk, and whether it is of a quick run."""
+    """A finished experiment: its story and frame, whether the frame was found on disk, and whether the run was quick."""
 
     experiment: Story
     frame: pd.DataFrame
@@ -69,20 +65,20 @@ class Chapter(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict on the frame, empty for a quick run, which decides nothing."""
-        told = self.experiment.verdict(self.frame)
-        return told._replace(verdict="") if self.quick else told
+        """The verdict on the frame; its conclusion is empty for a quick run, which decides nothing."""
+        verdict = self.experiment.verdict(self.frame)
+        return verdict._replace(verdict="") if self.quick else verdict
 
 
-def headline(chapters: Sequence[Chapter]) -> dict[str, Any]:
-    """Return the chapters' numbers and verdicts, ready for JSON; a quick run has null for a verdict, and its banner."""
-    told = {chapter.experiment.name: chapter.verdict._asdict() for chapter in chapters}
+def headline(chapters: Sequence[Chapter]) -> Row:
+    """Return the chapters' numbers and verdicts, ready for JSON; a quick run has its banner, and null for every verdict."""
+    verdicts = {chapter.experiment.name: chapter.verdict._asdict() for chapter in chapters}
     if not any(chapter.quick for chapter in chapters):
-        return {"headline": told}
-    return {"quick": BANNER, "headline": {name: each | {"verdict": None} for name, each in told.items()}}
+        return {"headline": verdicts}
+    return {"quick": BANNER, "headline": {name: each | {"verdict": None} for name, each in verdicts.items()}}
 
 
-def tidy(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def tidy(rows: Iterable[Row]) -> pd.DataFrame:
     """Return rows as a frame whose common columns come first; a number without `std_error` is exact."""
     frame = pd.DataFrame(list(rows))
     if "std_error" not in frame:
@@ -91,6 +87,18 @@ def tidy(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     first = [name for name in COLUMNS if name in frame]
     last = ["value", "std_error"]
     return frame[[*first, *(name for name in frame if name not in (*first, *last)), *last]]
+
+
+def per_quantity(case: Row, values: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield one row per quantity: the case with the quantity's name and its value."""
+    for quantity, value in values.items():
+        yield case | {"quantity": quantity, "value": float(value)}
+
+
+def per_point(case: Row, **columns: Iterable[Any]) -> Iterator[Row]:
+    """Yield one row per point of a curve: the case with the point's value in every column, all columns of one length."""
+    for point in zip(*columns.values(), strict=True):
+        yield case | dict(zip(columns, point, strict=True))
 
 
 def pick(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:

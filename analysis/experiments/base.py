@@ -1,4 +1,4 @@
-r"""An experiment: a claim, the computation that tests it, a verdict read off its numbers, and its figures."""
+r"""An experiment: a claim, the computation that tests it, a verdict on the numbers, and figures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from analysis.frames import Story, Track
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run of the experiments depends on.
+    """The settings that a run of the experiments depends on.
 
     Attributes:
-        quick: smaller grids and fewer samples, about a minute in all.
-        seed: of every generator.
-        device: where samplers run.
+        quick: whether grids and samples are small; all experiments take about a minute.
+        seed: seed of every generator.
+        device: device of the diffusion samplers.
         text: a labelled text file for the chains of real data, see `analysis.toys.read_chain`.
         model: a language model for the chapter on text, a folder or a name on the hub.
     """
@@ -42,6 +42,6 @@ class Experiment(Story):
 
 
 def stream(seed: int, *key: int) -> torch.Generator:
-    """Return the generator of one piece of a run, independent of those of other seeds and other keys."""
+    """Return a generator that is independent of the generators of other seeds and other keys."""
     state = np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

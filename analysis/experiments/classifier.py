@@ -1,13 +1,11 @@
-r"""Classifier guidance: right with a classifier of noised data, and shown to fail with one that never saw noise.
+r"""Classifier guidance: correct with a classifier of noised data, wrong with a classifier of clean data.
 
 On ½N(μ, 1) + ½N(−μ, 1) the exact classifier log p(y | x_σ) makes ∇log p_σ(x) + γ ∇log p(y|x_σ) the classifier-free score.
-The classifier of clean data, log p(y | x_0) asked at x_σ, is steep where the noised one is flat.
+The classifier of clean data, log p(y | x_0) evaluated at x_σ, is steep where the noised one is flat.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -15,7 +13,8 @@ from torch import Tensor
 import diffusion
 from analysis.experiments.base import Experiment, Settings
 from analysis.figures import classifier as figures
-from analysis.frames import Plot, Track, Verdict, pick, tidy
+from analysis.frames import Plot, Row, Track, Verdict, pick, tidy
+from analysis.metrics.confidence import mean_of
 from analysis.toys import GaussianMixture
 from analysis.toys.example_tables import two_classes
 from diffusion.models import Field
@@ -42,22 +41,24 @@ def fields(mixture: GaussianMixture, scale: float) -> dict[str, Field]:
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
-    """Return mean and variance of the ODE's samples against the scale, by score, and each classifier's pull against noise."""
+    """Return mean and variance of ODE samples per score and scale, and the mean gradient of both classifiers per σ."""
     mixture, rows = two_classes(), list(_pull())
-    # The clean classifier's gradient does not fade with noise, so the ODE is stiff at large σ: from 80, 120 steps are too few.
+    # The gradient of the clean classifier does not fade with noise, so the ODE is stiff at large σ, and steps must be small.
     grid = diffusion.edm(100 if settings.quick else 200, sigma_min=0.01, sigma_max=10.0)
     shape = (BATCHES * (1500 if settings.quick else 4_000), 1)
     for scale in track(SCALES):
         for family, field in fields(mixture, scale).items():
-            # One seed for all: the same starting noise, so that what differs is the score.
+            # All start from the same noise, so that they differ by the score only.
             x = diffusion.sample(field, shape, grid, generator=torch.Generator().manual_seed(settings.seed)).x
             case = {"law": "two classes", "family": family, "scale": scale}
-            rows += [case | row for row in _moments(x[:, 0])]
+            for quantity, moment in (("mean", torch.mean), ("variance", torch.var)):
+                spread = mean_of([float(moment(batch)) for batch in x[:, 0].chunk(BATCHES)])
+                rows.append(case | {"quantity": quantity} | spread._replace(value=float(moment(x[:, 0])))._asdict())
     return tidy(rows)
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return how far the two classifiers take the samples from classifier-free guidance, at γ = 2."""
+    """Return the variances of samples under the two classifiers and under classifier-free guidance, at γ = 2."""
     at = pick(frame, quantity="variance", scale=2.0).set_index("family")["value"].to_dict()
     pull = pick(frame, quantity="pull").pivot(index="sigma", columns="family", values="value").loc[10.0].to_dict()
     same = abs(at[AWARE] - at[FREE])
@@ -71,15 +72,8 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     )
 
 
-def _moments(x: Tensor) -> Iterator[dict[str, Any]]:
-    for quantity, of in (("mean", torch.mean), ("variance", torch.var)):
-        values = [float(of(batch)) for batch in x.chunk(BATCHES)]
-        error = float(np.std(values, ddof=1) / BATCHES**0.5)
-        yield {"quantity": quantity, "value": float(of(x)), "std_error": error, "freedom": BATCHES - 1.0}
-
-
-def _pull() -> Iterator[dict[str, Any]]:
-    """Yield E|∇log p(y | ·)| of both classifiers under the noised data, by quadrature, at every noise level."""
+def _pull() -> Iterator[Row]:
+    """Yield E|∇log p(y | ·)| of both classifiers under the noised data, by quadrature, per σ."""
     mixture = two_classes()
     for sigma in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0):
         x = torch.linspace(-8, 8, 2001, dtype=torch.float64)[:, None] * (1 + sigma**2) ** 0.5

@@ -1,8 +1,8 @@
-r"""The correction of 29 May: what diffusion guidance draws from is not the tilt of the data.
+r"""The correction of 29 May: diffusion guidance does not draw from the tilt of the data.
 
 The guided score at noise level σ belongs to the tilt p_σ(x)^{1−γ} p_σ(x|y)^γ, which is not the tilt of p_0 with noise of
-variance σ² added, and a sampler follows neither. Scores are exact, so that the gap is guidance's own: a pair of Gaussians
-with closed forms, a mixture on the line whose laws are integrals, a mixture in the plane to look at.
+variance σ² added, and a sampler follows neither. Scores are exact, so that guidance alone causes the gap. The toys are a pair
+of Gaussians with closed forms, a mixture on the line with laws by quadrature, and a mixture in the plane for pictures.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ import diffusion
 from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.samplers import LABEL, Toy, antithetic, guided
 from analysis.figures import correction as figures
-from analysis.frames import Plot, Track, Verdict, pick, tidy
+from analysis.frames import Plot, Row, Track, Verdict, per_point, per_quantity, pick, tidy
 from analysis.metrics.confidence import Difference
 from analysis.metrics.distances import binned_tv, jackknifed
 from analysis.toys import GaussianMixture, GaussianPair
@@ -27,12 +27,11 @@ ODE, SDE, EXACT = "diffusion ODE", "diffusion SDE", "exact draws"
 TILT, NOISED = "tilt of p_σ", "noised tilt of p_0"
 SCALE = 2.0
 SHOWN = (1.5, 3.0)
-SMALLEST = 0.05  # of interest, of a variance of about ½
-Row = dict[str, Any]
+SMALLEST = 0.05  # the smallest difference of interest of a variance of about ½
 
 
 class Effort(NamedTuple):
-    """How much a run draws: samples and steps on the line, samples in the plane, and the γ and λ it visits."""
+    """Size of a run: samples, steps, γ and λ on the line; samples and γ in the plane (`plane`, `plane_scales`)."""
 
     samples: int
     steps: int
@@ -47,7 +46,7 @@ QUICK = Effort(6_000, 100, 2_400, (2.0, 4.0), (0.5, 2.0), (1.0, 1.5, 3.0))
 
 
 def toy_of(law: str) -> Toy:
-    """Return N(1, 1) against N(0, 2); ½N(−1, 1) + ½N(1, 1), label the right; or five Gaussians in the plane, two labels."""
+    """Return N(1, 1) against N(0, 2); ½N(−1, 1) + ½N(1, 1), label 1 the right; or five Gaussians in the plane, two labels."""
     if law == PAIR:
         return GaussianPair.scalar(1.0, 1.0, 2.0)
     if law == MIXTURE:
@@ -60,21 +59,21 @@ def toy_of(law: str) -> Toy:
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
-    """Return moments, densities and distances of what CFG draws, beside those of the tilt it is said to draw from."""
+    """Return moments, densities and distances of the draws of guided diffusion, and of the tilt."""
     effort = QUICK if settings.quick else FULL
-    cases: list[Row] = [{"law": PAIR, "scale": g, "noise": n} for g in effort.scales for n in (0.0, 1.0)]
-    cases += [{"law": PAIR, "scale": SCALE, "noise": noise} for noise in effort.noises]
-    cases += [{"law": MIXTURE, "scale": SCALE, "noise": noise} for noise in (0.0, 1.0)]
-    cases += [{"law": PLANE, "scale": g, "noise": n} for g in effort.plane_scales for n in (0.0, 1.0)]
+    points = [(PAIR, scale, noise) for scale in effort.scales for noise in (0.0, 1.0)]
+    points += [(PAIR, SCALE, noise) for noise in effort.noises] + [(MIXTURE, SCALE, noise) for noise in (0.0, 1.0)]
+    points += [(PLANE, scale, noise) for scale in effort.plane_scales for noise in (0.0, 1.0)]
     rows = list(_exact(effort.scales))
-    for number, case in enumerate(track(cases)):
+    for number, (law, scale, noise) in enumerate(track(points)):
         generator = torch.Generator().manual_seed(settings.seed + number)
-        rows += _plane(case, effort, generator) if case["law"] == PLANE else _line(case, effort, generator)
+        measure = _plane if law == PLANE else _line
+        rows += measure({"law": law, "scale": scale, "noise": noise}, effort, generator)
     return tidy(rows)
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return the variances at γ = 2, and how far from both candidate laws the sampler is on its way."""
+    """Return the variances at γ = 2, and the distance of the ODE's law at σ ≈ 1 to both candidates."""
     pair = pick(frame, law=PAIR, scale=SCALE, quantity="variance")
     tilt, _ = _read(pair, how="exact", family="joint")
     (ode, _), (sde, _) = (_read(pair, how="exact", family=family) for family in (ODE, SDE))
@@ -104,12 +103,19 @@ def verdict(frame: pd.DataFrame) -> Verdict:
 
 
 def tilted(toy: Toy, scale: float, points: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
-    """Return p_σ(x)^{1−γ} p_σ(x|y)^γ at equally spaced points [n, d], as masses that sum to 1, [n]."""
+    """Return p_σ(x)^{1−γ} p_σ(x|y)^γ as masses that sum to 1, [n].
+
+    Args:
+        toy: p(x) and p(x|y), with y = 1.
+        scale: γ.
+        points: equally spaced points, [n, d].
+        sigma: σ.
+    """
     return (scale * toy.log_density(points, sigma, LABEL) + (1 - scale) * toy.log_density(points, sigma)).softmax(0)
 
 
 def pair_moments(scale: float, noise: float) -> tuple[float, float]:
-    """Return mean and variance of guided diffusion at noise level λ on the pair: N(m, a) against N(0, b), σ_max → ∞.
+    """Return mean and variance of guided diffusion of stochasticity λ on the pair, N(m, a) against N(0, b), for σ_max → ∞.
 
     With q = 1 + λ² and f(τ) = (a/(a+τ))^{qγ} (b/(b+τ))^{q(1−γ)}: mean ½qγm ∫ √f/(a+τ) dτ; variance λ² ∫ f dτ,
     which tends to lim τf = a^γ b^{1−γ} as λ → 0.
@@ -119,33 +125,30 @@ def pair_moments(scale: float, noise: float) -> tuple[float, float]:
     tau = log_tau.exp()
     log_f = -q * (scale * torch.log1p(tau / a) + (1 - scale) * torch.log1p(tau / b))
     first = torch.trapezoid((log_f / 2).exp() * tau / (a + tau), log_tau) * q * scale * mean / 2
-    # The last term is what the integral has beyond the last τ, all of it for λ = 0.
+    # The last term is the integral beyond the last τ, the whole integral for λ = 0.
     variance = noise**2 * torch.trapezoid(log_f.exp() * tau, log_tau) + log_f[-1].exp() * tau[-1]
     return float(first), float(variance)
 
 
 def _exact(scales: tuple[float, ...]) -> Iterator[Row]:
-    """Yield the pair's closed forms, against γ and against λ."""
+    """Yield the closed forms of the pair, per γ and per λ."""
     toy = toy_of(PAIR)
     assert isinstance(toy, GaussianPair)
-    curve = sorted({*torch.linspace(0, max(scales), 21).tolist(), *scales})
     forms: list[tuple[str, float, float, tuple[float, float]]] = []
-    for scale in curve:
+    for scale in sorted({*torch.linspace(0, max(scales), 21).tolist(), *scales}):
         forms += [(family, scale, noise, pair_moments(scale, noise)) for family, noise in ((ODE, 0.0), (SDE, 1.0))]
         law = toy.joint_guided(LABEL, scale).law
         forms.append(("joint", scale, float("nan"), (float(law.mean), float(law.covariance))))
     forms += [("λ", SCALE, noise, pair_moments(SCALE, noise)) for noise in torch.linspace(0, 6, 61).tolist()]
-    for family, scale, noise, moments in forms:
+    for family, scale, noise, (mean, variance) in forms:
         case = {"law": PAIR, "family": family, "how": "exact", "scale": scale, "noise": noise}
-        yield from (
-            case | {"quantity": name, "value": value} for name, value in zip(("mean", "variance"), moments, strict=True)
-        )
+        yield from per_quantity(case, {"mean": mean, "variance": variance})
 
 
 def _line(case: Row, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
-    """Yield moments on the line; at γ = 2 also densities, and, on the mixture, the laws on the way."""
+    """Yield moments on the line; at γ = 2 also densities, and on the mixture the laws at every noise level."""
     toy, draw = toy_of(case["law"]), antithetic(generator)
-    # The ODE forgets its start with 1/σ_max only, the SDE with its square; noise takes finer steps.
+    # The bias of a finite σ_max is of order 1/σ_max for the ODE, 1/σ_max² for the SDE; noise needs smaller steps.
     noise, widest = case["noise"], 3000.0 if case["noise"] < 1 else 100.0
     sigmas = diffusion.geometric(round(effort.steps * max(1.0, 1.5 * noise)), 0.02, widest)
     score, first = guided(toy, case["scale"]), init(sigmas.new_empty(effort.samples, 1), sigmas[0], draw).x
@@ -154,43 +157,40 @@ def _line(case: Row, effort: Effort, generator: torch.Generator) -> Iterator[Row
     for i, (x,) in enumerate(diffusion.trajectory(score, first, sigmas, _step(noise), draw), start=1):
         if watched and 0 < sigmas[i] < 8 and i % (effort.steps // 30) == 0:
             yield from _on_the_way(case, toy, x[:, 0], sigmas[i])
-    yield from _moments(case, x[:, 0])
+    yield _moment(case, "mean", x[:, 0])
+    yield _moment(case, "variance", (x[:, 0] - x[:, 0].mean()) ** 2)
     if case["scale"] == SCALE and noise in (0.0, 1.0):
         yield from _densities(case, toy, x[:, 0])
 
 
-def _moments(case: Row, x: Tensor) -> Iterator[Row]:
-    """Yield mean and variance of antithetic draws [n], whose pairs are independent."""
-    for name, values in (("mean", x), ("variance", (x - x.mean()) ** 2)):
-        pairs = values.view(2, -1).mean(0)
-        yield case | {"quantity": name, "value": float(pairs.mean()), "std_error": float(pairs.std() / len(pairs) ** 0.5)}
+def _moment(case: Row, quantity: str, values: Tensor) -> Row:
+    """Return the mean of values [n] of antithetic draws, whose pairs are independent."""
+    pairs = values.view(2, -1).mean(0)
+    error = float(pairs.std() / len(pairs) ** 0.5)
+    return case | {"quantity": quantity, "value": float(pairs.mean()), "std_error": error}
 
 
 def _densities(case: Row, toy: Toy, x: Tensor) -> Iterator[Row]:
-    """Yield the histogram of the draws; with the ODE's, the densities of the tilt and of the conditional."""
-    edges = torch.linspace(-3, 5, 65, dtype=torch.float64)
+    """Yield the histogram of the draws, and for the ODE the densities of the tilt and of the conditional law."""
+    case, edges = case | {"quantity": "density"}, torch.linspace(-3, 5, 65, dtype=torch.float64)
     heights = torch.histogram(x, edges, density=True).hist * float(((x >= -3) & (x <= 5)).double().mean())
-    yield from _curve(case, (edges[1:] + edges[:-1]) / 2, heights)
+    yield from per_point(case, x=((edges[1:] + edges[:-1]) / 2).tolist(), value=heights.tolist())
     if case["noise"] == 0.0:
         axis = torch.linspace(-8, 8, 641, dtype=torch.float64)
         for family, scale in (("joint", case["scale"]), ("conditional", 1.0)):
             density = tilted(toy, scale, axis[:, None]) / (axis[1] - axis[0])
-            yield from _curve(case | {"family": family, "how": "exact"}, axis[200:521:4], density[200:521:4])
-
-
-def _curve(case: Row, points: Tensor, values: Tensor) -> Iterator[Row]:
-    for x, value in zip(points.tolist(), values.tolist(), strict=True):
-        yield case | {"quantity": "density", "x": x, "value": value}
+            exact = case | {"family": family, "how": "exact"}
+            yield from per_point(exact, x=axis[200:521:4].tolist(), value=density[200:521:4].tolist())
 
 
 def _on_the_way(case: Row, toy: Toy, x: Tensor, sigma: Tensor) -> Iterator[Row]:
-    """Yield, at one σ, W1 from the sampler's law to both candidates; and the means and quantiles of all three."""
+    """Yield W1 from the law of the sampler at one σ to both candidates, and the means and quantiles of all three."""
     case = case | {"sigma": float(sigma)}
     axis = torch.linspace(-1, 1, 1201, dtype=torch.float64) * (3 + 6 * (1 + sigma**2).sqrt())
     clean = torch.linspace(-8, 8, 401, dtype=torch.float64)
     masses = tilted(toy, case["scale"], axis[:, None], sigma)
     noised = torch.special.ndtr((axis[:, None] - clean) / sigma) @ tilted(toy, case["scale"], clean[:, None])
-    yield from (row for row in _moments(case, x) if row["quantity"] == "mean")
+    yield _moment(case, "mean", x)
     yield from _quantiles(case, x.sort().values, torch.linspace(0, 1, len(x), dtype=torch.float64))
     for name, cdf in {TILT: masses.cumsum(0) - masses / 2, NOISED: noised}.items():
         yield case | {"quantity": "w1", "against": name} | _with_error(jackknifed(x, axis, cdf))
@@ -201,39 +201,38 @@ def _on_the_way(case: Row, toy: Toy, x: Tensor, sigma: Tensor) -> Iterator[Row]:
 
 
 def _quantiles(case: Row, points: Tensor, cdf: Tensor) -> Iterator[Row]:
-    """Yield the 10, 50 and 90 percent quantiles, in units of √(1 + σ²) so that all σ fit one picture."""
-    for level in (0.1, 0.5, 0.9):
-        at = points[torch.searchsorted(cdf, level)] / (1 + case["sigma"] ** 2) ** 0.5
-        yield case | {"quantity": "quantile", "level": level, "value": float(at)}
+    """Yield the 10, 50 and 90 percent quantiles, divided by √(1 + σ²) so that one picture shows all σ."""
+    levels = (0.1, 0.5, 0.9)
+    at = [points[torch.searchsorted(cdf, level)] / (1 + case["sigma"] ** 2) ** 0.5 for level in levels]
+    yield from per_point(case | {"quantity": "quantile"}, level=levels, value=map(float, at))
 
 
 def _plane(case: Row, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
-    """Yield the total variation to the tilt on coarse bins, and for the ODE also some draws and the tilt's density."""
+    """Yield the total variation to the tilt on coarse bins, and for the ODE also some draws and the density of the tilt."""
     toy = toy_of(PLANE)
     assert isinstance(toy, GaussianMixture)
     sigmas = diffusion.edm(effort.steps // 2, 0.01, 300.0)
-    family = SDE if case["noise"] else ODE
     score = guided(toy, case["scale"])
     x = diffusion.sample(score, (effort.plane, 2), sigmas, step=_step(case["noise"]), generator=generator).x
     axis = torch.linspace(-5, 5, 361, dtype=torch.float64)[:-1] + 5 / 360
     masses = toy.joint_guided(LABEL, case["scale"], axes=(axis, axis)).probabilities
-    case = case | {"how": "drawn"}
-    yield case | {"family": family, "quantity": "tv"} | _with_error(binned_tv(x, masses))
+    case = case | {"family": SDE if case["noise"] else ODE, "how": "drawn"}
+    yield case | {"quantity": "tv"} | _with_error(binned_tv(x, masses))
     if case["noise"] == 0.0:
         cells = torch.multinomial(masses.flatten(), effort.plane, replacement=True, generator=generator)
         exact = torch.cartesian_prod(axis, axis)[cells]
         yield case | {"family": EXACT, "quantity": "tv"} | _with_error(binned_tv(exact, masses))
         if case["scale"] in SHOWN:
-            yield from _picture(case | {"family": family}, x, axis, masses)
+            yield from _picture(case, x, axis, masses)
 
 
 def _picture(case: Row, x: Tensor, axis: Tensor, masses: Tensor) -> Iterator[Row]:
-    for first, second in x[:600].tolist():
-        yield case | {"quantity": "draw", "x": first, "x_2": second, "value": 1.0}
-    coarse, density = axis[::6], masses[::6, ::6] / masses.max()
-    for first, row in zip(coarse.tolist(), density.tolist(), strict=True):
-        for second, value in zip(coarse.tolist(), row, strict=True):
-            yield case | {"family": "joint", "how": "exact", "quantity": "density", "x": first, "x_2": second, "value": value}
+    first, second = x[:600].T.tolist()
+    yield from per_point(case | {"quantity": "draw", "value": 1.0}, x=first, x_2=second)
+    density = (masses[::6, ::6] / masses.max()).flatten().tolist()
+    first, second = torch.cartesian_prod(axis[::6], axis[::6]).T.tolist()
+    exact = case | {"family": "joint", "how": "exact", "quantity": "density"}
+    yield from per_point(exact, x=first, x_2=second, value=density)
 
 
 def _with_error(measured: tuple[float, float]) -> Row:
@@ -245,7 +244,7 @@ def _step(noise: float) -> Step:
 
 
 def _read(frame: pd.DataFrame, **wanted: Any) -> tuple[float, float]:
-    """Return value and standard error of the first row wanted."""
+    """Return value and standard error of the first row with the wanted values."""
     row = pick(frame, **wanted).iloc[0]
     return float(row["value"]), float(row["std_error"])
 

@@ -1,14 +1,14 @@
-r"""One law, every family: how far from the joint tilt each way of drawing lands, on one and the same law.
+r"""Every sampler on one law: the distance of its draws to the joint tilt.
 
-A table is a sequence law for the autoregressive wing, and points in R^T or tokens under noise for the diffusion wing. The
-laws of guided tokens are exact, and on Gaussian sequences the distances of autoregressive, ODE and SDE guidance are too.
-Σ log Z along a family's own paths is the one estimator of both wings: by Jensen its mean is below log Z by the path law's
-divergence from the joint, and it is constant where there is none.
+The law is a table, which is a sequence law for the autoregressive wing, and points in R^T or noised tokens for the diffusion
+wing. The laws of guided tokens are exact, and so are those of autoregressive, ODE and SDE guidance of Gaussian sequences.
+Both wings have one estimator, Σ log Z along the paths: by Jensen its mean is at most log Z, lower by the divergence of the path
+law from the joint law. It is constant where the two laws agree.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -20,11 +20,11 @@ from analysis.experiments import samplers
 from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.samplers import LABEL, Case, Draws
 from analysis.figures import families as figures
-from analysis.frames import Plot, Track, Verdict, pick, tidy
+from analysis.frames import Plot, Row, Track, Verdict, per_point, per_quantity, pick, tidy
 from analysis.metrics import distances
-from analysis.metrics.confidence import Estimate, by_family, difference, nearest
+from analysis.metrics.confidence import Difference, Estimate, by_family, difference, mean_of, nearest
 from analysis.metrics.scale_factors import path_normalizers
-from analysis.toys import GaussianSequence, Table, guidance
+from analysis.toys import GaussianSequence, guidance
 from analysis.toys.discrete_diffusion import masked_law, uniform_law
 from analysis.toys.example_tables import coupled_table
 from analysis.toys.gaussian import Gaussian, diffused, w2
@@ -33,19 +33,26 @@ from diffusion import masked
 TABLE, SEQUENCE = "table", "Gaussian sequence"
 AR, WEIGHTED, ODE, SDE = "sequential AR", "AR with weights", "diffusion ODE", "diffusion SDE"
 CORRECTED, MALA, EXACT = "Feynman–Kac", "MALA", "exact draws"
-# Diffusion of the tokens themselves: exact laws, and draws by weight.
+# Diffusion of the tokens themselves: exact laws, and weighted draws.
 MASKED, RATES, UNIFORM = "masked softmax", "masked rates", "uniform noise"
 MASKED_WEIGHTED, RATES_WEIGHTED, UNIFORM_WEIGHTED = "softmax with weights", "rates with weights", "uniform with weights"
-# Draws of exact laws: only so do these compare with what has no exact law, for few draws are far from any law.
+# Draws of exact laws, to compare with samplers that have no exact law: a finite number of draws is far from any law.
 DRAWN = {name: f"{name}, drawn" for name in (AR, MASKED, RATES, UNIFORM)}
 SCALE, TABLE_LENGTH, SEQUENCE_LENGTH = 3.0, 2, 4
-CHEAP, SMALLEST = 10, 0.02  # times as many batches where a batch costs next to nothing; of interest, total variation
-REACHING = (WEIGHTED, CORRECTED, MALA)  # what should draw from the joint tilt
-Row = dict[str, Any]
+CHEAP = 10  # times as many batches where a batch costs almost nothing
+SMALLEST = 0.02  # the smallest difference of interest in total variation
+REACHING = (WEIGHTED, CORRECTED, MALA)  # the samplers whose limit is the joint tilt
 
 
 class Effort(NamedTuple):
-    """How much a run draws: batches of samples, steps, MALA's levels; and the lengths and scales it visits."""
+    """Size of a run.
+
+    samples: draws per batch.
+    batches: number of batches.
+    steps: noise levels of diffusion samplers.
+    levels: noise levels of MALA.
+    scales, lengths, sequences, sampled: the γ, and the T of tables, of Gaussian sequences and of those that are sampled.
+    """
 
     samples: int
     batches: int
@@ -62,61 +69,59 @@ QUICK = Effort(400, 3, 60, 6, (1.0, 3.0, 5.0), (1, 2, 3), (1, 4, 8, 12), (4, 8))
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
-    """Return the distance of every family to the joint tilt, and Σ log Z along the paths of both wings."""
+    """Return the distance of every sampler to the joint tilt, and Σ log Z along the paths of both wings."""
     effort = QUICK if settings.quick else FULL
-    tables = [(TABLE_LENGTH, scale) for scale in effort.scales] + [(length, SCALE) for length in effort.lengths]
-    sequences = [(SEQUENCE_LENGTH, scale) for scale in effort.scales] + [(length, SCALE) for length in effort.sequences]
-    cases: list[tuple[Callable[..., Iterable[Row]], int, float]] = [(_table, *point) for point in dict.fromkeys(tables)]
-    cases += [(_paths, length, SCALE) for length in effort.lengths[1:]]
-    cases += [(_sequence, *point) for point in dict.fromkeys(sequences)]
-    cases += [(_sampled_sequence, length, SCALE) for length in effort.sampled]
+
+    def grid(length: int, lengths: tuple[int, ...]) -> list[tuple[int, float]]:
+        return list(dict.fromkeys([*((length, scale) for scale in effort.scales), *((each, SCALE) for each in lengths)]))
+
+    cases: list[tuple[Callable[..., Iterable[Row]], int, float]] = [
+        *((_table, *point) for point in grid(TABLE_LENGTH, effort.lengths)),
+        *((_paths, length, SCALE) for length in effort.lengths[1:]),
+        *((_sequence, *point) for point in grid(SEQUENCE_LENGTH, effort.sequences)),
+        *((_sampled_sequence, length, SCALE) for length in effort.sampled),
+    ]
     rows: list[Row] = []
     for number, (measure, length, scale) in enumerate(track(cases)):
-        generator = torch.Generator().manual_seed(settings.seed + number)
-        rows += measure(length, scale, effort, generator)
+        rows += measure(length, scale, effort, torch.Generator().manual_seed(settings.seed + number))
     return tidy(rows)
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return who reaches the joint tilt, who comes nearest without correction, and how far Σ log Z spreads."""
+    """Return which samplers draw the joint tilt, which is nearest without correction, and the spread of Σ log Z."""
     tables = pick(frame, law=TABLE, quantity="tv", scale=SCALE)
     length = int(tables["length"].max())
     tv = by_family(pick(tables, length=length))
     spread = pick(frame, quantity="path_sd", length=length).set_index("family")["value"].to_dict()
     uncorrected = {name: tv[name] for name in (DRAWN[AR], ODE, SDE)}
-    only = "is not the only class that can" if _place(tv, WEIGHTED) == "at" else "may be the only class that can: not decided"
+    excess = {name: difference(tv[name], tv[EXACT], SMALLEST, len(REACHING)) for name in REACHING}
+    at = {name: each for name, each in excess.items() if each.small}
+    above = {name: each for name, each in excess.items() if not each.small and each.clear and each.mean > 0}
+    undecided = {name: each for name, each in excess.items() if name not in at | above}
+    only = "is not the only class that can" if WEIGHTED in at else "may be the only class that can: not decided"
     return Verdict(
         f"total variation of draws to the joint tilt at γ = {SCALE:g}, T = {length}",
         ", ".join(f"{name} {tv[name]}" for name in (*uncorrected, *REACHING, EXACT)),
         f"All of these are draws; the same number of exact draws measures {tv[EXACT]}, the floor. Weighted draws count for "
         f"fewer, so they are above it even where their law is right. Above the floor by less than {SMALLEST:g}: "
-        f"{_placed(tv, 'at')}. Above it: {_placed(tv, 'above')}. Not decided: {_placed(tv, '')}. So diffusion {only}. "
+        f"{_listed(at)}. Above it: {_listed(above)}. Not decided: {_listed(undecided)}. So diffusion {only}. "
         f"Uncorrected, {nearest(uncorrected)}; on "
         f"Gaussian sequences {_hunch(frame)} Σ log Z spreads by {spread[AR]:.2f} nats along autoregressive and "
         f"{spread[SDE]:.2f} along diffusion paths. {_discrete(tv)}",
     )
 
 
-def _place(tv: dict[str, Estimate], family: str) -> str:
-    """Return where weighted or corrected draws are: "at" the floor of exact draws, "above" it, or "", not decided."""
-    excess = difference(tv[family], tv[EXACT], SMALLEST, len(REACHING))
-    if excess.small:
-        return "at"
-    return "above" if excess.clear and excess.mean > 0 else ""
-
-
-def _placed(tv: dict[str, Estimate], where: str) -> str:
-    """Return the families that are there, with what they have above the floor."""
-    found = {name: difference(tv[name], tv[EXACT], SMALLEST, len(REACHING)) for name in REACHING if _place(tv, name) == where}
-    return ", ".join(f"{name} ({each.mean:+.3f} ± {each.half:.3f})" for name, each in found.items()) or "none"
+def _listed(excess: Mapping[str, Difference]) -> str:
+    """Return the names of samplers with their excess over the floor."""
+    return ", ".join(f"{name} ({each.mean:+.3f} ± {each.half:.3f})" for name, each in excess.items()) or "none"
 
 
 def _discrete(tv: dict[str, Estimate]) -> str:
-    """Say how far guided discrete diffusion is from the joint: exact laws beside exact laws, draws beside draws."""
+    """Return sentences on guided discrete diffusion, which compare exact laws with each other, and draws with each other."""
     exact = {name: tv[name] for name in (RATES, MASKED, UNIFORM, AR)}
     pairs = {RATES: RATES_WEIGHTED, MASKED: MASKED_WEIGHTED, UNIFORM: UNIFORM_WEIGHTED}
     nearer = [name for name in pairs if tv[name].value < tv[AR].value]
-    changes = {name: difference(tv[mended], tv[DRAWN[name]], SMALLEST, len(pairs)) for name, mended in pairs.items()}
+    changes = {name: difference(tv[weighted], tv[DRAWN[name]], SMALLEST, len(pairs)) for name, weighted in pairs.items()}
     drawn = "; ".join(
         f"{name} {tv[DRAWN[name]].value:.3f}, with weights {tv[pairs[name]].value:.3f} "
         f"({change.mean:+.3f} ± {change.half:.3f}: {change.answer})"
@@ -130,7 +135,7 @@ def _discrete(tv: dict[str, Estimate]) -> str:
 
 
 def _hunch(frame: pd.DataFrame) -> str:
-    """Say up to which length the autoregressive law is the nearest, and what is nearest beyond."""
+    """Return the length up to which the autoregressive law is the nearest, and the nearest law beyond, in words."""
     rows = pick(frame, law=SEQUENCE, quantity="w2", scale=SCALE)
     wide = rows.pivot(index="length", columns="family", values="value")[[AR, ODE, SDE]].dropna()
     lost = wide.index[wide.idxmin(axis=1) != AR]
@@ -138,21 +143,20 @@ def _hunch(frame: pd.DataFrame) -> str:
         return f"the autoregressive law is nearest up to T = {wide.index.max()}, against the hunch."
     beyond = f"the {wide.loc[lost[0]].idxmin()} is nearest at T = {', '.join(map(str, lost))}, as the hunch has it."
     kept = wide.index[wide.index < lost[0]]
-    return (
-        beyond if kept.empty else f"the autoregressive law is nearest up to T = {kept.max()}, against the hunch, and {beyond}"
-    )
+    nearest_up_to = f"the autoregressive law is nearest up to T = {kept.max()}, against the hunch, and "
+    return beyond if kept.empty else nearest_up_to + beyond
 
 
 def _table(length: int, scale: float, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
-    """Yield total variations to a table's joint tilt: exact for sequential guidance, of as many draws for the others."""
-    table, row = coupled_table(length), {"law": TABLE, "length": length, "scale": scale, "quantity": "tv"}
-    log_p, _ = table.log_joint(guidance(LABEL, scale))
-    log_q, _ = table.log_sequential(guidance(LABEL, scale))
+    """Yield total variations to the joint tilt of a table, of exact laws and of equally many draws."""
+    table, weights = coupled_table(length), guidance(LABEL, scale)
+    row = {"law": TABLE, "length": length, "scale": scale, "quantity": "tv"}
+    log_p, _ = table.log_joint(weights)
     laws = {
-        AR: log_q,
-        MASKED: masked_law(table, guidance(LABEL, scale), normalized=True),
-        RATES: masked_law(table, guidance(LABEL, scale), normalized=False),
-        UNIFORM: uniform_law(table, guidance(LABEL, scale), accuracy=1e-7),
+        AR: table.log_sequential(weights)[0],
+        MASKED: masked_law(table, weights, normalized=True),
+        RATES: masked_law(table, weights, normalized=False),
+        UNIFORM: uniform_law(table, weights, accuracy=1e-7),
     }
     for family, law in laws.items():
         yield row | {"family": family, "value": float(distances.tv(law, log_p))}
@@ -173,23 +177,23 @@ def _table(length: int, scale: float, effort: Effort, generator: torch.Generator
         UNIFORM_WEIGHTED: samplers.renoised(case, table, diffusion.geometric(effort.steps, 0.02, 8.0)),
     }
     for family, batches in families.items():
-        found = [distances.empirical(samplers.cells(case.toy, x), log_p.numel(), weights) for x, weights in batches]
-        yield row | {"family": family} | _mean(torch.stack([distances.tv(law, log_p.flatten()) for law in found]))
+        found = [distances.empirical(samplers.cells(case.toy, x), log_p.numel(), log_w) for x, log_w in batches]
+        yield row | {"family": family} | mean_of([distances.tv(law, log_p.flatten()) for law in found])._asdict()
 
 
-def _sequence(length: int, scale: float, effort: Effort, _generator: torch.Generator) -> Iterator[Row]:
-    """Yield exact W2 distances to a Gaussian sequence's joint tilt."""
+def _sequence(length: int, scale: float, _effort: Effort, _generator: torch.Generator) -> Iterator[Row]:
+    """Yield exact W2 distances to the joint tilt of a Gaussian sequence."""
     toy = GaussianSequence(length)
     target, branches, weights = toy.joint_guided(LABEL, scale).law, [toy.law(None), toy.law(LABEL)], [1 - scale, scale]
     laws = {AR: toy.sequential_guided(LABEL, scale).law}
-    laws |= {family: diffused(branches, weights, noise, steps=2 * effort.steps) for family, noise in ((ODE, 0.0), (SDE, 1.0))}
+    laws |= {family: diffused(branches, weights, noise) for family, noise in ((ODE, 0.0), (SDE, 1.0))}
     for family, law in laws.items():
         row = {"law": SEQUENCE, "family": family, "quantity": "w2", "scale": scale, "length": length}
         yield row | {"value": float(w2(law, target))}
 
 
 def _sampled_sequence(length: int, scale: float, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
-    """Yield W2 of the Gaussians fitted to samples that should follow the joint tilt."""
+    """Yield W2 distances to the joint tilt of Gaussians that are fitted to draws."""
     toy = GaussianSequence(length)
     target = toy.joint_guided(LABEL, scale).law
     case = Case(toy, scale, length, effort.samples, effort.batches, generator)
@@ -202,65 +206,46 @@ def _sampled_sequence(length: int, scale: float, effort: Effort, generator: torc
     }
     for family, batches in families.items():
         row = {"law": SEQUENCE, "family": family, "quantity": "w2", "scale": scale, "length": length}
-        yield row | _mean(torch.stack([w2(_fit(batch), target) for batch in batches]))
+        yield row | mean_of([w2(_fit(batch), target) for batch in batches])._asdict()
+
+
+def _fit(batch: Draws) -> Gaussian:
+    """Return the Gaussian with the moments of a weighted batch."""
+    mean = batch.weights @ batch.x
+    return Gaussian(mean, (batch.weights[:, None] * (batch.x - mean)).mT @ (batch.x - mean))
 
 
 def _paths(length: int, scale: float, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
-    """Yield histogram, mean and spread of Σ log Z − log Z along the paths of both wings, and the log Ẑ each gives."""
+    """Yield histogram, mean and spread of Σ log Z − log Z along the paths of both wings, and the log Ẑ of each."""
     table = coupled_table(length)
     n, log_z = effort.samples * effort.batches, table.joint_guided(LABEL, scale).log_normalizer
-    one = arguide.sample_joint(samplers.sequential(table, scale), n, length, threshold=0, generator=generator)
-    grid, score = samplers.points_grid(2 * effort.steps), samplers.guided(table.mixture(), scale)
-    options: dict[str, Any] = {"noise": 1.0, "threshold": 0, "generator": generator, "ends_at_zero": False}
-    two = diffusion.sample_joint(score, (n, length), grid, **options)
+    log_q, log_normalizers = table.log_sequential(guidance(LABEL, scale))
+    spread = distances.deviation(log_q, path_normalizers(log_normalizers, table.shape))
     row = {"law": TABLE, "length": length, "scale": scale}
-    yield row | {"family": "exact", "quantity": "log_evidence", "value": float(log_z)}
-    yield row | {"family": "exact", "quantity": "path_sd", "value": _exact_spread(table, scale)}
-    for family, log_weights, log_evidence in (
-        (AR, one.log_weights, one.log_evidence),
-        (SDE, two.log_weights, two.log_evidence),
-    ):
+    yield from per_quantity(row | {"family": "exact"}, {"log_evidence": log_z, "path_sd": spread})
+    ar = arguide.sample_joint(samplers.sequential(table, scale), n, length, threshold=0, generator=generator)
+    grid, score = samplers.points_grid(2 * effort.steps), samplers.guided(table.mixture(), scale)
+    sde = diffusion.sample_joint(score, (n, length), grid, noise=1.0, threshold=0, generator=generator, ends_at_zero=False)
+    found = {AR: (ar.log_weights, ar.log_evidence), SDE: (sde.log_weights, sde.log_evidence)}
+    for family, (log_weights, log_evidence) in found.items():
         # The samplers normalise their weights; Ẑ puts the constant back.
         path = log_weights + log_evidence + math.log(n)
         yield from _path_rows(row | {"family": family}, path - log_z, log_evidence)
 
 
-def _fit(batch: Draws) -> Gaussian:
-    """Return the Gaussian of a weighted batch's moments."""
-    n = len(batch.x)
-    weights = torch.full((n,), 1 / n, dtype=torch.float64) if batch.log_weights is None else batch.log_weights.exp()
-    mean = weights @ batch.x
-    return Gaussian(mean, (weights[:, None] * (batch.x - mean)).mT @ (batch.x - mean))
-
-
-def _mean(found: Tensor) -> Row:
-    return {"value": float(found.mean()), "std_error": float(found.std() / len(found) ** 0.5), "freedom": len(found) - 1.0}
-
-
-def _exact_spread(table: Table, scale: float) -> float:
-    """Return the standard deviation of Σ_t log Z_t under the sequential law."""
-    log_q, log_normalizers = table.log_sequential(guidance(LABEL, scale))
-    path = path_normalizers(log_normalizers, table.shape)
-    return float(distances.expectation(log_q, (path - distances.expectation(log_q, path)) ** 2).sqrt())
-
-
 def _path_rows(case: Row, path: Tensor, log_evidence: Tensor) -> Iterator[Row]:
-    """Yield what describes Σ log Z − log Z along n paths, and log Ẑ with the error of a mean of weights."""
-    n = len(path)
-    weights = path.exp()
-    yield case | {"quantity": "path_mean"} | _mean(path)
+    """Yield mean, spread and histogram of Σ log Z − log Z along n paths, and log Ẑ with the error of a mean of weights."""
+    n, weights = len(path), path.exp()
+    yield case | {"quantity": "path_mean"} | mean_of(path)._asdict()
     deviations = (path - path.mean()) ** 2
     sd = float(deviations.mean().sqrt())
     yield case | {"quantity": "path_sd", "value": sd, "std_error": float(deviations.std()) / (2 * sd * n**0.5)}
-    yield case | {
-        "quantity": "log_evidence",
-        "value": float(log_evidence),
-        "std_error": float(weights.std() / weights.mean()) / n**0.5,
-    }
+    error = float(weights.std() / weights.mean()) / n**0.5
+    yield case | {"quantity": "log_evidence", "value": float(log_evidence), "std_error": error}
     edges = torch.linspace(-3, 3, 61, dtype=torch.float64)
-    heights = torch.histogram(path.clamp(-3, 3), edges).hist / n
-    for x, value in zip(((edges[1:] + edges[:-1]) / 2).tolist(), heights.tolist(), strict=True):
-        yield case | {"quantity": "path_share", "x": x, "value": value}
+    shares = torch.histogram(path.clamp(-3, 3), edges).hist / n
+    centres = (edges[1:] + edges[:-1]) / 2
+    yield from per_point(case | {"quantity": "path_share"}, x=centres.tolist(), value=shares.tolist())
 
 
 EXPERIMENT = Experiment(

@@ -1,17 +1,16 @@
-r"""Fidelity against diversity: what guidance buys, and what it costs, under each of the two laws.
+r"""Fidelity against diversity of the joint and the sequential law.
 
-Fidelity is the class probability of a sample, E[p(y | x)]; diversity its entropy. All laws are exact.
+Fidelity is the class probability of a sample, E[p(y | x)]; diversity is the entropy of the law. All laws are exact.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.experiments.base import Experiment, Settings
 from analysis.figures import fidelity as figures
-from analysis.frames import Plot, Track, Verdict, pick, tidy
+from analysis.frames import Plot, Row, Track, Verdict, per_quantity, pick, tidy
 from analysis.metrics import distances
 from analysis.toys import Table, digits_table, guidance
 from analysis.toys.example_tables import coupled_table
@@ -21,14 +20,14 @@ TOY, DIGITS = "coupled table", "digits"
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
-    """Return class probability and entropy of both laws against scale, on a toy and on real digits, averaged over labels."""
+    """Return class probability and entropy of both laws per scale, on a toy and on real digits, averaged over labels."""
     tables = {TOY: coupled_table(6), DIGITS: digits_table(8 if settings.quick else 10)[0]}
     cases = [(law, table, scale) for law, table in tables.items() for scale in SCALES]
     return tidy(row for case in track(cases) for row in _measure(*case))
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return what the two laws cost in entropy at the class probability that the joint law has at γ = 3."""
+    """Return the difference of the two laws in entropy at the class probability of the joint law at γ = 3."""
     costs = {law: _cost(pick(frame, law=law)) for law in (TOY, DIGITS)}
     better = {law: "the joint law keeps more" if cost > 0 else "the sequential law keeps more" for law, cost in costs.items()}
     joint = pick(frame, family="joint", quantity="class_probability").set_index(["law", "scale"])["value"]
@@ -43,17 +42,16 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     )
 
 
-def _measure(law: str, table: Table, scale: float) -> Iterator[dict[str, Any]]:
-    found: dict[tuple[str, str], list[float]] = {}
-    for label in range(len(table.labels)):
-        weights = guidance(label, scale)
-        p_label = table.log_class_probability()[label].exp()
-        for family, log_p in (("joint", table.log_joint(weights)[0]), ("sequential", table.log_sequential(weights)[0])):
-            found.setdefault((family, "class_probability"), []).append(float(distances.expectation(log_p, p_label)))
-            found.setdefault((family, "entropy"), []).append(float(distances.entropy(log_p)))
-    for (family, quantity), values in found.items():
-        case = {"law": law, "family": family, "quantity": quantity, "scale": scale, "length": table.length}
-        yield case | {"value": float(np.mean(values))}
+def _measure(law: str, table: Table, scale: float) -> Iterator[Row]:
+    labels, log_classes = range(len(table.labels)), table.log_class_probability()
+    for family, law_of in (("joint", table.log_joint), ("sequential", table.log_sequential)):
+        laws = [law_of(guidance(label, scale))[0] for label in labels]
+        case = {"law": law, "family": family, "scale": scale, "length": table.length}
+        values = {
+            "class_probability": [float(distances.expectation(laws[label], log_classes[label].exp())) for label in labels],
+            "entropy": [float(distances.entropy(log_p)) for log_p in laws],
+        }
+        yield from per_quantity(case, {quantity: np.mean(per_label) for quantity, per_label in values.items()})
 
 
 def _cost(frame: pd.DataFrame) -> float:

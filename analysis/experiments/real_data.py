@@ -1,25 +1,26 @@
-r"""Real data, exactly: is the gap between joint and sequential guidance small or large where nobody designed it?
+r"""The gap between joint and sequential guidance on exact laws of real data.
 
-* digits: a table of the pixels of scikit-learn's 8×8 digits that say most of the digit. It is one joint law of digit and
-  pixels, so p(x) is the mixture of the p(x|y), and p(x|y)/p(x) = p(y|x)/p(y) is at most 1/p(y). The size of the gap depends on
-  what is added to every cell's count.
-* text, if a file is given: a character chain a label, and one of all labels. Such a pair is not coherent: the chain of all
-  labels is not the mixture of theirs, and p(x|y)/p(x) grows with every character. A gap between its laws mixes two things, so
-  the rows are in `results.parquet` under a name that says so, and in no figure or verdict.
+* digits: a table of the pixels of scikit-learn's 8×8 digits with most information on the digit. It is one joint law of
+  digit and pixels, so p(x) is the mixture of the p(x|y), and p(x|y)/p(x) = p(y|x)/p(y) is at most 1/p(y). The size of the gap
+  depends on the number that is added to the count of every cell.
+* text, if a file is given: a character chain per label, and one of all labels. This pair is not coherent: the chain of all
+  labels is not the mixture of the chains of the labels, and p(x|y)/p(x) grows with every character. A gap of its laws mixes
+  guidance with this difference. So its rows are in `results.parquet` under a name that says so, and in no figure or verdict.
 
-The gap is told in nats, beside what joint guidance does at all, KL(joint ‖ conditional), and as what is left of it when the
-joint law may choose its own scale, min_γ' KL(sequential at γ ‖ joint at γ').
+The gap, KL(sequential ‖ joint) in nats, is compared with the effect of joint guidance, KL(joint ‖ conditional), and with the
+gap at the best scale of the joint law, min_γ' KL(sequential at γ ‖ joint at γ').
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from analysis.experiments.base import Experiment, Settings
 from analysis.figures import real_data as figures
-from analysis.frames import Plot, Track, Verdict, tidy
+from analysis.frames import Plot, Row, Track, Verdict, per_point, per_quantity, tidy
 from analysis.metrics import distances
 from analysis.toys import MarkovChain, MarkovLaw, Table, digits_table, guidance, read_chain
 from analysis.toys.example_tables import coupled_table
@@ -31,12 +32,14 @@ SMOOTHING = {0.02: DIGITS, 0.002: "digits, +0.002 a cell", 0.2: "digits, +0.2 a 
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
-    """Return the gap of every label against scale, on the toy, the digits, the digits smoothed otherwise, and the text."""
+    """Return the gap per label and scale, on the toy, on the digits with three smoothings, and on the text."""
     pixels = 8 if settings.quick else 10
     tables = {TOY: coupled_table(8 if settings.quick else 9)}
     tables |= {law: digits_table(pixels, added)[0] for added, law in SMOOTHING.items()}
     rows = [row for law, table in track(list(tables.items())) for row in _table_rows(law, table)]
-    rows += list(_pixels(pixels))
+    chosen = digits_table(pixels)[1].tolist()
+    case = {"law": DIGITS, "family": "exact", "quantity": "pixel", "length": pixels}
+    rows += per_point(case, order=range(pixels), value=chosen)
     if settings.text is not None:
         chain = read_chain(settings.text)
         rows += [row for label in track(chain.labels) for row in _chain_rows(chain, label)]
@@ -44,10 +47,10 @@ def run(settings: Settings, track: Track) -> pd.DataFrame:
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return the median gap over the labels at γ = 3, and what is left of it after the joint law's scale is tuned."""
+    """Return the median gap over the labels at γ = 3, and the median gap at the best scale of the joint law."""
     at = frame[frame["scale"] == 3.0].pivot_table(index="law", columns="quantity", values="value", aggfunc="median")
     medians: dict[str, Any] = {law: at.loc[law] for law in (TOY, DIGITS)}
-    told = [
+    each = [
         f"{law}: KL(sequential ‖ joint) {row['kl_sequential_joint']:.3f} nats, beside KL(joint ‖ conditional) "
         f"{row['kl_joint_conditional']:.3f}; {row['kl_best_scale']:.3f} left once the joint law's own scale is tuned"
         for law, row in medians.items()
@@ -61,7 +64,7 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         "median KL(sequential ‖ joint) over labels at γ = 3",
         f"{row['kl_sequential_joint']:.3f} nats ({DIGITS})",
         f"On real digits the gap is {size} than what joint guidance does at all; another scale of the joint law removes "
-        f"{100 * strength:.0f} % of it. {'. '.join(told)}. The digits' p(x) is the mixture of their p(x|y), so none of this "
+        f"{100 * strength:.0f} % of it. {'. '.join(each)}. The digits' p(x) is the mixture of their p(x|y), so none of this "
         f"comes from an unconditional law of its own. The gap depends on what is added to every cell's count, 0.02 here: it is "
         f"{others}.{_left_out(frame)}",
     )
@@ -76,19 +79,17 @@ def _left_out(frame: pd.DataFrame) -> str:
     )
 
 
-def _table_rows(law: str, table: Table) -> Iterator[dict[str, Any]]:
+def _table_rows(law: str, table: Table) -> Iterator[Row]:
     for label, name in enumerate(table.labels):
-        log_c = table.log_probs(label)
         joint = {scale: table.log_joint(guidance(label, scale))[0] for scale in (*SCALES, *TUNED)}
         for scale in SCALES:
             log_q, _ = table.log_sequential(guidance(label, scale))
             case = {"law": law, "family": "exact", "scale": scale, "length": table.length, "label": name}
             yield case | {"quantity": "tv", "value": float(distances.tv(joint[scale], log_q))}
-            yield case | {"quantity": "kl_joint_conditional", "value": float(distances.kl(joint[scale], log_c))}
-            yield from _gap(case, {other: float(distances.kl(log_q, log_p)) for other, log_p in joint.items()})
+            yield from _gaps(case, distances.kl, table.log_probs(label), log_q, joint)
 
 
-def _chain_rows(chain: MarkovChain, label: str) -> Iterator[dict[str, Any]]:
+def _chain_rows(chain: MarkovChain, label: str) -> Iterator[Row]:
     cond = chain.log_law(label)
     joint = {scale: chain.joint_guided(label, scale) for scale in (*SCALES, *TUNED[::3])}
     for scale in SCALES:
@@ -96,8 +97,7 @@ def _chain_rows(chain: MarkovChain, label: str) -> Iterator[dict[str, Any]]:
         case = {"law": TEXT, "family": "exact", "scale": scale, "length": chain.length, "label": label}
         for family, law in (("conditional", cond), ("joint", joint[scale]), ("sequential", sequential)):
             yield case | {"family": family, "quantity": "mean_length", "value": _mean_length(law)}
-        yield case | {"quantity": "kl_joint_conditional", "value": float(joint[scale].kl(cond))}
-        yield from _gap(case, {other: float(sequential.kl(law)) for other, law in joint.items()})
+        yield from _gaps(case, MarkovLaw.kl, cond, sequential, joint)
 
 
 def _mean_length(law: MarkovLaw) -> float:
@@ -105,16 +105,12 @@ def _mean_length(law: MarkovLaw) -> float:
     return float((1 - law.marginals()[:, -1]).sum())
 
 
-def _gap(case: dict[str, Any], gaps: dict[float, float]) -> Iterator[dict[str, Any]]:
-    """Yield KL(sequential at γ ‖ joint at γ), and the least over the joint law's own scales."""
-    yield case | {"quantity": "kl_sequential_joint", "value": gaps[case["scale"]]}
-    yield case | {"quantity": "kl_best_scale", "value": min(gaps.values())}
-    yield case | {"quantity": "best_scale", "value": min(gaps, key=lambda other: gaps[other])}
-
-
-def _pixels(pixels: int) -> Iterator[dict[str, Any]]:
-    for order, pixel in enumerate(digits_table(pixels)[1].tolist()):
-        yield {"law": DIGITS, "family": "exact", "quantity": "pixel", "length": pixels, "order": order, "value": pixel}
+def _gaps(case: Row, kl: Callable[[Any, Any], Tensor], cond: Any, sequential: Any, joint: dict[float, Any]) -> Iterator[Row]:
+    """Yield KL(joint ‖ conditional), KL(sequential ‖ joint), and the smallest of it over the scales γ' of the joint law."""
+    gaps = {scale: float(kl(sequential, law)) for scale, law in joint.items()}
+    best = min(gaps, key=lambda scale: gaps[scale])
+    found = {"kl_joint_conditional": kl(joint[case["scale"]], cond), "kl_sequential_joint": gaps[case["scale"]]}
+    yield from per_quantity(case, found | {"kl_best_scale": gaps[best], "best_scale": best})
 
 
 EXPERIMENT = Experiment(

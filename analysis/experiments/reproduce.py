@@ -1,4 +1,4 @@
-"""The whole argument: every experiment once, picked up where an earlier run stopped, and told as one report."""
+"""The whole argument: every experiment, resumed from the finished ones of an earlier run, and one report."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from analysis.text.loading import Choice
 
 
 def config(settings: Settings) -> dict[str, Any]:
-    """Return what decides the numbers of a run, ready for JSON."""
+    """Return the settings that decide the numbers of a run, ready for JSON."""
     text = settings.text
     name = f"{text.name} (sha256 {run_folder.digest(text)})" if text else None
     model = None if settings.model is None else Choice(settings.model).identity()["model"]
@@ -30,8 +30,9 @@ def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) ->
     """Run the experiments in their order and yield each when its frame is on disk.
 
     Args:
-        folder: one that `results.claim` has made this run's.
-        track: maps an experiment's title to its progress bar.
+        folder: the folder of this run, see `analysis.files.run_folder.claim`.
+        settings: settings of the run.
+        track: maps the title of an experiment to a progress bar.
     """
     for experiment in EXPERIMENTS:
         path, part = folder / "experiments" / f"{experiment.name}.parquet", run_folder.part_of(folder, experiment.name)
@@ -45,7 +46,7 @@ def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) ->
 
 
 def publish(folder: Path, done: list[Chapter]) -> Path:
-    """Write the figures, `results.parquet` and `report.html`; return the report's path."""
+    """Write the figures, `results.parquet` and `report.html`, and return the path of the report."""
     mpl.use("agg")
     for chapter in done:
         for plot in chapter.experiment.plots:

@@ -1,11 +1,11 @@
-r"""Draws of one toy's guided law by every family, in independent batches, for the experiments that compare them.
+r"""Draws of one toy's guided law by every sampler, in independent batches.
 
-Points are lattices of spacing 1 (`Table.mixture`). Their grid ends at σ = 0.15, where they no longer touch, and is finest
-there: below, scores change within an ever smaller part of the spacing, and one step down to 0 ruins the weights.
+Points lie on lattices of spacing 1 (`Table.mixture`). Their noise grid ends at σ = 0.15, where the noised points no longer
+overlap, and is finest there. Below, scores change over ever smaller distances, and one last step to 0 ruins the weights.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ Toy = GaussianMixture | GaussianPair
 
 
 class Case(NamedTuple):
-    """A toy in R^T, the scale to guide its label 1 with, and how much to draw."""
+    """A toy in R^T, the scale γ of its label 1, and the number and size of batches."""
 
     toy: Toy
     scale: float
@@ -35,7 +35,7 @@ class Case(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Draws in all batches."""
+        """The number of draws in all batches."""
         return self.samples * self.batches
 
     @property
@@ -45,15 +45,25 @@ class Case(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """A batch: x [n, T], or tokens, and log-weights [n]; None where all weigh the same."""
+    """A batch: x [n, T], or tokens, and log-weights [n]; None for equal weights."""
 
     x: Tensor
     log_weights: Tensor | None = None
 
+    @property
+    def weights(self) -> Tensor:
+        """Weights with sum 1, [n]."""
+        n = len(self.x)
+        return torch.full((n,), 1 / n, dtype=torch.float64) if self.log_weights is None else self.log_weights.exp()
+
 
 def guided(toy: Toy, scale: float) -> diffusion.LogLinear:
-    """Return the guided score of a toy's label 1."""
-    return diffusion.LogLinear.guidance(diffusion.conditioned(toy.score, LABEL), diffusion.conditioned(toy.score), scale)
+    """Return the guided score of label 1 of a toy."""
+    return _guidance(toy.score, scale)
+
+
+def _guidance(model: Any, scale: float) -> diffusion.LogLinear:
+    return diffusion.LogLinear.guidance(diffusion.conditioned(model, LABEL), diffusion.conditioned(model), scale)
 
 
 def sequential(table: Table, scale: float) -> arguide.LogLinear:
@@ -62,40 +72,36 @@ def sequential(table: Table, scale: float) -> arguide.LogLinear:
 
 
 def unweighted(case: Case, table: Table) -> Iterator[Draws]:
-    """Draw with the autoregressive wing: sequential guidance as it is."""
+    """Draw by sequential guidance of the autoregressive wing."""
     sample = arguide.sample(sequential(table, case.scale), case.total, case.length, generator=case.generator)
     return _chunks(sample.tokens, case)
 
 
 def weighted(case: Case, table: Table) -> Iterator[Draws]:
-    """Draw with the autoregressive wing: sequential guidance, weighted by Z_t."""
+    """Draw by sequential guidance of the autoregressive wing, weighted by Z_t."""
     for _ in range(case.batches):
         sample = arguide.sample_joint(sequential(table, case.scale), *case.shape, generator=case.generator)
         yield Draws(sample.tokens, sample.log_weights)
 
 
 def unmasked(case: Case, table: Table, rule: masked.Rule) -> Iterator[Draws]:
-    """Draw with guided masked diffusion, its jumps weighted."""
+    """Draw by guided masked diffusion with weighted jumps."""
+    model = _guidance(table.denoise_masked, case.scale)
     for _ in range(case.batches):
-        model = _denoised(table.denoise_masked, case.scale)
         sample = masked.sample_joint(model, *case.shape, rule=rule, generator=case.generator)
         yield Draws(sample.x, sample.log_weights)
 
 
 def renoised(case: Case, table: Table, times: Tensor) -> Iterator[Draws]:
-    """Draw with guided diffusion of tokens under uniform noise, its steps weighted."""
+    """Draw by guided diffusion of tokens under uniform noise with weighted steps."""
+    model = _guidance(table.denoise_uniform, case.scale)
     for _ in range(case.batches):
-        model = _denoised(table.denoise_uniform, case.scale)
         sample = uniform.sample_joint(model, case.samples, table.shape, times, generator=case.generator)
         yield Draws(sample.x, sample.log_weights)
 
 
-def _denoised(denoiser: diffusion.discrete.base.TokenDenoiser, scale: float) -> diffusion.LogLinear:
-    return diffusion.LogLinear.guidance(diffusion.conditioned(denoiser, LABEL), diffusion.conditioned(denoiser), scale)
-
-
 def diffused(case: Case, sigmas: Tensor, step: Step) -> Iterator[Draws]:
-    """Draw with guided diffusion, uncorrected."""
+    """Draw by guided diffusion without correction."""
     score = guided(case.toy, case.scale)
     shape = (case.total, case.length)
     drawn = diffusion.sample(score, shape, sigmas, step=step, generator=case.generator, ends_at_zero=False)
@@ -103,7 +109,7 @@ def diffused(case: Case, sigmas: Tensor, step: Step) -> Iterator[Draws]:
 
 
 def corrected(case: Case, sigmas: Tensor) -> Iterator[Draws]:
-    """Draw with guided diffusion, Feynman–Kac corrected."""
+    """Draw by guided diffusion with the Feynman–Kac correction."""
     for _ in range(case.batches):
         sample = diffusion.sample_joint(
             guided(case.toy, case.scale), case.shape, sigmas, generator=case.generator, ends_at_zero=False
@@ -112,7 +118,7 @@ def corrected(case: Case, sigmas: Tensor) -> Iterator[Draws]:
 
 
 def annealed(case: Case, levels: int) -> Iterator[Draws]:
-    """Draw from points by MALA on Π_k p_{σ,k}^{w_k}, σ falling to where the cells barely touch and chains no longer cross."""
+    """Draw points by MALA on Π_k p_{σ,k}^{w_k}; σ falls to 0.25, where cells barely overlap and chains cross no longer."""
     sigmas = diffusion.geometric(levels, 0.25, 1.0)
     first = 2 * _normal(case)
     chains = diffusion.annealed_mala(_target(case), first, sigmas, steps=20, ratio=1.0, generator=case.generator)
@@ -120,7 +126,7 @@ def annealed(case: Case, levels: int) -> Iterator[Draws]:
 
 
 def langevin(case: Case, steps: int) -> Iterator[Draws]:
-    """Draw by MALA at σ = 0, on the joint density itself."""
+    """Draw by MALA from the joint density, σ = 0."""
     target = _target(case)(torch.zeros(()))
     chains = diffusion.mala(target, _normal(case), step_size=0.1, steps=steps, generator=case.generator)
     return _chunks(chains.x, case)
@@ -141,7 +147,7 @@ def _target(case: Case) -> Callable[[Tensor], Target]:
 
 
 def exact_points(case: Case, log_p: Tensor) -> Iterator[Draws]:
-    """Draw points from a table's law, log p [V_1, …, V_T]."""
+    """Draw points from the law log p of a table, [V_1, …, V_T]."""
     assert isinstance(case.toy, GaussianMixture)
     cells = torch.multinomial(log_p.flatten().exp(), case.total, replacement=True, generator=case.generator)
     return _chunks(case.toy.means[cells], case)
@@ -153,7 +159,7 @@ def exact_gaussian(case: Case, law: Gaussian) -> Iterator[Draws]:
 
 
 def antithetic(generator: torch.Generator) -> Draw:
-    """Return a draw of pairs (ξ, −ξ): far out the process is linear, and the noise of a mean cancels within a pair."""
+    """Return a source of pairs (ξ, −ξ). At large σ the process is linear, so the noise of a mean cancels within a pair."""
 
     def draw(like: Tensor) -> Tensor:
         half = torch.randn((len(like) // 2, *like.shape[1:]), generator=generator, dtype=like.dtype, device=like.device)
@@ -172,12 +178,12 @@ def _chunks(x: Tensor, case: Case) -> Iterator[Draws]:
 
 
 def points_grid(steps: int) -> Tensor:
-    """Return the grid for points, which ends where each x is near one of them."""
+    """Return the noise grid for points, which ends where every x is near one of them."""
     return diffusion.edm(steps, 0.15, 20.0, rho=-2.0)[:-1]
 
 
 def cells(toy: Toy, x: Tensor) -> Tensor:
-    """Return the flat index of the cell of every token sequence, or of the point nearest to every x, [n]."""
+    """Return the flat index of every token sequence, or of the point nearest to every x, [n]."""
     assert isinstance(toy, GaussianMixture)
     if x.is_floating_point():
         return toy.nearest(x)

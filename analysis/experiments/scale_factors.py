@@ -1,19 +1,18 @@
-r"""s_γ against s′_γ: guidance on the factors is not guidance on the joint, and by how much.
+r"""The gap between guidance of the factors, s′_γ, and guidance of the joint, s_γ, on tables whose laws are exact.
 
-Tables over binary or ternary sequences whose coupling, in time and to the label, is one number each. Everything is exact.
+The tables hold ternary sequences; one number is the coupling of neighbours given the label.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
 from analysis.experiments.base import Experiment, Settings
 from analysis.figures import scale_factors as figures
-from analysis.frames import Plot, Track, Verdict, pick, tidy
+from analysis.frames import Plot, Row, Track, Verdict, per_point, per_quantity, pick, tidy
 from analysis.metrics import distances
 from analysis.metrics.scale_factors import scale_factors, summary
-from analysis.toys import Table
+from analysis.toys import Table, guidance
 from analysis.toys.example_tables import CONSTANT, FIRST, INDEPENDENT, coupled_table, special_tables
 
 COUPLED = "coupled"
@@ -21,25 +20,25 @@ SCALES = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0)
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
-    """Return the factors of one table, and the distance of the two laws against scale, length and coupling."""
-    longest = 6 if settings.quick else 8
-    cases: list[dict[str, Any]] = [{"law": COUPLED, "length": 5, "coupling": 1.0, "scale": scale} for scale in SCALES]
-    cases += [
-        {"law": COUPLED, "length": n, "coupling": 1.0, "scale": g} for n in range(1, longest + 1) for g in (1.5, 3.0, 5.0)
-    ]
-    cases += [{"law": COUPLED, "length": 5, "coupling": c, "scale": 3.0} for c in (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)]
-    rows = [row for case in track(cases) for row in _gap(coupled_table(case["length"], case["coupling"]), case)]
+    """Return the factors of one table, and the distance of the two laws per scale, length and coupling."""
+    lengths = range(1, 7 if settings.quick else 9)
+    case: Row = {"law": COUPLED, "length": 5, "coupling": 1.0}
+    cases = [case | {"scale": scale} for scale in SCALES]
+    cases += [case | {"length": length, "scale": scale} for length in lengths for scale in (1.5, 3.0, 5.0)]
+    cases += [case | {"coupling": coupling, "scale": 3.0} for coupling in (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)]
+    rows = [row for each in track(cases) for row in _gap(coupled_table(each["length"], each["coupling"]), each)]
     for law, table in special_tables(5).items():
         for scale in SCALES:
             rows += _gap(table, {"law": law, "length": 5, "scale": scale})
-    rows += list(_scatter(coupled_table(5), (1.5, 3.0)))
+    for scale in (1.5, 3.0):
+        rows += _scatter(coupled_table(5), {"law": COUPLED, "scale": scale, "length": 5, "coupling": 1.0})
     return tidy(rows).drop_duplicates(ignore_index=True)
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return how far apart the laws are at γ = 3, and that the identity holds."""
-    gap = pick(frame, law=COUPLED, quantity="kl_sequential_joint", scale=3.0, length=5, coupling=1.0)["value"].iloc[0]
-    total = pick(frame, law=COUPLED, quantity="tv", scale=3.0, length=5, coupling=1.0)["value"].iloc[0]
+    """Return the gap of the two laws at γ = 3, and the error of the identity."""
+    case = pick(frame, law=COUPLED, scale=3.0, length=5, coupling=1.0)
+    gap, total = (pick(case, quantity=name)["value"].iloc[0] for name in ("kl_sequential_joint", "tv"))
     error = frame[frame["quantity"] == "identity_error"]["value"].max()
     zero = frame[frame["law"].isin([INDEPENDENT, FIRST, CONSTANT]) & (frame["quantity"] == "tv")]["value"].max()
     return Verdict(
@@ -51,28 +50,23 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     )
 
 
-def _gap(table: Table, case: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    figures_of = summary(table, 1, case["scale"])
+def _gap(table: Table, case: Row) -> Iterator[Row]:
+    """Yield the distances of the two laws, the error of the identity, and the spread of Σ log Z_t."""
     factors = scale_factors(table, 1, case["scale"])
     identity = factors.log_joint - factors.log_sequential - (factors.log_path - factors.log_normalizer)
-    q, _ = table.log_sequential({None: 1 - case["scale"], 1: case["scale"]})
-    spread = distances.expectation(q, (factors.log_path - distances.expectation(q, factors.log_path)) ** 2).sqrt()
-    figures_of |= {"identity_error": float(identity.abs().max()), "log_z_spread": float(spread)}
-    for quantity, value in figures_of.items():
-        yield case | {"family": "exact", "quantity": quantity, "value": value}
+    log_q, _ = table.log_sequential(guidance(1, case["scale"]))
+    spread = distances.deviation(log_q, factors.log_path)
+    values = summary(table, 1, case["scale"]) | {"identity_error": identity.abs().max(), "log_z_spread": spread}
+    yield from per_quantity(case | {"family": "exact"}, values)
 
 
-def _scatter(table: Table, scales: tuple[float, ...]) -> Iterator[dict[str, Any]]:
-    for scale in scales:
-        factors = scale_factors(table, 1, scale)
-        named = {"log_s": factors.log_joint, "log_s_prime": factors.log_sequential, "p_uncond": table.log_probs().exp()}
-        for quantity, values in named.items():
-            for cell, value in enumerate(values.flatten().tolist()):
-                yield {"law": COUPLED, "family": "exact", "quantity": quantity, "scale": scale, "length": 5} | {
-                    "coupling": 1.0,
-                    "cell": cell,
-                    "value": value,
-                }
+def _scatter(table: Table, case: Row) -> Iterator[Row]:
+    """Yield both factors and p(x) of every x."""
+    factors = scale_factors(table, 1, case["scale"])
+    named = {"log_s": factors.log_joint, "log_s_prime": factors.log_sequential, "p_uncond": table.log_probs().exp()}
+    for quantity, values in named.items():
+        cells = values.flatten().tolist()
+        yield from per_point(case | {"family": "exact", "quantity": quantity}, cell=range(len(cells)), value=cells)
 
 
 EXPERIMENT = Experiment(

@@ -1,11 +1,11 @@
-r"""Temperature, the exercise left to the reader: the factors' is not the joint's, and score × β is neither.
+r"""Temperature, the exercise left to the reader: temperature of the factors, of the joint, and of a diffusion score.
 
-Exact on tables and Gaussian sequences; in diffusion, four samplers on exact scores, against p^β and the closed forms
-(data N(0, a): score × β gives σ_max²(a/(a+σ_max²))^β by the ODE, a/(2β−1) by the SDE; noise × β^{−1/2} gives a/β).
+Laws are exact on tables and Gaussian sequences. In diffusion, five samplers on exact scores are compared with p^β and with the
+closed forms of their variance for data N(0, a): score × β gives σ_max²(a/(a+σ_max²))^β by the ODE and a/(2β−1) by the SDE;
+noise × β^{−1/2} gives a/β.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,11 @@ from torch import Tensor
 
 import diffusion
 from analysis.experiments.base import Experiment, Settings
+from analysis.experiments.samplers import Draws
 from analysis.figures import temperature as figures
-from analysis.frames import Plot, Track, Verdict, pick, tidy
+from analysis.frames import Plot, Row, Track, Verdict, per_point, per_quantity, pick, tidy
 from analysis.metrics import distances
-from analysis.metrics.confidence import by_family, nearest
+from analysis.metrics.confidence import by_family, mean_of, nearest
 from analysis.metrics.distances import wasserstein
 from analysis.toys import GaussianMixture, GaussianSequence, gaussian, temperature
 from analysis.toys.example_tables import coupled_table, independent_table, one_gaussian, two_modes
@@ -27,11 +28,10 @@ TEMPERATURES = (0.3, 0.4, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 BETAS = (0.7, 1.0, 1.5, 2.0, 3.0)
 VARIANCE, SIGMA_MAX, BATCHES = 1.0, 50.0, 3
 GAUSSIAN, MIXTURE = "Gaussian", "two modes"
-Drawn = tuple[Tensor, Tensor]
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
-    """Return the gap of sequential temperature on exact laws, and the variance and W1 of four diffusion samplers."""
+    """Return the gap of sequential temperature on exact laws, and the variance and W1 of diffusion samplers."""
     lengths = (2, 3, 5) if settings.quick else (2, 3, 5, 7)
     rows = [row for length in lengths for tau in TEMPERATURES for row in _discrete(length, tau)]
     rows += [row for tau in TEMPERATURES for row in _gaussian(5, tau)]
@@ -41,12 +41,12 @@ def run(settings: Settings, track: Track) -> pd.DataFrame:
         rows += _diffusion(law, family, beta, settings, number)
     for family, closed_form in _CLOSED_FORMS.items():
         case = {"law": GAUSSIAN, "family": family, "quantity": "closed_form"}
-        rows += [case | {"beta": beta, "value": closed_form(beta)} for beta in betas]
+        rows += per_point(case, beta=betas, value=map(closed_form, betas))
     return tidy(rows + list(_densities(settings)))
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return the gap at τ = ½, and the failure of score × β against its closed form."""
+    """Return the gap at τ = ½, and the variances of score × β with their closed forms."""
     exact = pick(frame, quantity="kl_sequential_joint", temperature=0.5, length=5)
     gap = pick(exact, law="coupled")["value"].iloc[0]
     none = exact[exact["law"].isin(["independent x_t", "Gaussian sequence"])]["value"].max()
@@ -67,49 +67,44 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     )
 
 
-def _discrete(length: int, tau: float) -> Iterator[dict[str, Any]]:
+def _discrete(length: int, tau: float) -> Iterator[Row]:
     for law, table in {"coupled": coupled_table(length), "independent x_t": independent_table(length)}.items():
         log_p, _ = table.log_joint(temperature(tau))
         log_q, _ = table.log_sequential(temperature(tau))
         case = {"law": law, "family": "exact", "temperature": tau, "length": length}
-        yield case | {"quantity": "kl_sequential_joint", "value": float(distances.kl(log_q, log_p))}
-        yield case | {"quantity": "entropy_joint", "value": float(distances.entropy(log_p))}
-        yield case | {"quantity": "entropy_sequential", "value": float(distances.entropy(log_q))}
+        entropies = {"entropy_joint": distances.entropy(log_p), "entropy_sequential": distances.entropy(log_q)}
+        yield from per_quantity(case, {"kl_sequential_joint": distances.kl(log_q, log_p)} | entropies)
 
 
-def _gaussian(length: int, tau: float) -> Iterator[dict[str, Any]]:
+def _gaussian(length: int, tau: float) -> Iterator[Row]:
     law = GaussianSequence(length).law()
     joint, sequential = gaussian.tilt([law], [1 / tau]).law, gaussian.sequential_tilt([law], [1 / tau]).law
     case = {"law": "Gaussian sequence", "family": "exact", "temperature": tau, "length": length}
     yield case | {"quantity": "kl_sequential_joint", "value": abs(float(gaussian.kl(sequential, joint)))}
 
 
-def _ode(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
-    return _drawn(diffusion.sample(diffusion.scaled(score, beta), (n, 1), grid, generator=generator).x)
+def _ode(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
+    return Draws(diffusion.sample(diffusion.scaled(score, beta), (n, 1), grid, generator=generator).x)
 
 
-def _sde(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
+def _sde(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
     field = diffusion.scaled(score, beta)
-    return _drawn(diffusion.sample(field, (n, 1), grid, step=diffusion.sde(), generator=generator, total_weight=beta).x)
+    return Draws(diffusion.sample(field, (n, 1), grid, step=diffusion.sde(), generator=generator, total_weight=beta).x)
 
 
-def _noise(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
+def _noise(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
     step = diffusion.sde(noise_scale=beta**-0.5)
-    return _drawn(diffusion.sample(score, (n, 1), grid, step=step, generator=generator, total_weight=beta).x)
+    return Draws(diffusion.sample(score, (n, 1), grid, step=step, generator=generator, total_weight=beta).x)
 
 
-def _corrected(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
+def _corrected(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
     field = diffusion.gaussian_correction(score, beta, VARIANCE)
-    return _drawn(diffusion.sample(field, (n, 1), grid, generator=generator).x)
+    return Draws(diffusion.sample(field, (n, 1), grid, generator=generator).x)
 
 
-def _weighted(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Drawn:
+def _weighted(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
     drawn = diffusion.sample_joint(diffusion.LogLinear((score,), (beta,)), (n, 1), grid, noise=2.0, generator=generator)
-    return drawn.x[:, 0], drawn.log_weights.exp()
-
-
-def _drawn(x: Tensor) -> Drawn:
-    return x[:, 0], torch.full((len(x),), 1 / len(x), dtype=x.dtype)
+    return Draws(drawn.x, drawn.log_weights)
 
 
 _SAMPLERS = {
@@ -119,7 +114,7 @@ _SAMPLERS = {
     "Gaussian correction": _corrected,
     "weights": _weighted,
 }
-# The variance that theory gives for N(0, a): the two failures, and the target.
+# The variance for data N(0, a) in theory: of score × β, which is wrong, and of the target.
 _CLOSED_FORMS: dict[str, Callable[[float], float]] = {
     "score × β, ODE": lambda beta: SIGMA_MAX**2 * (VARIANCE / (VARIANCE + SIGMA_MAX**2)) ** beta,
     "score × β, SDE": lambda beta: VARIANCE / (2 * beta - 1),
@@ -127,8 +122,8 @@ _CLOSED_FORMS: dict[str, Callable[[float], float]] = {
 }
 
 
-def _diffusion(law: str, family: str, beta: float, settings: Settings, number: int) -> Iterator[dict[str, Any]]:
-    """Yield the variance of a sampler and its W1 to p^β over independent batches, and the same for as many exact draws."""
+def _diffusion(law: str, family: str, beta: float, settings: Settings, number: int) -> Iterator[Row]:
+    """Yield variance and W1 to p^β of a sampler over independent batches, and of the same number of exact draws."""
     mixture = one_gaussian() if law == GAUSSIAN else two_modes()
     generator = torch.Generator(settings.device).manual_seed(settings.seed + number)
     n = 1500 if settings.quick else 6000
@@ -136,50 +131,43 @@ def _diffusion(law: str, family: str, beta: float, settings: Settings, number: i
     exact = axis[torch.multinomial(target, n * BATCHES, replacement=True, generator=generator)]
     measured = {family: _batches(family, mixture, beta, n, settings, generator)}
     if family == "weights":
-        measured["exact draws"] = [_drawn(batch[:, None]) for batch in exact.chunk(BATCHES)]
+        measured["exact draws"] = list(map(Draws, exact[:, None].chunk(BATCHES)))
     for name, batches in measured.items():
         case = {"law": law, "family": name, "beta": beta}
-        yield case | {"quantity": "variance"} | _mean([_variance(x, w) for x, w in batches])
-        yield case | {"quantity": "w1"} | _mean([wasserstein(x, axis, target.cumsum(0), w) for x, w in batches])
+        yield case | {"quantity": "variance"} | mean_of([_variance(each.x[:, 0], each.weights) for each in batches])._asdict()
+        w1 = mean_of([wasserstein(each.x[:, 0], axis, target.cumsum(0), each.weights) for each in batches])
+        yield case | {"quantity": "w1"} | w1._asdict()
 
 
 def _batches(
     family: str, mixture: GaussianMixture, beta: float, n: int, settings: Settings, generator: torch.Generator
-) -> list[Drawn]:
-    """Return independent batches of n draws; particles interact, so theirs need runs of their own."""
+) -> list[Draws]:
+    """Return independent batches of n draws; particles interact, so every batch of theirs is a run."""
     grid = diffusion.edm(110 if settings.quick else 250, sigma_min=0.01, sigma_max=SIGMA_MAX).to(settings.device)
     sampler, score = _SAMPLERS[family], diffusion.conditioned(mixture.score)
     if family == "weights":
         return [sampler(score, beta, grid, n, generator) for _ in range(BATCHES)]
-    x, _ = sampler(score, beta, grid, n * BATCHES, generator)
-    return [_drawn(batch[:, None]) for batch in x.chunk(BATCHES)]
+    return list(map(Draws, sampler(score, beta, grid, n * BATCHES, generator).x.chunk(BATCHES)))
 
 
-def _mean(values: list[float]) -> dict[str, float]:
-    error = float(np.std(values, ddof=1) / len(values) ** 0.5)
-    return {"value": float(np.mean(values)), "std_error": error, "freedom": len(values) - 1.0}
-
-
-def _densities(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield the densities at β = 2 on two modes: p, p² and what score × 2 and weights draw."""
+def _densities(settings: Settings) -> Iterator[Row]:
+    """Yield the densities at β = 2 on two modes: p, p² and the histograms of all samplers."""
     mixture, beta, bins = two_modes(), 2.0, torch.linspace(-4, 4, 61, dtype=torch.float64)
     axis, target = _target(mixture, beta)
-    centres, width = (bins[1:] + bins[:-1]) / 2, float(bins[1] - bins[0])
-    axis_p = mixture.log_density(axis[:, None]).softmax(0)
-    curves = {"p": (axis, axis_p), "p²": (axis, target)}
+    curves = {"p": (axis, mixture.log_density(axis[:, None]).softmax(0)), "p²": (axis, target)}
     generator = torch.Generator(settings.device).manual_seed(settings.seed)
     for family in _SAMPLERS:
         batches = _batches(family, mixture, beta, 1500 if settings.quick else 8000, settings, generator)
-        x, w = (torch.cat(parts) for parts in zip(*batches, strict=True))
-        curves[family] = x, w / BATCHES
+        curves[family] = torch.cat([each.x[:, 0] for each in batches]), torch.cat([each.weights for each in batches]) / BATCHES
+    centres, width = (bins[1:] + bins[:-1]) / 2, float(bins[1] - bins[0])
     for family, (x, w) in curves.items():
         mass, _ = np.histogram(x.cpu().numpy(), bins=bins.numpy(), weights=w.cpu().numpy())
-        for centre, value in zip(centres.tolist(), mass / width, strict=True):
-            yield {"law": MIXTURE, "family": family, "quantity": "density", "beta": beta, "x": centre, "value": float(value)}
+        case = {"law": MIXTURE, "family": family, "quantity": "density", "beta": beta}
+        yield from per_point(case, x=centres.tolist(), value=(mass / width).tolist())
 
 
 def _target(mixture: GaussianMixture, beta: float) -> tuple[Tensor, Tensor]:
-    """Return a fine axis and p^β's mass on it."""
+    """Return a fine axis and the masses of p^β on it."""
     axis = torch.linspace(-12, 12, 4801, dtype=torch.float64)
     return axis, (beta * mixture.log_density(axis[:, None])).softmax(0)
 

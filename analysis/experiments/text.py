@@ -1,25 +1,25 @@
-r"""Real text: is the difference between joint and sequential guidance meaningful in practice?
+r"""Text of a language model under joint and sequential guidance: is the difference meaningful in practice?
 
-Texts of both laws after the same prompts, at equal γ and at equal adherence, and the gap KL(sequential ‖ joint) against
-length. The model is the one given with `--model`, or a tiny one of a made-up language, trained here. At every γ a diagnosis
-says whether the particles found the joint law; where they did not, its numbers are shown as such and decide nothing.
+Texts of both laws continue the same prompts, at equal γ and at equal adherence; the gap KL(sequential ‖ joint) is measured per
+length. The model is the one given with `--model`, or a tiny model of an artificial language that is trained here. At every γ
+a diagnosis says whether the particles converged; where they did not, the numbers are marked and decide nothing.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 
 from analysis.experiments.base import Experiment, Settings, stream
 from analysis.figures import text as figures
-from analysis.frames import Plot, Track, Verdict, tidy
+from analysis.frames import Plot, Row, Track, Verdict, per_quantity, tidy
 from analysis.learning import toy_stories
-from analysis.metrics import comparison, gap_estimates, text_samples
+from analysis.metrics import comparison, gap_estimates, text_statistics
 from analysis.metrics.confidence import Difference
 
-SMALLEST = {"adherence": 1.0, "log perplexity": 0.05}  # of interest: nats a text, nats a token
+SMALLEST = {"adherence": 1.0, "log perplexity": 0.05}  # smallest differences of interest, in nats per text and per token
 PROMPTS = {
     "Lily had a big dog named Max.": ("dog", "Max"),
     "Tom found a red ball in the park.": ("ball", "park"),
@@ -28,7 +28,7 @@ PROMPTS = {
 
 
 class Effort(NamedTuple):
-    """How much a run draws: texts a run of every law, their length, and the scales of every family."""
+    """Size of a run: texts per run of every law, their length, and the scales γ of every family."""
 
     texts: int
     length: int
@@ -42,17 +42,24 @@ QUICK = Effort(32, 12, (1.0, 1.5, 3.0), (1.0, 1.5, 2.0, 3.0, 4.0), (1.5,))
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
-    """Return adherence, perplexity and diversity by family and scale, and the gap by length, a law a prompt."""
+    """Return adherence, perplexity and diversity per family and scale, and the gap per length; every prompt is a law."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the fastest for models this small
+    torch.set_num_threads(1)  # the fastest for such small models
     try:
         return tidy(measured(dict(_cases(settings)), QUICK if settings.quick else FULL, settings.seed, track))
     finally:
         torch.set_num_threads(threads)
 
 
-def measured(cases: Mapping[str, text_samples.Case], effort: Effort, seed: int, track: Track) -> Iterator[dict[str, Any]]:
-    """Yield the rows of every prompt, family and scale. Shared random numbers would correlate their errors."""
+def measured(cases: Mapping[str, text_statistics.Case], effort: Effort, seed: int, track: Track) -> Iterator[Row]:
+    """Yield the rows of every prompt, family and scale, each with its own random numbers, so that errors are independent.
+
+    Args:
+        cases: model and prompt by the prompt's text.
+        effort: size of the run.
+        seed: seed of all random numbers.
+        track: progress bar.
+    """
     scales = {"joint": effort.joint, "sequential": effort.sequential, "gap": effort.gap}
     jobs = [(prompt, family, scale) for prompt in cases for family, several in scales.items() for scale in several]
     for number, (prompt, family, scale) in enumerate(track(jobs)):
@@ -61,23 +68,22 @@ def measured(cases: Mapping[str, text_samples.Case], effort: Effort, seed: int, 
         yield from drawn(cases[prompt], row, effort.texts, stream(seed, number))
 
 
-def _texts(case: text_samples.Case, row: dict[str, Any], n: int, generator: torch.Generator) -> Iterator[dict[str, Any]]:
-    """Yield what is measured of the texts of one law."""
+def _texts(case: text_statistics.Case, row: Row, n: int, generator: torch.Generator) -> Iterator[Row]:
+    """Yield the statistics of texts of one law."""
     if row["family"] == "joint":
-        groups, diagnosis = text_samples.joint(case, row["scale"], n, row["length"], generator)
+        groups, diagnosis = text_statistics.joint(case, row["scale"], n, row["length"], generator)
         yield row | {"quantity": "log_z", "value": diagnosis.log_evidence, "std_error": diagnosis.std_error}
-        yield row | {"quantity": "consistent", "value": float(diagnosis.consistent)}
-        yield row | {"quantity": "spread", "value": diagnosis.spread}
+        yield from per_quantity(row, {"consistent": diagnosis.consistent, "spread": diagnosis.spread})
     else:
-        groups = text_samples.sequential(case, row["scale"], n, row["length"], generator)
-    for quantity, value, error in text_samples.measures(case, groups, 64, generator):
-        yield row | {"quantity": quantity, "value": value, "std_error": error, "freedom": text_samples.GROUPS - 1.0}
+        groups = text_statistics.sequential(case, row["scale"], n, row["length"], generator)
+    for quantity, value, error in text_statistics.measures(case, groups, 64, generator):
+        yield row | {"quantity": quantity, "value": value, "std_error": error, "freedom": text_statistics.GROUPS - 1.0}
 
 
-def _gap(case: text_samples.Case, row: dict[str, Any], n: int, generator: torch.Generator) -> Iterator[dict[str, Any]]:
+def _gap(case: text_statistics.Case, row: Row, n: int, generator: torch.Generator) -> Iterator[Row]:
     """Yield the gap of every prefix length."""
     length = row["length"]
-    plan = gap_estimates.Plan(2 * n, n, text_samples.GROUPS)
+    plan = gap_estimates.Plan(2 * n, n, text_statistics.GROUPS)
     found = gap_estimates.measure(case.law(row["scale"], length), case.law(0.0, length), length, plan, generator=generator)
     for each in found.lengths.to_dict("records"):
         at = row | {"family": "sequential", "length": each["length"]}
@@ -87,12 +93,12 @@ def _gap(case: text_samples.Case, row: dict[str, Any], n: int, generator: torch.
         yield at | {"quantity": "ess_share", "value": each["ess_share"]}
 
 
-def _cases(settings: Settings) -> Iterator[tuple[str, text_samples.Case]]:
+def _cases(settings: Settings) -> Iterator[tuple[str, text_statistics.Case]]:
     if settings.model is None:
         model, tokenizer = toy_stories.train(150 if settings.quick else 300), toy_stories.tokenizer()
         for pet in ("dog",) if settings.quick else ("dog", "fish", "horse"):
             prompt, rest = (tokenizer(f"Lily had a {word} .", return_tensors="pt").input_ids for word in (pet, "pet"))
-            yield f"Lily had a {pet} .", text_samples.Case(model, tokenizer, prompt, rest, (pet,))
+            yield f"Lily had a {pet} .", text_statistics.Case(model, tokenizer, prompt, rest, (pet,))
         return
     from analysis.text.loading import Choice, silence
 
@@ -100,23 +106,22 @@ def _cases(settings: Settings) -> Iterator[tuple[str, text_samples.Case]]:
     loaded = Choice(settings.model).load(torch.device("cpu"))
     first = loaded.tokenizer.bos_token_id
     if first is None:
-        raise ValueError("the model's tokenizer has no beginning-of-text token, which the unconditional branch would read")
+        raise ValueError("tokenizer of the model must have a beginning-of-text token for the unconditional branch, got none")
     for prompt, words in list(PROMPTS.items())[: 1 if settings.quick else None]:
         ids = loaded.tokenizer(prompt, return_tensors="pt").input_ids
-        yield prompt, text_samples.Case(loaded.model, loaded.tokenizer, ids, torch.tensor([[first]]), words)
+        yield prompt, text_statistics.Case(loaded.model, loaded.tokenizer, ids, torch.tensor([[first]]), words)
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return the difference of the two laws where runs of the joint one agree: at equal γ, and at equal adherence."""
+    """Return the difference of the two laws, at equal γ and at equal adherence, for the largest γ with converged particles."""
     joint = frame[(frame["family"] == "joint") & (frame["scale"] > 1)]
     pairs = joint[["law", "scale"]].drop_duplicates().itertuples(index=False)
     rows = [comparison.compared(frame, str(prompt), float(scale)) for prompt, scale in pairs]
     doubted = {row.scale for row in rows if not row.consistent}
     scale = max((row.scale for row in rows if row.scale not in doubted), default=None)
     if scale is None:
-        return Verdict(
-            "difference of adherence at equal γ", "not converged", "At no γ above 1 did the particles find every joint law."
-        )
+        nothing = "At no γ above 1 did the particles find every joint law."
+        return Verdict("difference of adherence at equal γ", "not converged", nothing)
     at = [row for row in rows if row.scale == scale]
     same = comparison.pooled([row.adherence for row in at])
     adherence = Difference(same.value, same.half, SMALLEST["adherence"])
@@ -130,7 +135,7 @@ def verdict(frame: pd.DataFrame) -> Verdict:
 
 
 def _matched(rows: list[comparison.Compared]) -> str:
-    """Say what the laws differ by at equal adherence."""
+    """Return a sentence on the difference of the two laws at equal adherence."""
     found = [row for row in rows if row.matched is not None]
     if not found:
         return "The sequential law has the joint law's adherence at no γ that was sampled."

@@ -1,11 +1,11 @@
-r"""Both laws of texts compared at one γ, and at equal adherence, over prompts.
+r"""Comparison of the joint and the sequential law of texts at one γ, and at equal adherence, over prompts.
 
-At equal γ the difference is that of two independent estimates. At equal adherence the joint law's log perplexity is compared
-with the sequential one's at the γ where adherence is the same: with L(a) log perplexity against adherence, linear between the
-scales that were sampled, the difference is L_joint − L(a_joint). Its error includes those of adherence, times the slope of L.
-Log perplexity and adherence of one sample are correlated by an unknown amount, so their errors are added: an upper bound.
+At equal γ the difference is that of two independent estimates. At equal adherence the log perplexity of the joint law is
+compared with that of the sequential law at the γ of the same adherence. With L(a) the log perplexity against adherence, linear
+between the sampled scales, the difference is L_joint − L(a_joint). Its error includes the errors of adherence times the slope
+of L. The correlation of log perplexity and adherence of one sample is unknown, so their errors are added as an upper bound.
 
-The mean over prompts takes their errors as independent, so every prompt and law needs random numbers of its own.
+The mean over prompts assumes independent errors, so every prompt and law needs its own random numbers.
 """
 
 import math
@@ -25,10 +25,10 @@ class Compared(NamedTuple):
     """One prompt at one γ.
 
     scale: γ.
-    consistent: whether runs of the joint law agree.
-    adherence: of the joint law minus that of the sequential law, nats a text.
-    own: the γ at which the sequential law has the joint law's adherence; NaN where it has it nowhere.
-    matched: log perplexity a token at that adherence, joint minus sequential; None where there is none.
+    consistent: whether the runs of the joint law agree.
+    adherence: adherence of the joint law minus that of the sequential law, in nats per text.
+    own: the γ at which the sequential law has the adherence of the joint law; NaN if there is none.
+    matched: log perplexity per token at that adherence, joint minus sequential; None if there is none.
     """
 
     scale: float
@@ -46,13 +46,13 @@ class Point(NamedTuple):
     loss: Estimate
 
     def along(self, slope: float) -> Estimate:
-        """Return log perplexity with the error that it has at a given adherence."""
+        """Return log perplexity with its error at a given adherence, for a slope of L."""
         error = self.loss.std_error + abs(slope) * self.adherence.std_error
         return Estimate(self.loss.value, error, min(self.loss.freedom, self.adherence.freedom))
 
 
 def points(frame: pd.DataFrame, prompt: str, family: str) -> list[Point]:
-    """Return a prompt's points in order of the scale."""
+    """Return the points of a prompt and a family in order of the scale."""
     rows = pick(frame, law=prompt, family=family)
     found = []
     for _, group in rows.groupby("scale"):
@@ -64,7 +64,7 @@ def points(frame: pd.DataFrame, prompt: str, family: str) -> list[Point]:
 
 
 def compared(frame: pd.DataFrame, prompt: str, scale: float) -> Compared:
-    """Return the differences of one prompt at one γ, and at the sequential law's own γ of equal adherence."""
+    """Return the differences of one prompt at one γ, and at the γ of equal adherence of the sequential law."""
     joint = next(point for point in points(frame, prompt, "joint") if point.scale == scale)
     curve = points(frame, prompt, "sequential")
     same = next(point for point in curve if point.scale == scale)
@@ -74,10 +74,11 @@ def compared(frame: pd.DataFrame, prompt: str, scale: float) -> Compared:
 
 
 def at_adherence(joint: Point, curve: Sequence[Point]) -> tuple[float, Estimate | None]:
-    """Return the curve's γ at the adherence of a joint point, and log perplexity there, joint minus the curve's.
+    """Return the γ of a curve at the adherence of a joint point, and the joint minus the curve's log perplexity there.
 
     Args:
-        curve: the sequential law's points. Noise may leave their adherence unordered: it is read in its own order.
+        joint: a point of the joint law.
+        curve: the points of the sequential law; noise may disorder their adherence, so they are sorted by it.
     """
     ordered = sorted(curve, key=lambda point: point.adherence.value)
     aim, values = joint.adherence.value, [point.adherence.value for point in ordered]
@@ -92,6 +93,6 @@ def at_adherence(joint: Point, curve: Sequence[Point]) -> tuple[float, Estimate 
 
 
 def pooled(estimates: Sequence[Estimate | None]) -> Estimate:
-    """Return the mean over prompts of what there is; NaN where there is nothing."""
+    """Return the mean over prompts of the estimates that are not None; NaN if there are none."""
     found = [each for each in estimates if each is not None]
     return mean(found) if found else Estimate(float("nan"), float("nan"), 1.0)

@@ -1,8 +1,8 @@
-r"""Estimates with their errors, and what their intervals decide.
+r"""Estimates with standard errors, and what 95 % confidence intervals decide about a difference.
 
-    different      the 95 % interval excludes 0
+    different      the interval excludes 0
     alike          the interval includes 0, and lies between −δ and δ, with δ the smallest difference of interest
-    not decided    the interval includes 0, and is wider: neither of the two
+    not decided    the interval includes 0, and reaches beyond −δ or δ
 
 Intervals are Student's t. A combination of independent estimates has the degrees of freedom of Welch and Satterthwaite.
 
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 from scipy.special import stdtrit
 
 LEVEL = 0.95
@@ -32,17 +33,17 @@ class Estimate(NamedTuple):
 
     @property
     def half(self) -> float:
-        """Half the width of the interval."""
+        """Half the width of the 95 % interval."""
         return self.half_of(1)
 
     def half_of(self, comparisons: int) -> float:
-        """Return half the width of the interval when so many intervals hold 95 % simultaneously (Bonferroni)."""
+        """Return half the width of one of so many simultaneous 95 % confidence intervals (Bonferroni)."""
         quantile = float(stdtrit(min(self.freedom, 1e9), 1 - (1 - LEVEL) / (2 * comparisons)))
         return quantile * self.std_error if self.std_error > 0 else self.std_error
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The interval."""
+        """The lower and upper end of the 95 % interval."""
         return self.value - self.half, self.value + self.half
 
     def minus(self, other: "Estimate") -> "Estimate":
@@ -65,8 +66,15 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
     return combined([1 / len(estimates)] * len(estimates), estimates)
 
 
+def mean_of(values: Any) -> Estimate:
+    """Return the mean of n independent values, with standard error s/√n (NaN for n = 1) and n − 1 degrees of freedom."""
+    numbers = torch.as_tensor(values, dtype=torch.float64)
+    error = float(numbers.std()) / len(numbers) ** 0.5 if len(numbers) > 1 else math.nan
+    return Estimate(float(numbers.mean()), error, len(numbers) - 1.0)
+
+
 def of_row(row: Any) -> Estimate:
-    """Return the estimate in a row of a tidy frame; one without `freedom` has a normal error, or none."""
+    """Return the estimate in a row of a tidy frame; without `freedom` its error is normal, or 0."""
     freedom = float(row.get("freedom", math.inf))
     return Estimate(float(row["value"]), float(row["std_error"]), math.inf if math.isnan(freedom) else freedom)
 
@@ -77,7 +85,7 @@ def by_family(frame: pd.DataFrame) -> dict[str, Estimate]:
 
 
 class Difference(NamedTuple):
-    """A difference, half its interval, and the smallest difference of interest."""
+    """A difference, half the width of its 95 % interval, and the smallest difference of interest."""
 
     mean: float
     half: float
@@ -85,17 +93,17 @@ class Difference(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Return whether the interval excludes 0."""
+        """Whether the interval excludes 0."""
         return abs(self.mean) > self.half
 
     @property
     def small(self) -> bool:
-        """Return whether the interval lies between minus and plus the smallest difference of interest."""
+        """Whether the interval lies between −δ and δ, with δ the smallest difference of interest."""
         return abs(self.mean) + self.half < self.smallest
 
     @property
     def answer(self) -> str:
-        """Return what the interval decides, in words."""
+        """What the interval decides, in words."""
         if self.clear:
             return "a difference, though a smaller one than would matter" if self.small else "a difference"
         return "no difference that would matter" if self.small else "not decided"
@@ -105,13 +113,32 @@ class Difference(NamedTuple):
 
 
 def difference(first: Estimate, second: Estimate, smallest: float, comparisons: int = 1) -> Difference:
-    """Return first − second of independent estimates, one of so many comparisons."""
+    """Return first − second of independent estimates.
+
+    Args:
+        first: an estimate.
+        second: the estimate that is subtracted.
+        smallest: the smallest difference of interest.
+        comparisons: number of simultaneous intervals that this one belongs to.
+    """
     gap = first.minus(second)
     return Difference(gap.value, gap.half_of(comparisons), smallest)
 
 
+def paired_difference(first: Sequence[float], second: Sequence[float], comparisons: int = 1) -> tuple[float, float]:
+    """Return the mean of first − second over paired values, and half the width of its 95 % interval (NaN for one pair).
+
+    Args:
+        first: one value per pair, for example per seed.
+        second: the values that are subtracted.
+        comparisons: number of simultaneous intervals that this one belongs to.
+    """
+    gap = mean_of([a - b for a, b in zip(first, second, strict=True)])
+    return gap.value, gap.half_of(comparisons)
+
+
 def nearest(distances: dict[str, Estimate]) -> str:
-    """Say which of several distances is the smallest, if the next one's difference from it is clear."""
+    """Return a sentence that names the smallest of several distances if its difference from the second smallest is clear."""
     first, second = sorted(distances, key=lambda name: distances[name].value)[:2]
     gap = difference(distances[second], distances[first], 0.0)
     if gap.clear:

@@ -1,10 +1,11 @@
-r"""The two input-dependent scale factors of the source, and all their laws say of one another.
+r"""The two scale factors of the source, which depend on x, and the distances between their laws.
 
     joint:        p_γ(x|y) = s_γ(x, y) p(x),    s_γ  = p(y|x)^γ / E_{p(x)}[p(y|x)^γ]
     sequential:   q_γ(x|y) = s′_γ(x, y) p(x),   s′_γ = Π_t p(y|x_≤t)^γ / E_{p(x_t|x_<t)}[p(y|x_≤t)^γ]
     identity:     s_γ / s′_γ = Π_t Z_t(x_<t) / Z.
 
-Source: Dieleman, "Guidance: a cheat code for diffusion models" (2022), the section on autoregressive models.
+Source: Dieleman, "Guidance: a cheat code for diffusion models" (2022), the section on autoregressive models,
+https://sander.ai/2022/05/26/guidance.html.
 """
 
 import math
@@ -20,7 +21,7 @@ from analysis.toys.table import Table
 
 
 class ScaleFactors(NamedTuple):
-    """log s_γ and log s′_γ for every x, [V_1, …, V_T]; NaN where p(x) = 0, for there they are not defined.
+    """log s_γ and log s′_γ for every x, [V_1, …, V_T]; NaN where p(x) = 0, because they are not defined there.
 
     log_path: Σ_t log Z_t(x_<t), [V_1, …, V_T]; log_normalizer: log Z, [].
     """
@@ -34,8 +35,14 @@ class ScaleFactors(NamedTuple):
 def scale_factors(toy: Table, label: Label, scale: float, *, temperature: float = 1.0) -> ScaleFactors:
     """Return log s_γ = log p_γ(x|y) − log p(x) and log s′_γ = log q_γ(x|y) − log p(x).
 
+    Args:
+        toy: the distribution.
+        label: y.
+        scale: γ.
+        temperature: τ.
+
     Raises:
-        ValueError: a wrong label, a scale that is not finite, an improper tilt.
+        ValueError: a wrong label, a scale that is not finite, or an improper tilt.
     """
     weights = guidance(toy.index(label), scale, temperature)
     log_u = toy.log_probs()
@@ -57,7 +64,13 @@ def path_normalizers(log_normalizers: tuple[Tensor, ...], shape: tuple[int, ...]
 def summary(toy: Table, label: Label, scale: float, *, temperature: float = 1.0) -> dict[str, float]:
     """Return log Z, KL both ways and TV between the joint and the sequential law, and entropies, in nats.
 
-    What cannot be negative is cut at 0, where rounding leaves it some 1e-16 below.
+    Negative rounding errors of about 1e-16 are replaced by 0.
+
+    Args:
+        toy: the distribution.
+        label: y.
+        scale: γ.
+        temperature: τ.
 
     Raises:
         ValueError: a wrong label, an improper tilt, or weights too large for float64.
@@ -79,10 +92,10 @@ def summary(toy: Table, label: Label, scale: float, *, temperature: float = 1.0)
 
 
 def _check_normalised(*laws: Tensor) -> None:
-    """Refuse laws whose probabilities do not sum to 1, which numbers beyond float64 leave.
+    """Require laws whose probabilities sum to 1 in spite of rounding.
 
     Raises:
-        ValueError: such a law.
+        ValueError: a law of another sum.
     """
     for log_p in laws:
         total = float(log_p.exp().sum())
@@ -91,17 +104,27 @@ def _check_normalised(*laws: Tensor) -> None:
 
 
 def laws_frame(toy: Table, label: Label, scale: float, *, temperature: float = 1.0) -> pd.DataFrame:
-    """Return one row per x: x_1 … x_T, p_uncond, p_cond, p_joint, p_sequential, log_s, log_s_prime (null where p(x) = 0)."""
-    log_u = toy.log_probs()
+    """Return one row per x: x_1 … x_T, p_uncond, p_cond, p_joint, p_sequential, log_s, log_s_prime (null where p(x) = 0).
+
+    Args:
+        toy: the distribution.
+        label: y.
+        scale: γ.
+        temperature: τ.
+
+    Raises:
+        ValueError: a wrong label, a scale that is not finite, or an improper tilt.
+    """
+    weights = guidance(toy.index(label), scale, temperature)
     factors = scale_factors(toy, label, scale, temperature=temperature)
     codes = torch.cartesian_prod(*map(torch.arange, toy.shape)).reshape(-1, toy.length)
-    columns: dict[str, Any] = {f"x_{t + 1}": [toy.values[t][c] for c in codes[:, t].tolist()] for t in range(toy.length)}
-    probabilities = {
-        "p_uncond": log_u,
-        "p_cond": toy.log_probs(label),
-        "p_joint": toy.log_joint(guidance(toy.index(label), scale, temperature))[0],
-        "p_sequential": toy.log_sequential(guidance(toy.index(label), scale, temperature))[0],
+    values: dict[str, Any] = {f"x_{t + 1}": [toy.values[t][c] for c in codes[:, t].tolist()] for t in range(toy.length)}
+    columns = {
+        "p_uncond": toy.log_probs().exp(),
+        "p_cond": toy.log_probs(label).exp(),
+        "p_joint": toy.log_joint(weights)[0].exp(),
+        "p_sequential": toy.log_sequential(weights)[0].exp(),
+        "log_s": factors.log_joint,
+        "log_s_prime": factors.log_sequential,
     }
-    columns |= {name: log_p.exp().flatten().numpy() for name, log_p in probabilities.items()}
-    columns |= {"log_s": factors.log_joint.flatten().numpy(), "log_s_prime": factors.log_sequential.flatten().numpy()}
-    return pd.DataFrame(columns)
+    return pd.DataFrame(values | {name: column.flatten().numpy() for name, column in columns.items()})

@@ -15,7 +15,8 @@ import pandas as pd
 from analysis.figures import study as figures
 from analysis.frames import Plot, Story, Verdict, pick
 from analysis.metrics.confidence import Difference
-from analysis.metrics.sample_quality import LIMITS, difference
+from analysis.metrics.confidence import paired_difference as difference
+from analysis.metrics.sample_quality import LIMITS
 from analysis.study.samplers import AWARE, CLEAN, CORRECTED, JOINT, ODE, SDE, SEQUENTIAL
 
 MEASURES = ("accuracy", "coverage", "spread")

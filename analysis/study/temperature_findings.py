@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.figures import study as figures
 from analysis.frames import Plot, Story, Verdict, pick
 from analysis.metrics.confidence import Difference
-from analysis.metrics.sample_quality import difference
+from analysis.metrics.confidence import paired_difference as difference
 from analysis.study import guidance_findings
 from analysis.study.samplers import JOINT, SEQUENTIAL
 from analysis.study.temperatures import NOISE, ODE, SDE, WEIGHTS

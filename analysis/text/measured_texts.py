@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from analysis import limits
-from analysis.metrics.gap_estimates import Measurement, Plan, Track, measure
+from analysis.frames import Track
+from analysis.metrics.gap_estimates import Measurement, Plan, measure
 from analysis.text.loading import Loaded
 from analysis.text.tokens import Request, check_cap, encode, law, stop_tokens, text_of
 

@@ -1,31 +1,18 @@
-"""Exact distributions: every law of the argument computed, none sampled.
+"""Exact distributions, whose guided laws are computed and not sampled.
 
-Toys import no wing. They satisfy the protocols of `arguide` and `diffusion` by their shape, so that the code checked on
-them is the code that runs on real models, and their laws are an oracle that shares no line with it.
+Toys import no wing. They satisfy the protocols of `arguide` and `diffusion` by their shape. So tests check the code that runs
+on real models against laws that share no line with it.
 """
 
-from analysis.toys.chain import MarkovChain, MarkovLaw
-from analysis.toys.from_files import digits_table, read_chain, read_table
-from analysis.toys.gaussian import Gaussian, GaussianPair, GaussianSequence
-from analysis.toys.law import Joint, Label, Sequential, Weights, guidance, temperature
-from analysis.toys.mixture import GaussianMixture
-from analysis.toys.table import Table
-
-__all__ = [
-    "Gaussian",
-    "GaussianMixture",
-    "GaussianPair",
-    "GaussianSequence",
-    "Joint",
-    "Label",
-    "MarkovChain",
-    "MarkovLaw",
-    "Sequential",
-    "Table",
-    "Weights",
-    "digits_table",
-    "guidance",
-    "read_chain",
-    "read_table",
-    "temperature",
-]
+from analysis.toys.chain import MarkovChain as MarkovChain
+from analysis.toys.chain import MarkovLaw as MarkovLaw
+from analysis.toys.from_files import digits_table as digits_table
+from analysis.toys.from_files import read_chain as read_chain
+from analysis.toys.from_files import read_table as read_table
+from analysis.toys.gaussian import Gaussian as Gaussian
+from analysis.toys.gaussian import GaussianPair as GaussianPair
+from analysis.toys.gaussian import GaussianSequence as GaussianSequence
+from analysis.toys.law import guidance as guidance
+from analysis.toys.law import temperature as temperature
+from analysis.toys.mixture import GaussianMixture as GaussianMixture
+from analysis.toys.table import Table as Table

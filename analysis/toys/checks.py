@@ -1,4 +1,7 @@
-"""Checks of what toys are given: each raises one `ValueError` of one line. They stand here because toys import no wing."""
+"""Check the arguments of toys and metrics; every check raises a `ValueError` of one line.
+
+They are not those of `arguide.checks`, because toys import no wing.
+"""
 
 import math
 import operator
@@ -15,6 +18,12 @@ def refusal(name: str, wanted: str, value: Any) -> ValueError:
     return ValueError(f"{name} must be {wanted}, got {found}")
 
 
+def require(holds: Any, name: str, wanted: str, value: Any) -> None:
+    """Raise the refusal of an argument unless a condition holds."""
+    if not holds:
+        raise refusal(name, wanted, value)
+
+
 def integer(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
     """Require an integer from `least` to `most`."""
     wanted = f"an integer of at least {least}" if most == math.inf else f"an integer from {least} to {most}"
@@ -22,19 +31,17 @@ def integer(name: str, value: Any, least: int = 1, most: float = math.inf) -> in
         number = operator.index(value)
     except TypeError:
         raise refusal(name, wanted, value) from None
-    if not least <= number <= most:
-        raise refusal(name, wanted, value)
+    require(least <= number <= most, name, wanted, value)
     return number
 
 
 def number(name: str, value: Any, wanted: str = "finite", holds: Callable[[float], bool] = math.isfinite) -> float:
-    """Require a number for which `holds` is true; it is never asked of NaN."""
+    """Require a number, not NaN, for which `holds` is true."""
     try:
         found = math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError, RuntimeError):
         found = math.nan
-    if math.isnan(found) or not holds(found):
-        raise refusal(name, wanted, value)
+    require(not math.isnan(found) and holds(found), name, wanted, value)
     return found
 
 
@@ -56,50 +63,63 @@ def real(name: str, value: Any) -> Tensor:
         raise refusal(name, "an array of numbers", value) from None
 
 
+def probabilities(name: str, *laws: Tensor) -> None:
+    """Require probabilities [..., V] whose sum over the last axis is 1, to 1e-6."""
+    for law in laws:
+        totals = law.sum(-1).flatten()
+        if not (law >= 0).all() or not ((totals - 1).abs() <= 1e-6).all():
+            worst = float(totals[(totals - 1).abs().argmax()])
+            found = f"a smallest entry of {float(law.amin()):.6g} and a sum of {worst:.6g}"
+            raise ValueError(f"{name} must be probabilities that are finite, not negative and sum to 1, got {found}")
+
+
 def alike(name: str, value: Tensor, other: str, like: Tensor) -> None:
-    """Require two tensors of one shape, which would broadcast otherwise."""
-    if not isinstance(value, Tensor) or not isinstance(like, Tensor) or value.shape != like.shape:
-        shape = tuple(like.shape) if isinstance(like, Tensor) else repr(like)[:60]
-        raise refusal(name, f"of the shape of {other}, {shape}", value)
+    """Require two tensors of one shape, so that they do not broadcast."""
+    shape = tuple(like.shape) if isinstance(like, Tensor) else repr(like)[:60]
+    same = isinstance(value, Tensor) and isinstance(like, Tensor) and value.shape == like.shape
+    require(same, name, f"of the shape of {other}, {shape}", value)
 
 
-def known(name: str, value: Any) -> None:
-    """Require a tensor without NaN and +∞."""
-    if not isinstance(value, Tensor) or not (value < math.inf).all():
-        raise refusal(name, "a tensor without NaN and +inf", value)
+def known(**tensors: Tensor | None) -> None:
+    """Require tensors without NaN and +∞; None passes."""
+    for name, value in tensors.items():
+        require(value is None or (isinstance(value, Tensor) and (value < math.inf).all()), name, "without NaN and +inf", value)
 
 
 def points(name: str, x: Any, dim: int) -> None:
     """Require points in `dim` dimensions, [n, d]."""
-    if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != dim or not x.is_floating_point():
-        raise refusal(name, f"floating-point [n, {dim}]", x)
+    fits = isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == dim and x.is_floating_point()
+    require(fits, name, f"floating-point [n, {dim}]", x)
 
 
 def codes(name: str, x: Any, sizes: Sequence[int], least: int = 0) -> None:
-    """Require sequences of codes, [n, T], of which those at t run from `least` to V_t − 1."""
-    if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != len(sizes) or x.is_floating_point() or x.dtype == torch.bool:
-        raise refusal(name, f"integer [n, {len(sizes)}]", x)
+    """Require sequences of codes, [n, T], with those of x_t from `least` to V_t − 1."""
+    fits = isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(sizes)
+    require(fits and not x.is_floating_point() and x.dtype != torch.bool, name, f"integer [n, {len(sizes)}]", x)
     outside = (x < least) | (x >= torch.tensor(sizes))
     if outside.any():
         raise refusal(name, f"codes from {least} to below the number of values", int(x[outside][0]))
 
 
 def weights(value: Any) -> None:
-    """Require labels with finite weights, one at least."""
-    if not isinstance(value, Mapping) or not value:
-        raise refusal("weights", "a mapping of at least one label to its weight", value)
+    """Require a mapping of at least one label to a finite weight."""
+    require(isinstance(value, Mapping) and value, "weights", "a mapping of at least one label to its weight", value)
     for weight in value.values():
         number("weights", weight)
 
 
 def names(labels: Any, count: int) -> tuple[str, ...]:
-    """Require so many labels, none of them twice, as strings; "0", "1", … where none are given."""
-    if isinstance(labels, str) or not isinstance(labels, Sequence | None):
-        raise refusal("labels", "a sequence of names", labels)
+    """Require one name per label, all different, and return them as strings; "0", "1", … for None."""
+    require(not isinstance(labels, str) and isinstance(labels, Sequence | None), "labels", "a sequence of names", labels)
     named = tuple(map(str, range(count) if labels is None else labels))
-    if len(named) != count:
-        raise refusal("labels", f"one name per label, {count}", len(named))
-    twice = [name for i, name in enumerate(named) if name in named[:i]]
-    if twice:
-        raise refusal("labels", "all different", twice[0])
+    require(len(named) == count, "labels", f"one name per label, {count}", len(named))
+    require(len(set(named)) == count, "labels", "all different", named)
     return named
+
+
+def label(value: Any, names: Sequence[Any]) -> int | None:
+    """Return the index of a label that is given by its index or its name; None stays None."""
+    index = names.index(value) if isinstance(value, str) and value in names else value
+    known = index is None or (isinstance(index, int) and 0 <= index < len(names))
+    require(known, "label", f"one of {', '.join(map(str, names[:20]))}, or its index", value)
+    return index

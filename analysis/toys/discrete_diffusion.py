@@ -1,17 +1,18 @@
-r"""Exact laws of guided discrete diffusion on a table: which x comes out, summed over every path that leads there.
+r"""Exact laws of x under guided discrete diffusion on a table, summed over all paths.
 
-Guided rates are Π_k (rate of branch k)^{w_k}. Masked, branch k unmasks x_j to v at a rate ∝ p_k(v | x_U), so the guided one
-is ∝ w_j(v | x_U) = Π_k p_k(v | x_U)^{w_k}. Only the order of the jumps matters:
+Guided rates are Π_k (rate of branch k)^{w_k}. With masks, branch k unmasks x_j to v at a rate ∝ p_k(v | x_U), U the unmasked
+positions, so the guided rate is ∝ w_j(v | x_U) = Π_k p_k(v | x_U)^{w_k}. Only the order of the jumps matters:
 
-* rates as they are: the next jump is (j, v) with probability w_j(v | x_U)/S(x_U), S = Σ over masked j of Z_j = Σ_v w_j(v);
+* unnormalised rates: the next jump is (j, v) with probability w_j(v | x_U)/S(x_U), S = Σ over masked j of Z_j = Σ_v w_j(v);
   since the product of the w_j along any order is w(x), the law is w(x) Σ_π Π_k 1/S(x_{π<k});
-* normalised at every position: it is w_j(v | x_U)/(m Z_j), m the number of masks: the mean over orders of sequential laws.
+* rates normalised at every position: the probability is w_j(v | x_U)/(m Z_j), with m masks, and the law is the mean over
+  orders of sequential laws.
 
-Under uniform noise branch k goes from x to x', one site apart, at rate p_{t,k}(x')/(V_j p_{t,k}(x)), so the guided process
-follows the linear equation dq/ds = R_s q, R(x → x') = π_t(x')/(V_j π_t(x)), π_t = Π_k p_{t,k}^{w_k}, as t = t_max − s falls.
+Under uniform noise branch k goes from x to x', which differ at one position j, at rate p_{t,k}(x')/(V_j p_{t,k}(x)). The
+guided process follows dq/ds = R_s q, R(x → x') = π_t(x')/(V_j π_t(x)), π_t = Π_k p_{t,k}^{w_k}, with falling t = t_max − s.
 
-Sources: Nisonoff et al., "Unlocking guidance for discrete state-space diffusion and flow models" (2024); Schiff et al.,
-"Simple guidance mechanisms for discrete diffusion models" (2024).
+Sources: Nisonoff et al., "Unlocking guidance for discrete state-space diffusion and flow models" (2024), arXiv 2406.01572;
+Schiff et al., "Simple guidance mechanisms for discrete diffusion models" (2024), arXiv 2412.10193.
 """
 
 import math
@@ -30,12 +31,17 @@ from analysis.toys.table import Table, noised
 def masked_law(table: Table, weights: Weights, *, normalized: bool) -> Tensor:
     """Return the log law of guided masked diffusion, [V_1, …, V_T], by dynamic programming over the sets of unmasked x_j.
 
+    Args:
+        table: p(y, x).
+        weights: w_k by label.
+        normalized: whether guided rates are normalised at every position.
+
     Raises:
         ValueError: an improper tilt.
     """
     checks.weights(weights)
     axes = range(table.length)
-    laws = [table.log_probs(label) for label in weights]
+    laws, values = [table.log_probs(label) for label in weights], list(weights.values())
     reached = {frozenset[int](): torch.zeros((1,) * table.length, dtype=torch.float64)}
     for size in axes:
         for known in map(frozenset, combinations(axes, size)):
@@ -43,9 +49,8 @@ def masked_law(table: Table, weights: Weights, *, normalized: bool) -> Tensor:
             here = [_marginal(law, known) for law in laws]
             rates, log_z = {}, {}
             for axis in masked:
-                there = [_marginal(law, known | {axis}) for law in laws]
-                pairs = zip(there, here, strict=True)
-                rates[axis] = check_proper(log_combine([log_divide(a, b) for a, b in pairs], list(weights.values())))
+                conditionals = [log_divide(_marginal(law, known | {axis}), at) for law, at in zip(laws, here, strict=True)]
+                rates[axis] = check_proper(log_combine(conditionals, values))
                 log_z[axis] = rates[axis].logsumexp(axis, keepdim=True)
             total = torch.stack(list(log_z.values())).logsumexp(0)
             for axis in masked:
@@ -57,16 +62,22 @@ def masked_law(table: Table, weights: Weights, *, normalized: bool) -> Tensor:
 
 
 def uniform_law(table: Table, weights: Weights, *, time: float = 25.0, accuracy: float = 1e-9) -> Tensor:
-    """Return the log law of guided diffusion with uniform noise from t = `time`, where x is uniform, [V_1, …, V_T].
+    """Return the log law of guided diffusion with uniform noise, [V_1, …, V_T].
+
+    Args:
+        table: p(y, x) without zeros.
+        weights: w_k by label.
+        time: t_max, at which x is uniform.
+        accuracy: relative tolerance of the integrator.
 
     Raises:
-        ValueError: a table with zeros, near which rates grow without bound.
+        ValueError: a table with zeros, near which rates have no bound.
     """
     checks.weights(weights)
     checks.positive("time", time), checks.positive("accuracy", accuracy)
     laws = [table.log_probs(label) for label in weights]
     if any((law == -math.inf).any() for law in laws):
-        raise ValueError("the law under uniform noise is solved for tables without zeros")
+        raise ValueError("table must have no zeros under uniform noise, got some; try smoothing")
 
     def slope(s: float, q: np.ndarray) -> np.ndarray:
         t, mass = time - s, torch.from_numpy(q).reshape(table.shape)

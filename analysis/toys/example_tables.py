@@ -1,4 +1,4 @@
-r"""Example distributions of the experiments: small tables of sequences whose coupling is one number, and Gaussian mixtures."""
+r"""Example distributions of the experiments: small tables of sequences with a given coupling, and Gaussian mixtures."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,14 @@ INDEPENDENT, FIRST, CONSTANT = "independent x_t", "y seen at step 1 only", "Z_t 
 
 
 def coupled_table(length: int, coupling: float = 1.0, size: int = 3, seed: int = 0) -> Table:
-    """Return p(y, x) ∝ exp of random interactions of x_t with y and, times `coupling`, with y and x_{t−1} together."""
+    """Return p(y, x) ∝ exp(Σ_t 0.6 a[y, x_t] + Σ_t c b[y, x_{t−1}, x_t]) with standard normal a and b.
+
+    Args:
+        length: T.
+        coupling: c.
+        size: V, the number of values of every x_t.
+        seed: seed of a and b.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -19,15 +26,14 @@ def coupled_table(length: int, coupling: float = 1.0, size: int = 3, seed: int =
     own, pair = normal(2, size), normal(2, size, size)
     logits = 0.6 * own
     for _ in range(length - 1):
-        step = coupling * pair.reshape(2, *(1,) * (logits.ndim - 2), size, size) + 0.6 * own.reshape(
-            2, *(1,) * (logits.ndim - 1), size
-        )
+        ones = (1,) * (logits.ndim - 2)
+        step = coupling * pair.reshape(2, *ones, size, size) + 0.6 * own.reshape(2, *ones, 1, size)
         logits = logits[..., None] + step
     return Table.from_log(logits)
 
 
 def special_tables(length: int) -> dict[str, Table]:
-    """Return the laws on which joint and sequential guidance agree: two the source would name, and one it would not."""
+    """Return three tables on which joint and sequential guidance agree; the source names independence only."""
     own = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.3, 0.5]], dtype=torch.float64)
     first = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]], dtype=torch.float64)
     step = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)
@@ -39,9 +45,13 @@ def special_tables(length: int) -> dict[str, Table]:
 
 
 def _informed_once(own: Tensor, step: Tensor, length: int, at: int) -> Tensor:
-    """Return p(y, x): a Markov chain of kernel `step` in which only the variable at position `at` depends on y.
+    """Return p(y, x): a Markov chain of kernel `step` in which only x_at depends on y, with x_at ~ own[y] given its past.
 
-    at = 0: y decides x_1. Later: x_at ~ own[y] whatever came before, and the rest is a chain without y.
+    Args:
+        own: p(x_at | y), [2, V].
+        step: p(x_{t+1} | x_t), [V, V].
+        length: T.
+        at: position, counted from 0.
     """
     log_p = own.log() if at == 0 else own.mean(0).log().expand(2, -1)
     for t in range(1, length):
@@ -51,7 +61,7 @@ def _informed_once(own: Tensor, step: Tensor, length: int, at: int) -> Tensor:
 
 
 def independent_table(length: int) -> Table:
-    """Return p(x) = Π_t p_t(x_t), every p_t another, under one label."""
+    """Return p(x) = Π_t p_t(x_t) under one label, with a different law p_t at every position."""
     log_p = torch.zeros(1, dtype=torch.float64)
     for t in range(length):
         log_p = log_p[..., None] + torch.linspace(0, 0.5 + 0.4 * t, 3, dtype=torch.float64)
@@ -59,7 +69,7 @@ def independent_table(length: int) -> Table:
 
 
 def two_modes() -> GaussianMixture:
-    """Return ¾ N(−1.5, 0.5) + ¼ N(1.5, 0.5): its p^β moves mass between the modes, as no Gaussian rule can."""
+    """Return ¾ N(−1.5, 0.5) + ¼ N(1.5, 0.5). Its p^β moves mass between the modes, and rules for Gaussians do not."""
     return GaussianMixture(torch.tensor([[-1.5], [1.5]]), torch.full((2,), 0.5), torch.tensor([[0.75, 0.25]]))
 
 

@@ -1,24 +1,25 @@
-r"""Gaussians, where every law of the argument, in both wings, is a Gaussian again.
+r"""Gaussians, for which every law of the argument, in both wings, is Gaussian again.
 
 * joint tilt Π_k N(μ_k, Σ_k)^{w_k}: precision P = Σ_k w_k Σ_k^{−1}, mean P^{−1} Σ_k w_k Σ_k^{−1} μ_k;
-* sequential (autoregressive) tilt: every conditional N(·; m_k(x_<t), v_k) is tilted by itself;
-* guided diffusion of noise level λ (0 the ODE, 1 the reverse SDE): its first two moments follow linear equations,
+* sequential (autoregressive) tilt: every conditional N(·; m_k(x_<t), v_k) is tilted on its own;
+* guided diffusion of stochasticity λ (0 for the ODE, 1 for the reverse SDE): its first two moments follow linear equations,
   with P(τ) = Σ_k w_k (Σ_k + τI)^{−1}, h(τ) = Σ_k w_k (Σ_k + τI)^{−1} μ_k and falling τ = σ²,
   dm = ½(1+λ²)(h − Pm) dτ,  dC = (−½(1+λ²)(PC + CP) + λ²I) dτ.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from analysis.toys import checks
-from analysis.toys.law import Label, Weights, guidance
+from analysis.toys.law import Label, guidance
 
-ImproperMessage = "improper tilt: the combined precision is not positive definite, so the density has infinite mass"
+IMPROPER = "improper tilt: the combined precision is not positive definite, so the density has infinite mass"
 
 
 class Gaussian(NamedTuple):
@@ -66,15 +67,15 @@ def tilt(laws: Sequence[Gaussian], weights: Sequence[float]) -> GaussianJoint:
         ValueError: an improper tilt.
     """
     _check(laws, weights)
-    precisions = [torch.linalg.inv(law.covariance) for law in laws]
-    pairs = list(zip(weights, precisions, laws, strict=True))
-    precision = torch.stack([w * inverse for w, inverse, _ in pairs]).sum(0)
+    precisions = [w * torch.linalg.inv(law.covariance) for w, law in zip(weights, laws, strict=True)]
+    precision = torch.stack(precisions).sum(0)
     if torch.linalg.eigvalsh(precision)[0] <= 0:
-        raise ValueError(ImproperMessage)
+        raise ValueError(IMPROPER)
     covariance = torch.linalg.inv(precision)
-    law = Gaussian(covariance @ torch.stack([w * inverse @ law.mean for w, inverse, law in pairs]).sum(0), covariance)
-    at_mean = torch.stack([w * law_k.log_density(law.mean[None])[0] for w, _, law_k in pairs]).sum(0)
-    return GaussianJoint(law, at_mean - law.log_density(law.mean[None])[0])
+    mean = covariance @ torch.stack([inverse @ law.mean for inverse, law in zip(precisions, laws, strict=True)]).sum(0)
+    law, at = Gaussian(mean, covariance), mean[None]
+    log_p = torch.stack([w * each.log_density(at)[0] for w, each in zip(weights, laws, strict=True)]).sum(0)
+    return GaussianJoint(law, log_p - law.log_density(at)[0])
 
 
 def sequential_tilt(laws: Sequence[Gaussian], weights: Sequence[float]) -> GaussianSequential:
@@ -84,62 +85,55 @@ def sequential_tilt(laws: Sequence[Gaussian], weights: Sequence[float]) -> Gauss
         ValueError: an improper tilt at some t.
     """
     _check(laws, weights)
-    dim = len(laws[0].mean)
-    weight = torch.tensor(weights, dtype=torch.float64)
-    regress, shift, noise, rows = torch.zeros(dim, dim, dtype=torch.float64), [], [], []
-    for t in range(dim):
-        conditionals = [_conditional(law, t) for law in laws]
-        slopes, intercepts, variances = (torch.stack(parts) for parts in zip(*conditionals, strict=True))
+    dim, weight = len(laws[0].mean), torch.tensor(weights, dtype=torch.float64)
+    regress, (shift, noise) = torch.zeros(dim, dim, dtype=torch.float64), torch.zeros(2, dim, dtype=torch.float64)
+    rows = [_conditionals(laws, t) for t in range(dim)]
+    for t, (slopes, intercepts, variances) in enumerate(rows):
         precision = (weight / variances).sum()
         if precision <= 0:
-            raise ValueError(ImproperMessage)
+            raise ValueError(IMPROPER)
         share = weight / (variances * precision)
-        regress[t, :t] = share @ slopes
-        shift.append(share @ intercepts)
-        noise.append(1 / precision)
-        rows.append(conditionals)
+        regress[t, :t], shift[t], noise[t] = share @ slopes, share @ intercepts, 1 / precision
     unroll = torch.linalg.inv(torch.eye(dim, dtype=torch.float64) - regress)
-    covariance = unroll @ torch.diag(torch.stack(noise)) @ unroll.mT
-    law = Gaussian(unroll @ torch.stack(shift), covariance)
-    log_normalizers = [_mean_log_normalizer(law, t, conditionals, weights) for t, conditionals in enumerate(rows)]
-    return GaussianSequential(law, torch.stack(log_normalizers))
+    law = Gaussian(unroll @ shift, unroll @ torch.diag(noise) @ unroll.mT)
+    return GaussianSequential(law, torch.stack([_mean_log_normalizer(law, row, weight) for row in rows]))
 
 
-def diffused(laws: Sequence[Gaussian], weights: Sequence[float], noise: float, *, steps: int = 2000) -> Gaussian:
-    """Return the law that guided diffusion of noise level λ = `noise` ends in, in the limit σ_max → ∞ and of small steps.
+def diffused(laws: Sequence[Gaussian], weights: Sequence[float], noise: float) -> Gaussian:
+    """Return the law in which guided diffusion ends, in the limit σ_max → ∞ and of small steps.
+
+    The moment equations are integrated over log τ, from 10^7 times the widest variance to 10^−9 of the narrowest.
+
+    Args:
+        laws: N(μ_k, Σ_k), in d dimensions.
+        weights: the w_k.
+        noise: the stochasticity λ.
 
     Raises:
-        ValueError: weights whose sum W is so small that the law has no limit, (1 + λ²)·W ≤ 1.
-
-    The moment equations are integrated by RK4 over log τ, from 10^7 times the widest variance to 10^−9 of the narrowest.
+        ValueError: the sum W of the weights is so small that the law has no limit, (1 + λ²)·W ≤ 1 for λ > 0.
     """
     _check(laws, weights)
-    checks.not_negative("noise", noise), checks.integer("steps", steps)
-    dim, total = len(laws[0].mean), sum(weights)
-    eye = torch.eye(dim, dtype=torch.float64)
-    spectrum = torch.cat([torch.linalg.eigvalsh(law.covariance) for law in laws])
-    high, low = math.log(float(spectrum.max()) * 1e7), math.log(float(spectrum.min()) * 1e-9)
-    drift = (1 + noise**2) / 2
-    # The moments decay at up to 2·drift·Σ|w| per unit of log τ; RK4 is stable while a step times that is below 2.7.
-    stable = math.ceil((high - low) * 2 * drift * sum(map(abs, weights)) / 2.5)
-    grid = torch.linspace(high, low, max(steps, stable) + 1, dtype=torch.float64)
+    checks.not_negative("noise", noise)
+    drift, total, weight = (1 + noise**2) / 2, sum(weights), np.asarray(weights)[:, None]
+    if noise and 2 * drift * total <= 1:
+        raise ValueError(
+            f"weights must sum to more than 1/(1 + λ²) = {0.5 / drift:.3g} for guided diffusion to have a limit, got {total:g}"
+        )
+    means, covariances = (np.stack([part.numpy() for part in parts]) for parts in zip(*laws, strict=True))
+    eye, spectrum = np.eye(means.shape[1]), np.linalg.eigvalsh(covariances)
+    high, low = math.log(spectrum.max() * 1e7), math.log(spectrum.min() * 1e-9)
 
-    def slope(log_tau: Tensor, moments: Tensor) -> Tensor:
-        tau = log_tau.exp()
-        inverses = [torch.linalg.inv(law.covariance + tau * eye) for law in laws]
-        precision = torch.stack([w * inverse for w, inverse in zip(weights, inverses, strict=True)]).sum(0)
-        pull = torch.stack([w * inverse @ law.mean for w, inverse, law in zip(weights, inverses, laws, strict=True)]).sum(0)
-        mean, covariance = moments[0], moments[1:]
+    def slope(log_tau: float, moments: np.ndarray) -> np.ndarray:
+        tau, (mean, *covariance) = math.exp(log_tau), moments.reshape(-1, len(eye))
+        inverses = weight[..., None] * np.linalg.inv(covariances + tau * eye)
+        precision, pull = inverses.sum(0), np.einsum("kij,kj->i", inverses, means)
         decay = drift * precision @ covariance
-        rate = torch.cat([(drift * (pull - precision @ mean))[None], noise**2 * eye - decay - decay.mT])
-        return -tau * rate
+        return -tau * np.vstack([drift * (pull - precision @ mean), noise**2 * eye - decay - decay.T]).ravel()
 
-    if noise and (1 + noise**2) * total <= 1:
-        raise ValueError(f"guided diffusion with noise level {noise:g} has no limit for weights that sum to {total:g}")
-    first = grid[0].exp() * (noise**2 / ((1 + noise**2) * total - 1) if noise else 1.0)
-    mean = torch.stack([w * law.mean for w, law in zip(weights, laws, strict=True)]).sum(0) / total
-    moments = torch.cat([mean[None], first * eye])
-    moments = _runge_kutta(slope, grid, moments)
+    first = math.exp(high) * (noise**2 / (2 * drift * total - 1) if noise else 1.0)
+    start = np.vstack([(weight * means).sum(0) / total, first * eye]).ravel()
+    solved = solve_ivp(slope, (high, low), start, method="LSODA", rtol=1e-12, atol=1e-14)
+    moments = torch.from_numpy(solved.y[:, -1].reshape(-1, len(eye)))
     return Gaussian(moments[0], moments[1:])
 
 
@@ -154,7 +148,7 @@ def w2(p: Gaussian, q: Gaussian) -> Tensor:
 
 
 def kl(p: Gaussian, q: Gaussian) -> Tensor:
-    """Return KL(p ‖ q), []."""
+    """Return KL(p ‖ q) in nats, []."""
     checks.alike("p's mean", p.mean, "q's", q.mean)
     inverse = torch.linalg.inv(q.covariance)
     gap = q.mean - p.mean
@@ -163,7 +157,11 @@ def kl(p: Gaussian, q: Gaussian) -> Tensor:
 
 
 class GaussianPair:
-    """A conditional and an unconditional Gaussian, given one by one: p(x | any label) and p(x)."""
+    """A conditional and an unconditional Gaussian, p(x | any label) and p(x).
+
+    Raises:
+        ValueError: laws that are no Gaussians with a positive definite covariance, or not of one dimension.
+    """
 
     def __init__(self, cond: Gaussian, uncond: Gaussian) -> None:
         for name, law in (("cond", cond), ("uncond", uncond)):
@@ -173,7 +171,16 @@ class GaussianPair:
 
     @classmethod
     def scalar(cls, mean: float, variance: float, variance_uncond: float) -> "GaussianPair":
-        """Return N(m, a) against N(0, b) in one dimension (the pair of theory B1)."""
+        """Return N(m, a) against N(0, b) in one dimension.
+
+        Args:
+            mean: m.
+            variance: a.
+            variance_uncond: b.
+
+        Raises:
+            ValueError: a mean that is not finite, or a variance that is not positive and finite.
+        """
         return cls(_scalar(mean, variance), _scalar(0.0, variance_uncond))
 
     def law(self, label: Label | float = None) -> Gaussian:
@@ -181,28 +188,38 @@ class GaussianPair:
         return self.uncond if label is None else self.cond
 
     def score(self, x: Tensor, sigma: Tensor | float, label: Label | float = None) -> Tensor:
-        """Return ∇_x log p_σ(x | label), [n, d]."""
+        """Return ∇_x log p_σ(x | label), [n, d]; arguments as in `log_density`."""
         return self.law(label).score(x, sigma)
 
     def log_density(self, x: Tensor, sigma: Tensor | float = 0.0, label: Label | float = None) -> Tensor:
-        """Return log p_σ(x | label), [n]."""
+        """Return log p_σ(x | label), [n].
+
+        Args:
+            x: points, [n, d].
+            sigma: standard deviation of the noise.
+            label: y; None for p_σ(x).
+        """
         return self.law(label).log_density(x, sigma)
 
     def joint_guided(self, label: Label | float, scale: float, *, temperature: float = 1.0) -> GaussianJoint:
-        """Return p(x)^{(1−γ)/τ} p(x|y)^{γ/τ} / Z with log Z; raises ValueError where it is improper."""
+        """Return p(x)^{(1−γ)/τ} p(x|y)^{γ/τ} / Z with log Z.
+
+        Args:
+            label: y.
+            scale: γ.
+            temperature: τ.
+
+        Raises:
+            ValueError: an improper tilt.
+        """
         return tilt(*self._guided(label, scale, temperature))
 
     def sequential_guided(self, label: Label | float, scale: float, *, temperature: float = 1.0) -> GaussianSequential:
-        """Return the law guided coordinate by coordinate, with E[log Z_t]."""
+        """Return the law guided coordinate by coordinate, with E[log Z_t]; arguments as in `joint_guided`."""
         return sequential_tilt(*self._guided(label, scale, temperature))
 
-    def diffusion_guided(self, label: Label | float, scale: float, noise: float, *, temperature: float = 1.0) -> Gaussian:
-        """Return the law of guided diffusion at noise level λ = `noise`."""
-        return diffused(*self._guided(label, scale, temperature), noise)
-
     def _guided(self, label: Label | float, scale: float, temperature: float) -> tuple[list[Gaussian], list[float]]:
-        weights: Weights = guidance(0, scale, temperature)
-        return [self.law(None), self.law(label)], list(weights.values())
+        return [self.law(None), self.law(label)], list(guidance(0, scale, temperature).values())
 
 
 class GaussianSequence(GaussianPair):
@@ -224,21 +241,21 @@ class GaussianSequence(GaussianPair):
 
 
 def _check(laws: Sequence[Gaussian], weights: Sequence[float]) -> None:
-    if not laws or len(laws) != len(weights):
-        raise checks.refusal("weights", f"one per law, {len(laws)}, and at least one", list(weights))
+    fits = len(laws) == len(weights) > 0
+    checks.require(fits, "weights", f"one per law, {len(laws)}, and at least one", list(weights))
     for law, weight in zip(laws, weights, strict=True):
         checks.number("weights", weight)
         checks.alike("laws' mean", law.mean, "the first law's", laws[0].mean)
 
 
 def _check_gaussian(name: str, law: Gaussian) -> None:
-    """Raise ValueError unless a law has a finite mean [d] and a symmetric, positive definite covariance [d, d]."""
-    if not isinstance(law, Gaussian) or law.mean.ndim != 1 or law.covariance.shape != 2 * law.mean.shape:
-        raise checks.refusal(name, "a Gaussian of mean [d] and covariance [d, d]", law)
-    if not (law.mean.isfinite().all() and law.covariance.isfinite().all()):
-        raise ValueError(f"{name} must have a finite mean and covariance")
-    if not torch.allclose(law.covariance, law.covariance.mT) or torch.linalg.eigvalsh(law.covariance)[0] <= 0:
-        raise ValueError(f"{name} must have a covariance that is symmetric and positive definite")
+    """Require a Gaussian of a finite mean [d] and a symmetric, positive definite covariance [d, d]."""
+    shaped = isinstance(law, Gaussian) and law.mean.ndim == 1 and law.covariance.shape == 2 * law.mean.shape
+    checks.require(shaped, name, "a Gaussian of mean [d] and covariance [d, d]", law)
+    mean, covariance = law
+    proper = mean.isfinite().all() and covariance.isfinite().all() and torch.allclose(covariance, covariance.mT)
+    wanted = "a Gaussian with a finite mean and a symmetric, positive definite covariance"
+    checks.require(proper and torch.linalg.eigvalsh(covariance)[0] > 0, name, wanted, law)
 
 
 def _scalar(mean: float, variance: float) -> Gaussian:
@@ -246,35 +263,33 @@ def _scalar(mean: float, variance: float) -> Gaussian:
     return Gaussian(torch.tensor([mean], dtype=torch.float64), torch.tensor([[variance]], dtype=torch.float64))
 
 
-def _conditional(law: Gaussian, t: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (slope [t], intercept [], variance []) of x_t | x_<t."""
-    slope = torch.linalg.solve(law.covariance[:t, :t], law.covariance[:t, t])
-    return slope, law.mean[t] - slope @ law.mean[:t], law.covariance[t, t] - slope @ law.covariance[:t, t]
+class _Conditionals(NamedTuple):
+    """N(x_t; slope·x_<t + intercept, variance) of K laws: slopes [K, t], intercepts [K], variances [K]."""
+
+    slopes: Tensor
+    intercepts: Tensor
+    variances: Tensor
 
 
-def _mean_log_normalizer(
-    law: Gaussian, t: int, conditionals: Sequence[tuple[Tensor, Tensor, Tensor]], weights: Sequence[float]
-) -> Tensor:
-    """Return E[log ∫ Π_k N(x_t; m_k(x_<t), v_k)^{w_k} dx_t] for x_<t ~ law.
+def _conditionals(laws: Sequence[Gaussian], t: int) -> _Conditionals:
+    """Return p_k(x_t | x_<t) of every law, with t counted from 0."""
+    rows = []
+    for mean, covariance in laws:
+        slope = torch.linalg.solve(covariance[:t, :t], covariance[:t, t])
+        rows.append((slope, mean[t] - slope @ mean[:t], covariance[t, t] - slope @ covariance[:t, t]))
+    return _Conditionals(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
+
+
+def _mean_log_normalizer(law: Gaussian, conditionals: _Conditionals, weight: Tensor) -> Tensor:
+    """Return E[log ∫ Π_k N(x_t; m_k(x_<t), v_k)^{w_k} dx_t] for x_<t ~ law, [].
 
     log Z_t = Σ_k w_k log N(0; 0, v_k) − log N(0; 0, 1/P) − ½ (Σ_k w_k m_k²/v_k − (Σ_k w_k m_k/v_k)²/P), P = Σ_k w_k/v_k.
     """
-    slopes = torch.stack([slope for slope, _, _ in conditionals])
-    means = slopes @ law.mean[:t] + torch.stack([intercept for _, intercept, _ in conditionals])
+    slopes, intercepts, variances = conditionals
+    t = slopes.shape[1]
+    means = slopes @ law.mean[:t] + intercepts
     second = slopes @ law.covariance[:t, :t] @ slopes.mT + torch.outer(means, means)
-    scaled = torch.stack([w / v for w, (_, _, v) in zip(weights, conditionals, strict=True)])
-    constants = torch.stack([-(2 * math.pi * v).log() / 2 for _, _, v in conditionals])
+    scaled = weight / variances
     quadratic = (torch.diag(scaled) - torch.outer(scaled, scaled) / scaled.sum()) * second
-    weight = torch.tensor(weights, dtype=torch.float64)
+    constants = -(2 * math.pi * variances).log() / 2
     return weight @ constants + (2 * math.pi / scaled.sum()).log() / 2 - quadratic.sum() / 2
-
-
-def _runge_kutta(slope: Callable[[Tensor, Tensor], Tensor], grid: Tensor, y: Tensor) -> Tensor:
-    for start, end in pairwise(grid):
-        h, middle = end - start, (start + end) / 2
-        k1 = slope(start, y)
-        k2 = slope(middle, y + h * k1 / 2)
-        k3 = slope(middle, y + h * k2 / 2)
-        k4 = slope(end, y + h * k3)
-        y = y + h * (k1 + 2 * k2 + 2 * k3 + k4) / 6
-    return y

@@ -1,9 +1,9 @@
-r"""What a law is made of: weights on the conditional and unconditional laws of one toy, and their log-linear combination.
+r"""Weights on the conditional and unconditional laws of one toy, and the log-linear combination of these laws.
 
     log-linear law with weights w:    Π_k p(x | y_k)^{w_k} / Z,    where the label None stands for p(x).
 
-Zeros: a weight of 0 ignores its law; probability 0 under a positive weight, or in every law, is probability 0; what is
-left, probability 0 under a negative weight, is an improper tilt: infinite mass, and an error where it can be reached.
+Zeros: a law of weight 0 is ignored. Probability 0 in a law of positive weight, or in every law, gives probability 0. Any
+other probability 0, in a law of negative weight, makes an improper tilt: infinite mass, and an error where it can be reached.
 """
 
 import math
@@ -32,7 +32,7 @@ class Joint(NamedTuple):
 class Sequential(NamedTuple):
     """The sequential law Π_t (Π_k p(x_t|x_<t,y_k)^{w_k}) / Z_t(x_<t): probabilities [V_1, …, V_T], and log Z_t for t = 1 … T.
 
-    log_normalizers[t] has shape [V_1, …, V_t], one value a prefix; −∞ after a prefix that cannot be reached.
+    log_normalizers[t] has shape [V_1, …, V_t], one value per prefix; it is −∞ after a prefix that cannot be reached.
     """
 
     probabilities: Tensor
@@ -42,8 +42,13 @@ class Sequential(NamedTuple):
 def guidance(label: Label, scale: float, temperature: float = 1.0) -> Weights:
     """Return the weights of p(x)^{(1−γ)/τ} p(x|y)^{γ/τ}.
 
+    Args:
+        label: y; None gives p(x)^{1/τ}.
+        scale: γ.
+        temperature: τ.
+
     Raises:
-        ValueError: a scale that is not finite, or a temperature that is not positive.
+        ValueError: the scale is not finite, or the temperature is not positive and finite.
     """
     checks.number("scale", scale), checks.positive("temperature", temperature)
     return {None: (1 - scale) / temperature, label: scale / temperature} if label is not None else {None: 1 / temperature}
@@ -55,24 +60,25 @@ def temperature(tau: float, label: Label = None) -> Weights:
 
 
 def log_combine(logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Return Σ_k w_k log p_k, elementwise, with the module's policy for zeros; an improper tilt is +∞."""
+    """Return Σ_k w_k log p_k, elementwise, with the module's policy for zeros; +∞ stands for an improper tilt."""
     if not logs or not all(map(math.isfinite, weights)):
-        raise ValueError(f"a combination needs at least one law, and finite weights, not {list(weights)}")
+        raise checks.refusal("weights", "finite, and at least one", list(weights))
     plain = torch.stack([weight * log for log, weight in zip(logs, weights, strict=True)]).sum(0)
     if plain.isfinite().all():
         return plain
+    zero = torch.stack([log == -math.inf for log in logs])
+    sign = torch.tensor(weights).sign().view(-1, *[1] * logs[0].ndim)
+    if not sign.any():
+        return torch.where(zero.all(0), -math.inf, 0.0)
     live = [(log, weight) for log, weight in zip(logs, weights, strict=True) if weight != 0]
-    if not live:
-        return torch.where(torch.stack(list(logs)).amax(0) == -math.inf, -math.inf, 0.0)
     total = sum((weight * log.nan_to_num(neginf=0.0) for log, weight in live), start=torch.zeros_like(logs[0]))
-    empty = torch.stack([log == -math.inf for log, _ in live]).all(0)
-    vetoed = torch.stack([(log == -math.inf) & (weight > 0) for log, weight in live]).any(0) | empty
-    improper = torch.stack([(log == -math.inf) & (weight < 0) for log, weight in live]).any(0) & ~vetoed
+    vetoed = (zero & (sign > 0)).any(0) | (zero | (sign == 0)).all(0)
+    improper = (zero & (sign < 0)).any(0) & ~vetoed
     return total.masked_fill(vetoed, -math.inf).masked_fill(improper, math.inf)
 
 
 def check_proper(logits: Tensor) -> Tensor:
-    """Return combined log-probabilities as they are.
+    """Return combined log-probabilities unchanged.
 
     Raises:
         ValueError: an improper tilt.
@@ -83,32 +89,30 @@ def check_proper(logits: Tensor) -> Tensor:
 
 
 def check_precise(logits: Tensor, logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Return combined log-probabilities, normalised over the last axis later, as they are.
+    """Return combined log-probabilities, still to be normalised over the last axis, unchanged.
 
     A term w log p has an error of about 1e-16 |w log p|. Where that is large, only a law with one clear winner is exact.
 
+    Args:
+        logits: Σ_k w_k log p_k, [..., V].
+        logs: the log p_k, of the same shape.
+        weights: the w_k.
+
     Raises:
-        ValueError: terms so large that float64 does not hold the law.
+        ValueError: float64 does not hold the law, because its terms are too large.
     """
     terms = [abs(weight) * log.abs() for log, weight in zip(logs, weights, strict=True) if weight != 0]
     errors = torch.finfo(torch.float64).eps * sum(terms, start=torch.zeros_like(logits))
     worst = errors.masked_fill(logits.abs() == math.inf, 0.0).amax(-1)
-    first, second = _leaders(logits)
-    sure = (worst <= PRECISE) | (first - second > NEGLIGIBLE + 2 * worst) | (first == -math.inf)
+    leaders = logits.topk(min(2, logits.shape[-1]), -1).values
+    clear = leaders[..., :1] - leaders[..., 1:] > NEGLIGIBLE + 2 * worst[..., None]  # no column where there is one value
+    sure = (worst <= PRECISE) | clear.all(-1) | (leaders[..., 0] == -math.inf)
     if not sure.all():
         raise ValueError(
             f"weights up to {max(map(abs, weights)):.3g} must leave float64 six digits of a probability, got an error of "
             f"{float(worst.amax()):.2g} in its logarithm; try a smaller scale, or a temperature nearer to 1"
         )
     return logits
-
-
-def _leaders(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the two largest values of the last axis; −∞ for the second where there is one alone."""
-    if logits.shape[-1] == 1:
-        return logits[..., 0], torch.full_like(logits[..., 0], -math.inf)
-    first, second = logits.topk(2, -1).values.unbind(-1)
-    return first, second
 
 
 def log_divide(log: Tensor, by: Tensor) -> Tensor:

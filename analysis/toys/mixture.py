@@ -1,8 +1,8 @@
-r"""`GaussianMixture`: labelled Gaussians or points in R^d, with exact density, score and class probability at every noise.
+r"""`GaussianMixture`: labelled Gaussians or points in R^d, with exact density, score and class probability at every σ.
 
     p_σ(x | y) = Σ_m p(m | y) N(x; μ_m, Σ_m + σ²I),    score = Σ_m r_m(x) (Σ_m + σ²I)^{−1} (μ_m − x),    r = softmax.
 
-Everything goes through log-sum-exp, so it stays finite far from the data. A component may belong to several labels.
+Densities are computed by log-sum-exp, so they stay finite far from the data. A component may belong to several labels.
 """
 
 import math
@@ -37,29 +37,25 @@ class GaussianMixture:
         weights = checks.real("weights", weights)
         self.weights = torch.diag(weights) if weights.ndim == 1 else weights
         self._check_shapes(covariances)
-        if not self.means.isfinite().all():
-            raise ValueError("the means of a mixture must be finite")
-        if (self.weights < 0).any() or not math.isclose(float(self.weights.sum()), 1, abs_tol=1e-6):
-            raise ValueError("the weights of a mixture must be probabilities that sum to 1")
-        if not torch.allclose(covariances, covariances.mT if covariances.ndim == 3 else covariances, equal_nan=True):
-            raise ValueError("the covariances of a mixture must be symmetric")
+        checks.require(self.means.isfinite().all(), "means", "finite in a mixture", self.means)
+        checks.probabilities("weights of a mixture", self.weights.flatten())
+        symmetric = torch.allclose(covariances, covariances.mT if covariances.ndim == 3 else covariances, equal_nan=True)
         if covariances.ndim == 1:
             self.variances, self._axes = covariances[:, None], None
         else:
             self.variances, self._axes = torch.linalg.eigh(covariances.nan_to_num(nan=-1.0, posinf=-1.0))
-        if (self.variances < -1e-12).any() or not self.variances.isfinite().all():
-            raise ValueError("the covariances of a mixture must be finite and positive semi-definite")
+        proper = symmetric and (self.variances >= -1e-12).all() and self.variances.isfinite().all()
+        checks.require(proper, "covariances", "symmetric, finite and positive semi-definite in a mixture", covariances)
         self.variances = self.variances.clamp(min=0.0)
         self._centre = self.means.mean(0)
 
     def _check_shapes(self, covariances: Tensor) -> None:
-        if self.means.ndim != 2 or 0 in self.means.shape:
-            raise checks.refusal("means", "[M, d] of a mixture of M components", self.means)
+        checks.require(self.means.ndim == 2 and 0 not in self.means.shape, "means", "[M, d] of a mixture", self.means)
         count, dim = self.means.shape
-        if covariances.shape not in ((count,), (count, dim, dim)):
-            raise checks.refusal("covariances", f"those of the mixture, [{count}] or [{count}, {dim}, {dim}]", covariances)
-        if self.weights.ndim != 2 or self.weights.shape[1] != count:
-            raise checks.refusal("weights", f"those of the mixture, [K, {count}] or [{count}]", self.weights)
+        fits = covariances.shape in ((count,), (count, dim, dim))
+        checks.require(fits, "covariances", f"those of the mixture, [{count}] or [{count}, {dim}, {dim}]", covariances)
+        fits = self.weights.ndim == 2 and self.weights.shape[1] == count
+        checks.require(fits, "weights", f"those of the mixture, [K, {count}] or [{count}]", self.weights)
 
     @property
     def dim(self) -> int:
@@ -67,11 +63,20 @@ class GaussianMixture:
         return self.means.shape[1]
 
     def log_density(self, x: Tensor, sigma: Tensor | float = 0.0, label: Label = None) -> Tensor:
-        """Return log p_σ(x | label), [n, d] ↦ [n]; log p_σ(x) for None."""
+        """Return log p_σ(x | label), [n].
+
+        Args:
+            x: points, [n, d].
+            sigma: standard deviation of the noise.
+            label: y; None for p_σ(x).
+
+        Raises:
+            ValueError: x of another shape, points without noise, or no such label.
+        """
         return (self._log_components(x, sigma) + self._log_weights(label)).logsumexp(1)
 
     def score(self, x: Tensor, sigma: Tensor | float, label: Label = None) -> Tensor:
-        """Return ∇_x log p_σ(x | label), [n, d] ↦ [n, d]."""
+        """Return ∇_x log p_σ(x | label), [n, d]; arguments and errors as in `log_density`."""
         posterior = (self._log_components(x, sigma) + self._log_weights(label)).softmax(1)
         spread = self._spread(sigma)
         if self._axes is None:
@@ -81,14 +86,24 @@ class GaussianMixture:
         return posterior @ pull - (mean_precision @ (x - self._centre)[..., None])[..., 0]
 
     def log_class_probability(self, x: Tensor, sigma: Tensor | float = 0.0) -> Tensor:
-        """Return log p(y | x, σ), [n, d] ↦ [n, K]: the exact classifier of noised data."""
+        """Return log p(y | x, σ), [n, d] ↦ [n, K], the exact classifier of noised data."""
         log_components = self._log_components(x, sigma)
         return (log_components[:, None] + self.weights.log()).logsumexp(-1).log_softmax(1)
 
     def sample(
         self, n: int, sigma: Tensor | float = 0.0, label: Label = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw x_σ ~ p_σ(· | label), [n, d]."""
+        """Draw x_σ ~ p_σ(· | label), [n, d].
+
+        Args:
+            n: number of draws.
+            sigma: standard deviation of the noise.
+            label: y; None for p_σ(x).
+            generator: source of randomness; the global one by default.
+
+        Raises:
+            ValueError: n < 1, a negative sigma, or no such label.
+        """
         checks.integer("n", n), checks.not_negative("sigma", sigma)
         component = torch.multinomial(self._log_weights(label).exp(), n, replacement=True, generator=generator)
         xi = torch.randn((n, self.dim), generator=generator, dtype=torch.float64)
@@ -103,9 +118,17 @@ class GaussianMixture:
         return torch.cdist(x, self.means).argmin(1)
 
     def axes(self, points: int | None = None, width: float = 9.0) -> tuple[Tensor, ...]:
-        """Return d axes of equally spaced points that reach `width` standard deviations beyond the means (d ≤ 2)."""
+        """Return d axes of equally spaced points (d ≤ 2).
+
+        Args:
+            points: number of points per axis; 4001 on the line and 401 in the plane by default.
+            width: how many standard deviations the axes reach beyond the means.
+
+        Raises:
+            ValueError: d > 2, fewer than 2 points, or a width that is not positive.
+        """
         if self.dim > 2:
-            raise ValueError(f"a grid serves at most 2 dimensions, not {self.dim}")
+            raise ValueError(f"a mixture on a grid must have at most 2 dimensions, got {self.dim}")
         checks.positive("width", width), checks.integer("points", points or 2, 2)
         reach = width * self.variances.max().sqrt()
         count = points or (4001 if self.dim == 1 else 401)
@@ -113,20 +136,31 @@ class GaussianMixture:
         return tuple(torch.linspace(float(low), float(high), count, dtype=torch.float64) for low, high in bounds)
 
     def on_grid(self, axes: Sequence[Tensor] | None = None, sigma: Tensor | float = 0.0) -> "Table":
-        """Return p_σ(y, x) on a grid as a `Table` of cell masses: quadrature for every law of it."""
+        """Return p_σ(y, x) on a grid as a `Table` of cell masses, which has every law by quadrature.
+
+        Args:
+            axes: d axes of equally spaced points; those of `axes()` by default.
+            sigma: standard deviation of the noise.
+
+        Raises:
+            ValueError: d > 2, or another number of axes.
+        """
         from analysis.toys.table import Table
 
         axes = self.axes() if axes is None else tuple(axes)
-        if len(axes) != self.dim:
-            raise checks.refusal("axes", f"one per dimension, {self.dim}", len(axes))
+        checks.require(len(axes) == self.dim, "axes", f"one per dimension, {self.dim}", len(axes))
         points = torch.cartesian_prod(*axes).reshape(-1, self.dim)
-        labels = range(len(self.weights))
         prior = self.weights.sum(1).log()
-        log_joint = torch.stack([self.log_density(points, sigma, label) + prior[label] for label in labels])
+        log_joint = torch.stack([self.log_density(points, sigma, label) + prior[label] for label in range(len(prior))])
         return Table.from_log(log_joint.reshape(-1, *(len(axis) for axis in axes)))
 
     def joint_guided(self, label: Label, scale: float, *, axes: Sequence[Tensor] | None = None) -> Joint:
         """Return the joint tilt by quadrature on a grid (d ≤ 2): cell masses [V_1, …, V_d], and log Z.
+
+        Args:
+            label: y.
+            scale: γ.
+            axes: as in `on_grid`.
 
         Raises:
             ValueError: an improper tilt, or d > 2.
@@ -135,16 +169,19 @@ class GaussianMixture:
         return self.on_grid(axes).joint_guided(label, scale)
 
     def sequential_guided(self, label: Label, scale: float, *, axes: Sequence[Tensor] | None = None) -> Sequential:
-        """Return the law guided coordinate by coordinate, by quadrature on a grid (d ≤ 2)."""
+        """Return the law guided coordinate by coordinate, by quadrature; arguments and errors as in `joint_guided`."""
         self.check_proper(label, scale)
         return self.on_grid(axes).sequential_guided(label, scale)
 
     def check_proper(self, label: Label, scale: float) -> None:
-        """Raise ValueError if p(x)^{1−γ} p(x|y)^γ has infinite mass.
+        """Require p(x)^{1−γ} p(x|y)^γ to have a finite mass.
 
-        For γ ≥ 0 it never has, since p(y|x)^γ ≤ 1. For γ < 0 the tails decide: along a direction u the widest component
-        rules, and (1−γ) min_m uᵀP_m u + γ min_{m of y} uᵀP_m u must be positive. Directions are 720 in the plane, the
-        axes of every pair of components in more dimensions.
+        For γ ≥ 0 it has, since p(y|x)^γ ≤ 1. For γ < 0 the tails decide: along a direction u the widest component dominates,
+        and (1−γ) min_m uᵀP_m u + γ min_{m of y} uᵀP_m u must be positive. The directions are 720 in the plane, and the axes
+        of every pair of components in more dimensions.
+
+        Raises:
+            ValueError: an improper tilt, a scale that is not finite, or no such label.
         """
         checks.number("scale", scale)
         if scale >= 0:
@@ -171,7 +208,7 @@ class GaussianMixture:
         """Return the noised variances along each component's axes, [M, 1] or [M, d]."""
         spread = self.variances + sigma**2
         if not (spread > 0).all():
-            raise ValueError("points have no density at sigma = 0, nor at NaN; sigma must be above 0")
+            raise ValueError("sigma must be positive, because points have no density without noise, got 0 or NaN")
         return spread
 
     def _natural(self, spread: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,14 +226,14 @@ class GaussianMixture:
         return self._log_full(x - self._centre, spread)
 
     def _log_isotropic(self, x: Tensor, spread: Tensor) -> Tensor:
-        """Return the same for covariances v_m·I, as one affine map of (x, ‖x‖²), [n, M]."""
+        """Return `_log_components` for covariances v_m·I, as one affine map of (x, ‖x‖²), [n, M]."""
         means = self.means - self._centre
         bias = means.square().sum(1) / spread[:, 0] + self.dim * (2 * math.pi * spread[:, 0]).log()
         slopes = torch.cat([means, torch.full_like(spread, -0.5)], 1) / spread
         return torch.addmm(-bias / 2, torch.cat([x, x.square().sum(1, keepdim=True)], 1), slopes.T)
 
     def _log_full(self, x: Tensor, spread: Tensor) -> Tensor:
-        """Return the same for full covariances, as one affine map of (x, x xᵀ), [n, M]."""
+        """Return `_log_components` for full covariances, as one affine map of (x, x xᵀ), [n, M]."""
         precision, pull = self._natural(spread)
         bias = ((self.means - self._centre) * pull).sum(1) + (2 * math.pi * spread).log().sum(1)
         squares = (x[:, :, None] * x[:, None]).flatten(1)
@@ -204,10 +241,8 @@ class GaussianMixture:
 
     def _log_weights(self, label: Label) -> Tensor:
         """Return log p(m | label), [M]."""
-        if label is None:
-            return self.weights.sum(0).log()
-        if not isinstance(label, int) or not 0 <= label < len(self.weights):
-            raise ValueError(f"no label {label!r}; the labels are 0 to {len(self.weights) - 1}")
-        if self.weights[label].sum() == 0:
-            raise ValueError(f"label {label} has probability 0")
-        return (self.weights[label] / self.weights[label].sum()).log()
+        index = checks.label(label, range(len(self.weights)))
+        weights = self.weights.sum(0) if index is None else self.weights[index]
+        if weights.sum() == 0:
+            raise ValueError(f"label must have a positive probability, got label {index} of probability 0")
+        return (weights if index is None else weights / weights.sum()).log()

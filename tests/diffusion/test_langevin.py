@@ -169,7 +169,7 @@ def test_annealed_langevin_reaches_the_joint_tilt_of_its_last_level(guided, a, b
     ).x
     assert reaches(corrected, tilt_at(a, b, m, gamma, last))
 
-    reverse = diffused([toy.law(0), toy.law()], [gamma, 1 - gamma], 1.0, steps=400)
+    reverse = diffused([toy.law(0), toy.law()], [gamma, 1 - gamma], 1.0)
     for wrong in (tilt_at(a, b, m, 1.0, last), reverse, tilt_at(b, a, m, gamma, last)):
         assert not reaches(plain, wrong, slack=0.02)
         assert not reaches(corrected, wrong)
@@ -245,7 +245,7 @@ def test_mala_on_the_guided_score_of_an_autoregressive_model_draws_the_joint_til
     end, rates = chains.x, chains.accepted
     assert reaches(end, toy.joint_guided(y, gamma).law)
     for noise in (0.0, 1.0):
-        assert not reaches(end, diffused([toy.law(y), toy.law()], [gamma, 1 - gamma], noise, steps=400))
+        assert not reaches(end, diffused([toy.law(y), toy.law()], [gamma, 1 - gamma], noise))
     assert not reaches(end, toy.law(y))
     assert 0.3 < float(rates.mean()) < 0.99
 

@@ -40,7 +40,7 @@ def bar(title):
     return lambda items: items
 
 
-def test_an_interrupted_run_keeps_what_is_finished_and_the_next_picks_it_up(tmp_path, monkeypatch):
+def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
     runs = []
     monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs), experiment("two", runs, interrupt=True)))
     settings = Settings()
@@ -57,7 +57,7 @@ def test_an_interrupted_run_keeps_what_is_finished_and_the_next_picks_it_up(tmp_
     assert list(pd.read_parquet(tmp_path / "out/results.parquet")["experiment"].unique()) == ["one", "two"]
 
 
-def test_a_report_is_self_contained_and_escapes_what_users_write(tmp_path, monkeypatch):
+def test_a_report_is_self_contained_and_escaped(tmp_path, monkeypatch):
     runs = []
     monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs, title="A <b> & title"),))
     hostile = tmp_path / "<script>alert(1)<_script>.csv"
@@ -99,7 +99,7 @@ def test_a_fresh_run_deletes_a_runs_files_and_nothing_else(tmp_path):
     assert run_folder.read_record(tmp_path)["config"] == {"seed": 1}
 
 
-def test_another_programs_run_json_is_not_ours_to_claim(tmp_path):
+def test_a_run_json_of_another_program_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("[]")
     (tmp_path / "report.html").write_text("theirs")
     with pytest.raises(ValueError, match="not empty"):
@@ -116,7 +116,7 @@ def test_a_changed_text_is_another_run(tmp_path):
     assert str(tmp_path) not in str(before)
 
 
-def test_a_frame_that_cannot_be_read_is_computed_again(tmp_path, monkeypatch):
+def test_an_unreadable_frame_is_computed_again(tmp_path, monkeypatch):
     runs = []
     monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs),))
     run_folder.claim(tmp_path / "out", {})
@@ -125,7 +125,7 @@ def test_a_frame_that_cannot_be_read_is_computed_again(tmp_path, monkeypatch):
     assert runs == ["one"]
 
 
-def test_the_numbers_that_decide_are_what_the_argument_says():
+def test_decisive_numbers_agree_with_the_argument():
     frames = {e.name: e.run(Settings(quick=True, seed=1), lambda items: items) for e in EXPERIMENTS if e.name in DECISIVE}
     factors = frames["scale_factors"]
     assert factors[factors["quantity"] == "identity_error"]["value"].max() < 1e-10
@@ -153,7 +153,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
-def test_every_experiment_returns_a_tidy_frame_a_verdict_and_figures(experiment, tmp_path):
+def test_an_experiment_gives_frame_verdict_and_figures(experiment, tmp_path):
     frame = experiment.run(Settings(quick=True), lambda items: items)
     assert {"law", "family", "quantity", "value", "std_error"} <= set(frame)
     assert frame[["family", "quantity", "std_error"]].notna().all(axis=None)

@@ -1,4 +1,4 @@
-"""What verdicts may say: like is compared with like, wide intervals decide nothing, and numbers stand on what they claim to."""
+"""Verdicts of experiments: draws are compared with draws, and wide intervals decide nothing."""
 
 from collections import Counter
 
@@ -6,16 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.cli import display
-from analysis.experiments import CORRECTION, FAMILIES, REAL_DATA, TEMPERATURE, correction, families, real_data
+from analysis.experiments import correction, families, real_data, temperature
 from analysis.experiments.base import Settings
 from analysis.experiments.families import CORRECTED, EXACT, MALA, ODE, SDE, WEIGHTED
 from analysis.frames import tidy
-from analysis.learning import datasets, learners
-from analysis.study import guidance_findings, tasks
-from analysis.study import plan as plans
-from analysis.study.samplers import JOINT, SEQUENTIAL
-from analysis.toys import digits_table
 
 
 def found(**changed):
@@ -40,36 +34,36 @@ def found(**changed):
 
 
 def parts(verdict):
-    """Return what stands at the floor, above it, and undecided."""
+    """Return the samplers at the floor, above it, and undecided, from the text of a verdict."""
     told = verdict.split("Above the floor by less than 0.02: ")[1].split(". So diffusion")[0]
     at, rest = told.split(". Above it: ")
     return (at, *rest.split(". Not decided: "))
 
 
-def test_what_is_clearly_above_the_floor_is_not_at_it():
+def test_a_clear_excess_is_not_at_the_floor():
     """MALA's total variation of 0.097 ± 0.005 beside the floor of 0.075 ± 0.005, and the same with smaller errors."""
-    at, above, undecided = parts(FAMILIES.verdict(found(**{MALA: (0.097, 0.005), EXACT: (0.075, 0.005)})).verdict)
+    at, above, undecided = parts(families.EXPERIMENT.verdict(found(**{MALA: (0.097, 0.005), EXACT: (0.075, 0.005)})).verdict)
     assert MALA not in at
     assert MALA in undecided
-    at, above, undecided = parts(FAMILIES.verdict(found(**{MALA: (0.097, 0.001)})).verdict)
+    at, above, undecided = parts(families.EXPERIMENT.verdict(found(**{MALA: (0.097, 0.001)})).verdict)
     assert above.startswith(MALA)
     assert Counter(at.split(" (")[0].split(", ")) == Counter([WEIGHTED])
 
 
 def test_wide_errors_put_nothing_at_the_floor():
-    at, above, undecided = parts(FAMILIES.verdict(found(**dict.fromkeys(families.REACHING, (0.076, 0.02)))).verdict)
+    at, above, undecided = parts(families.EXPERIMENT.verdict(found(**dict.fromkeys(families.REACHING, (0.076, 0.02)))).verdict)
     assert (at, above) == ("none", "none")
     assert all(name in undecided for name in families.REACHING)
 
 
-def test_the_nearest_without_correction_is_one_that_is_clearly_nearer():
-    assert "Uncorrected, the nearest is diffusion SDE;" in FAMILIES.verdict(found()).verdict
-    assert "the nearest is not decided" in FAMILIES.verdict(found(**{SDE: (0.185, 0.02)})).verdict
+def test_the_nearest_sampler_is_clearly_nearer():
+    assert "Uncorrected, the nearest is diffusion SDE;" in families.EXPERIMENT.verdict(found()).verdict
+    assert "the nearest is not decided" in families.EXPERIMENT.verdict(found(**{SDE: (0.185, 0.02)})).verdict
 
 
 def test_exact_laws_are_compared_with_exact_laws_and_draws_with_draws():
     """Weighted draws of masked rates measure 0.114, their exact law 0.100; draws of that law measure 0.14."""
-    told = FAMILIES.verdict(found(**{families.DRAWN[families.RATES]: (0.14, 0.001)})).verdict
+    told = families.EXPERIMENT.verdict(found(**{families.DRAWN[families.RATES]: (0.14, 0.001)})).verdict
     exact, drawn = told.split("Exact laws: ")[1].split("Draws, ")
     assert "0.100" in exact
     assert "0.114" not in exact
@@ -85,53 +79,11 @@ def small_families():
 
 
 def test_every_exact_law_has_draws_of_the_same_number(small_families):
-    """Draws of the law itself: their distance is more than the law's own, as that of every finite sample is."""
+    """A finite sample of a law has a larger distance than the law."""
     for name, drawn in families.DRAWN.items():
         assert small_families.loc[drawn, "value"] > small_families.loc[name, "value"]
         assert small_families.loc[drawn, "freedom"] == small_families.loc[EXACT, "freedom"] == 2 * families.CHEAP - 1
     assert pd.isna(small_families.loc[families.AR, "std_error"])
-
-
-def study_frame(gaps, half_of=("accuracy", "coverage", "spread")):
-    """Return a study's frame at γ = 1.5, with one difference a seed of every quantity, joint − sequential."""
-    rows = []
-    for seed, gap in enumerate(gaps):
-        for family, sign in ((JOINT, 0.5), (SEQUENTIAL, -0.5)):
-            case = {"family": family, "scale": 1.5, "seed": seed}
-            rows += [case | {"quantity": name, "value": 0.8 + sign * gap} for name in half_of]
-        rows += [{"family": JOINT, "scale": 1.5, "seed": seed, "quantity": q, "value": 0.1} for q in ("log_z_apart", "left")]
-    return tidy(rows)
-
-
-def test_a_wide_interval_is_not_decided_and_never_no_difference():
-    told = guidance_findings.question(study_frame([-0.1, 0.0, 0.1])).verdict
-    assert told.startswith("Not decided at equal γ: accuracy (+0.000 ± ")
-    assert "No difference" not in told
-    assert "0.05 that would matter" in told
-
-
-def test_a_narrow_interval_around_0_excludes_a_difference_that_would_matter():
-    told = guidance_findings.question(study_frame([-0.001, 0.0, 0.001])).verdict
-    assert told.startswith("No difference of 0.05 or more at equal γ: accuracy, coverage, spread.")
-
-
-def test_a_clear_difference_says_when_it_is_a_small_one():
-    assert "more accurate (by less than 0.05)" in guidance_findings.question(study_frame([0.019, 0.02, 0.021])).verdict
-    assert "more accurate and more" in guidance_findings.question(study_frame([0.19, 0.2, 0.21])).verdict
-
-
-def test_equal_accuracy_is_read_from_a_curve_in_its_own_order():
-    """Accuracy need not rise with γ at every step; between 0.5 and 0.7 coverage is linear in it, whatever the γ."""
-    rows = []
-    for seed in range(2):
-        points = [(1.0, 0.7, 0.6), (1.25, 0.5, 1.0), (1.5, 0.6, 0.8), (2.0, 0.9, 0.2)]
-        case = {"seed": seed}
-        for family, curve in ((SEQUENTIAL, points), (JOINT, [(1.5, 0.55, 0.9)])):
-            for scale, accuracy, coverage in curve:
-                at = case | {"family": family, "scale": scale}
-                rows += [at | {"quantity": "accuracy", "value": accuracy}, at | {"quantity": "coverage", "value": coverage}]
-    mean, _, count = guidance_findings.at_accuracy(tidy(rows), "coverage", JOINT, SEQUENTIAL, [1.5])
-    assert (mean, count) == (pytest.approx(0.0), 2)
 
 
 def moments(value, error):
@@ -153,7 +105,7 @@ def moments(value, error):
     ],
 )
 def test_a_variance_agrees_only_if_its_interval_is_narrow(value, error, right, agrees):
-    told = CORRECTION.verdict(moments(value, error)).verdict
+    told = correction.EXPERIMENT.verdict(moments(value, error)).verdict
     assert told.startswith(f"The correction is {right}")
     assert agrees in told
 
@@ -163,74 +115,37 @@ def real_frame(tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "words.tsv"
     words = {"vowels": ["aeo", "oea", "eaoa"], "others": ["tkt", "ktt", "tt"]}
     path.write_text("\n".join(f"{label}\t{word}" for label, several in words.items() for word in several * 20))
-    return REAL_DATA.run(Settings(quick=True, text=path), lambda items: items)
+    return real_data.EXPERIMENT.run(Settings(quick=True, text=path), lambda items: items)
 
 
-def test_an_incoherent_pair_of_text_gives_no_number_to_verdict_or_figure(real_frame):
-    """The rows are there, under a name that says so; their gap is in no sentence and in no picture."""
+def test_an_incoherent_pair_is_in_no_verdict_or_figure(real_frame):
+    """Its rows have a name that says so, and its gap is in no sentence and in no figure."""
     rows = real_frame[real_frame["law"] == real_data.TEXT]
     assert set(rows["label"]) == {"vowels", "others"}
     assert "incoherent" in real_data.TEXT
-    told = REAL_DATA.verdict(real_frame)
+    told = real_data.EXPERIMENT.verdict(real_frame)
     assert told.number.endswith("nats (digits)")
     assert told.number.count("nats") == 1
     gap = rows[(rows["quantity"] == "kl_sequential_joint") & (rows["scale"] == 3.0)]["value"].median()
     assert f"{gap:.3f}" not in told.verdict
     assert "text's character chains are not shown" in told.verdict
-    without = REAL_DATA.verdict(real_frame[real_frame["law"] != real_data.TEXT])
+    without = real_data.EXPERIMENT.verdict(real_frame[real_frame["law"] != real_data.TEXT])
     assert (without.number, "text" in without.verdict) == (told.number, False)
     assert real_data.TEXT not in real_data.figures.PALETTE
-
-
-def test_the_digits_are_a_coherent_pair():
-    """p(x) = Σ_y π_y p(x|y) with weights π that are found by least squares, so p(x|y)/p(x) is at most 1/π_y everywhere."""
-    table, _ = digits_table(6)
-    mixture = table.log_probs().exp().flatten()
-    parts_of_it = torch.stack([table.log_probs(y).exp().flatten() for y in range(10)])
-    prior = torch.linalg.lstsq(parts_of_it.T, mixture[:, None]).solution[:, 0]
-    torch.testing.assert_close(prior @ parts_of_it, mixture)
-    assert float(prior.sum()) == pytest.approx(1.0)
-    assert float(prior.min()) > 0.05
-    assert bool((parts_of_it / mixture <= 1 / prior[:, None] + 1e-9).all())
 
 
 def test_the_verdict_on_digits_names_what_the_gap_depends_on(real_frame):
     gaps = real_frame[(real_frame["quantity"] == "kl_sequential_joint") & (real_frame["scale"] == 3.0)]
     medians = gaps.groupby("law")["value"].median()
-    told = REAL_DATA.verdict(real_frame).verdict
+    told = real_data.EXPERIMENT.verdict(real_frame).verdict
     for law in ("digits, +0.002 a cell", "digits, +0.2 a cell"):
         assert f"{medians[law]:.3f} with {law.split('+')[1].split()[0]}" in told
-
-
-def test_a_plus_minus_is_half_the_interval():
-    frame = pd.DataFrame({"log_s": [1.0], "log_s_low": [0.75], "log_s_high": [1.25], "log_s_prime": [0.5], "text": ["a  b"]})
-    assert display.extremes(frame) == [("1.00 ± 0.25", "0.50", "+0.50", "a b")]
-
-
-def test_the_held_out_loss_without_labels_is_without_labels(tmp_path, monkeypatch):
-    """As `held_loss` measures it of the model that was saved; the two differ, for the labels have been learned."""
-    plan = plans.Plan(datasets.Source("digits", "image", most=2), True, effort=0.02)
-    found = tasks.train("denoiser", "", 0, plan, tmp_path).set_index("quantity")["value"]
-    rows = plans.read(plan)
-    learner = learners.load("denoiser", rows, tmp_path / "models" / plans.model_name("denoiser", "", 0))
-    for quantity, labelled in (("held-out loss", True), ("held-out loss, no label", False)):
-        assert found[quantity] == pytest.approx(learners.held_loss(learner, rows, labelled=labelled)[0], rel=1e-6)
-    assert found["held-out loss, no label"] != pytest.approx(found["held-out loss"], rel=1e-3)
-
-
-@pytest.mark.parametrize("kind", ["pixels", "denoiser"])
-def test_a_loss_without_labels_does_not_depend_on_them(kind):
-    rows = datasets.read_images(datasets.Source("digits", "image", most=2))
-    learner = learners.new(kind, rows, learners.Size(16, 1), seed=0)
-    others = rows._replace(held_labels=1 - rows.held_labels)
-    blind = [learners.held_loss(learner, each, labelled=False) for each in (rows, others)]
-    assert blind[0] == blind[1]
 
 
 QUANTITIES = ("variance", "closed_form")
 
 
-def test_the_winner_of_temperature_is_one_that_is_clearly_nearest():
+def test_the_nearest_temperature_sampler_is_clearly_nearest():
     rows = [{"law": "coupled", "quantity": "kl_sequential_joint", "temperature": 0.5, "length": 5, "value": 0.1}]
     rows += [rows[0] | {"law": law, "value": 0.0} for law in ("independent x_t", "Gaussian sequence")]
     names = ("score × β, ODE", "score × β, SDE", "weights")
@@ -238,4 +153,6 @@ def test_the_winner_of_temperature_is_one_that_is_clearly_nearest():
     w1 = {"law": "two modes", "quantity": "w1", "beta": 2.0, "std_error": 0.01, "freedom": 2.0}
     for values, says in (((0.3, 0.05), "the nearest is weights"), ((0.07, 0.05), "the nearest is not decided")):
         near = [w1 | {"family": name, "value": value} for name, value in zip((names[0], names[2]), values, strict=True)]
-        assert says in TEMPERATURE.verdict(tidy([*rows, *near, w1 | {"family": "exact draws", "value": 0.04}])).verdict
+        assert (
+            says in temperature.EXPERIMENT.verdict(tidy([*rows, *near, w1 | {"family": "exact draws", "value": 0.04}])).verdict
+        )

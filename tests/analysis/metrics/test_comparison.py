@@ -1,4 +1,4 @@
-"""The chapter on text: do the intervals of its pooled differences hold the truth, on laws where it is known?"""
+"""Coverage of the intervals of the chapter on text, on laws whose differences are known."""
 
 import math
 
@@ -10,14 +10,14 @@ from analysis import Table
 from analysis.experiments import text
 from analysis.experiments.base import stream
 from analysis.frames import tidy
-from analysis.metrics import comparison, text_samples
+from analysis.metrics import comparison, text_statistics
 from analysis.metrics.confidence import Estimate
 
-RUNS, LEAST = 120, 105  # repetitions, and how many must hold: 95 % of them do, or 3.7 standard deviations fewer
+RUNS, LEAST = 120, 105  # repetitions, and the number of intervals that must cover the truth: 3.7 standard deviations below 95 %
 
 
 class Toy:
-    """A prompt whose laws are those of a table; three of them are alike, as prompts of one model are."""
+    """A prompt whose laws are those of a table; the tables of three prompts are similar, as in one model."""
 
     def __init__(self, seed):
         generator = torch.Generator().manual_seed(7)
@@ -39,18 +39,18 @@ BOTH = text.Effort(24, 2, (1.0,), (1.0,), ())
 
 
 def sequential(case, scale, n, length, generator):
-    drawn = [arguide.sample(case.law(scale), n, length, generator=generator).tokens for _ in range(text_samples.GROUPS)]
-    return [text_samples.Group(tokens, torch.full((n,), 1 / n, dtype=torch.float64), 0.0) for tokens in drawn]
+    drawn = [arguide.sample(case.law(scale), n, length, generator=generator).tokens for _ in range(text_statistics.GROUPS)]
+    return [text_statistics.Group(tokens, torch.full((n,), 1 / n, dtype=torch.float64), 0.0) for tokens in drawn]
 
 
 def joint(case, scale, n, length, generator):
-    runs = [arguide.sample_joint(case.law(scale), n, length, generator=generator) for _ in range(text_samples.GROUPS)]
-    groups = [text_samples.Group(run.tokens, run.log_weights.exp(), float(run.log_evidence)) for run in runs]
+    runs = [arguide.sample_joint(case.law(scale), n, length, generator=generator) for _ in range(text_statistics.GROUPS)]
+    groups = [text_statistics.Group(run.tokens, run.log_weights.exp(), float(run.log_evidence)) for run in runs]
     return groups, arguide.diagnose(runs)
 
 
 def measures(case, groups, texts, generator):
-    """What `practice` measures of texts that are tokens of a table."""
+    """Measure texts that are tokens of a table as `text_statistics.measures` does."""
     evidence = [group.log_evidence for group in groups]
     for name, values in (("adherence", case.ratio), (comparison.PERPLEXITY, -case.log_cond / 2)):
         means = [float(group.weights @ values[group.tokens[:, 0], group.tokens[:, 1]]) for group in groups]
@@ -61,11 +61,11 @@ def measures(case, groups, texts, generator):
 @pytest.fixture
 def toys(monkeypatch):
     for function in (sequential, joint, measures):
-        monkeypatch.setattr(text_samples, function.__name__, function)
+        monkeypatch.setattr(text_statistics, function.__name__, function)
 
 
 def held(family, scale):
-    """In how many of the runs the pooled interval of adherence, as the chapter makes it, holds the truth."""
+    """Return the number of runs in which the pooled interval of adherence covers the truth."""
     truth = sum(case.truth(scale, family) for case in CASES.values()) / len(CASES)
     effort = text.Effort(24, 2, **{"joint": (), "sequential": (), "gap": ()} | {family: (scale,)})
     inside = 0
@@ -81,14 +81,14 @@ def test_the_pooled_interval_holds_the_truth(toys):
     assert held("sequential", 2.0) >= LEAST
 
 
-def test_with_a_seed_that_prompts_share_it_does_not(toys, monkeypatch):
-    """The negative control: errors that are correlated make the pooled interval √3 times too narrow."""
+def test_shared_seeds_make_the_pooled_interval_too_narrow(toys, monkeypatch):
+    """The negative control: correlated errors make the pooled interval √3 times too narrow."""
     monkeypatch.setattr(text, "stream", lambda seed, number: stream(seed, 0))
     assert held("sequential", 2.0) < LEAST
 
 
 def test_at_scale_1_the_difference_of_the_two_laws_holds_0(toys):
-    """There the two laws are one. Of 40 runs 38 hold it on average, and 33 are 3.6 standard deviations fewer."""
+    """The two laws are equal at γ = 1. On average 38 of 40 intervals cover 0; 33 is 3.6 standard deviations below."""
     inside = 0
     for seed in range(40):
         frame = tidy(text.measured(CASES, BOTH, seed, list))
@@ -100,7 +100,7 @@ def test_at_scale_1_the_difference_of_the_two_laws_holds_0(toys):
 def test_no_two_jobs_share_their_random_numbers(toys, monkeypatch):
     used = []
     monkeypatch.setattr(
-        text_samples, "measures", lambda case, groups, texts, generator: used.append(generator.initial_seed()) or []
+        text_statistics, "measures", lambda case, groups, texts, generator: used.append(generator.initial_seed()) or []
     )
     for seed in (0, 1):
         list(text.measured(CASES, BOTH, seed, list))
@@ -109,14 +109,14 @@ def test_no_two_jobs_share_their_random_numbers(toys, monkeypatch):
 
 
 def noisy(scale, adherence, loss, error, generator, correlation):
-    """A point with errors of adherence and of log perplexity that are as good as one."""
+    """Return a point whose errors of adherence and of log perplexity are fully correlated."""
     noise = torch.randn((), generator=generator, dtype=torch.float64).item()
     at = Estimate(adherence + error * noise, error, 1e9)
     return comparison.Point(scale, at, Estimate(loss + 0.02 * correlation * noise, 0.02, 1e9))
 
 
 @pytest.mark.parametrize("correlation", [1, -1])
-def test_at_equal_adherence_the_interval_knows_of_the_errors_of_adherence(correlation):
+def test_intervals_at_equal_adherence_include_its_errors(correlation):
     """A straight curve L = 2 − 0.1 a, and a joint law 0.3 above it."""
     generator, inside, narrow = torch.Generator().manual_seed(1), 0, 0
     for _ in range(300):
@@ -127,10 +127,10 @@ def test_at_equal_adherence_the_interval_knows_of_the_errors_of_adherence(correl
         plain = [each._replace(adherence=each.adherence._replace(std_error=0.0)) for each in (point, *curve)]
         narrow += abs(found.value - 0.3) <= comparison.at_adherence(plain[0], plain[1:])[1].half
     assert inside >= 270
-    assert narrow < 270 or correlation == -1  # the control; where the errors cancel it holds as well
+    assert narrow < 270 or correlation == -1  # the control; errors that cancel are covered as well
 
 
-def test_a_curve_that_noise_has_disordered_is_read_in_its_own_order():
+def test_a_disordered_curve_is_sorted_by_adherence():
     points = [(1.0, 1.0, 2.0), (1.5, 3.0, 1.0), (2.0, 2.0, 1.5), (3.0, 5.0, 0.5)]
     curve = [comparison.Point(scale, Estimate(a, 0.0, 3), Estimate(loss, 0.0, 3)) for scale, a, loss in points]
     joint = comparison.Point(1.5, Estimate(2.5, 0.0, 3), Estimate(1.25, 0.0, 3))

@@ -1,4 +1,4 @@
-"""Intervals and what they decide: by hand, and by how often they hold the truth."""
+"""Intervals and their decisions: by hand, and by their coverage."""
 
 import math
 
@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy import stats
 
-from analysis.experiments import families, temperature
 from analysis.metrics import confidence
 from analysis.metrics.confidence import Difference, Estimate
 
@@ -28,7 +27,7 @@ def test_an_interval_decides_by_the_smallest_difference_of_interest(mean, half, 
     assert Difference(mean, half, 0.05).answer == answer
 
 
-def test_a_difference_is_told_with_its_width_and_what_would_matter():
+def test_a_difference_is_printed_with_its_interval():
     assert str(Difference(0.012, 0.08, 0.05)) == "+0.012 ± 0.080 (0.05 would matter)"
 
 
@@ -49,7 +48,7 @@ def test_an_exact_number_adds_no_error():
 
 
 def test_simultaneous_intervals_hold_as_often_as_they_say():
-    """Three means of four draws each, 2,000 times: all three hold 95 %, with fewer than one failure in 10⁵ by chance."""
+    """Three means of four draws each, 2,000 times. All three cover 0 in 95 %; fewer than one run in 10⁵ fails by chance."""
     generator = torch.Generator().manual_seed(3)
     draws = torch.randn(2000, 3, 4, generator=generator, dtype=torch.float64)
     mean, error = draws.mean(-1), draws.std(-1) / 2
@@ -65,8 +64,36 @@ def test_the_nearest_is_named_only_if_the_next_is_clearly_further():
     assert confidence.nearest({"b": far._replace(value=0.2), "a": near}) == "the nearest is a"
 
 
-@pytest.mark.parametrize("mean_of", [temperature._mean, lambda values: families._mean(torch.tensor(values))])
-def test_a_mean_over_batches_has_students_interval(mean_of):
+def test_paired_differences_have_student_intervals():
+    mean, half = confidence.paired_difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0])
+    assert mean == pytest.approx(3.5 / 3)
+    assert half == pytest.approx(4.302653 * torch.tensor([0.5, 1.0, 2.0]).std().item() / 3**0.5, rel=1e-5)
+    _, wider = confidence.paired_difference([1.0, 2.0, 4.0], [0.5, 1.0, 2.0], 3)
+    assert wider / half == pytest.approx(7.648920 / 4.302653, rel=1e-4)
+    assert math.isnan(confidence.paired_difference([1.0], [0.5])[1])
+
+
+def test_a_difference_has_welchs_interval():
+    """By hand: errors 3 and 4 with 3 and 10 degrees of freedom; Student's .975 quantile is 2.179 at 12 degrees, 2.160 at 13."""
+    one, two = Estimate(10.0, 3.0, 3), Estimate(4.0, 4.0, 10)
+    both = one.minus(two)
+    assert both[:2] == (6.0, 5.0)
+    assert both.freedom == pytest.approx(25**2 / (81 / 3 + 256 / 10))
+    assert both.freedom == pytest.approx(11.88, abs=0.01)
+    assert both.interval == pytest.approx((6 - 5 * 2.181, 6 + 5 * 2.181), abs=0.01)
+    assert Estimate(0.0, 1.0, 3).half == pytest.approx(3.1824, abs=1e-4)
+    exact = Estimate(1.0, 0.0, 3)
+    assert exact.minus(exact).interval == (0.0, 0.0)
+
+
+def test_a_mean_has_the_standard_error_of_scipy():
+    values = [0.3, -1.2, 2.5, 0.7]
+    found = confidence.mean_of(values)
+    assert found == pytest.approx((sum(values) / 4, stats.sem(values), 3.0))
+    assert confidence.mean_of(torch.tensor(values, dtype=torch.float64)) == found
+    assert math.isnan(confidence.mean_of([1.0]).std_error)
+
+
+def test_a_mean_has_students_interval():
     values = [1.0, 2.0, 4.0, 4.5]
-    found = confidence.of_row(mean_of(values))
-    assert found.interval == pytest.approx(stats.ttest_1samp(values, 0.0).confidence_interval(0.95))
+    assert confidence.mean_of(values).interval == pytest.approx(stats.ttest_1samp(values, 0.0).confidence_interval(0.95))

@@ -1,6 +1,5 @@
-"""Scale factors of text: by enumeration of small models' texts, against those of exact tables, and the command."""
+"""Estimates of scale factors and of the gap: against enumeration of the texts of small models, and against exact tables."""
 
-import json
 import math
 from itertools import product
 
@@ -9,15 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import t as student
 from small import build
-from tiny import save
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
 from analysis import Table
 from analysis.figures import measurement as figures
 from analysis.metrics import gap_estimates, scale_factors
-from analysis.text import measured_texts
 
 WORDS, LENGTH, PROMPT, NEGATIVE, END = 5, 3, [1, 2, 3], [4], 0
 SCALE = 2.5
@@ -99,7 +96,7 @@ def measure(law, base, seed=0, plan=(100, 100, 4), **options):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_factors_are_the_enumerated_ones(small, name):
+def test_factors_are_the_enumerated_factors(small, name):
     """Up to the error of log Ẑ, the same for every text; eight errors by Student's t of nine degrees: 2e-5."""
     exact, law, base = of_case(small, name)
     measured = measure(law, base, plan=(100, 100, 10))
@@ -135,9 +132,25 @@ def toy_case(make_joint, kind):
     return law, uncond, scale_factors.scale_factors(table, 1, **given), scale_factors.summary(table, 1, **given)
 
 
+@pytest.mark.parametrize(("samples", "repeats"), [(3, 6), (40, 2)])
+def test_the_gap_has_welchs_interval_of_its_runs_and_texts(make_joint, samples, repeats):
+    """Student's t of R − 1 degrees of freedom for R runs and n − 1 for n texts, joined by Welch and Satterthwaite."""
+    table = Table(make_joint(4, (2, 2, 3)))
+    cond, uncond = table.autoregressive(0), table.autoregressive()
+    plan = gap_estimates.Plan(samples, 400, repeats)
+    law = arguide.LogLinear.guidance(cond, uncond, 3.0)
+    found = gap_estimates.measure(law, uncond, 2, plan, generator=torch.Generator().manual_seed(0))
+    last = found.lengths.iloc[-1]
+    of_runs, of_texts = last["log_z_std_error"] ** 2, last["log_path_std_error"] ** 2
+    freedom = (of_runs + of_texts) ** 2 / (of_runs**2 / (repeats - 1) + of_texts**2 / (samples - 1))
+    half = student.ppf(0.975, freedom) * np.sqrt(of_runs + of_texts)
+    assert last["kl"] == pytest.approx(last["log_z"] - last["log_path"])
+    assert [last["kl_low"], last["kl_high"]] == pytest.approx([last["kl"] - half, last["kl"] + half])
+
+
 @pytest.mark.parametrize("kind", ["guidance", "temperature"])
-def test_intervals_hold_what_they_say(make_joint, kind):
-    """28 of 40 or fewer have probability 1e-6 at 95 %; the same intervals do not hold half the KL, nor a log Z as far off."""
+def test_intervals_hold_the_exact_gap(make_joint, kind):
+    """28 of 40 or fewer have probability 1e-6 at 95 %. The control: half the KL, and a log Z as wrong, are not covered."""
     law, base, exact, summary = toy_case(make_joint, kind)
     kl, held = summary["kl_sequential_joint"], torch.zeros(4, dtype=torch.long)
     assert kl > 0.1
@@ -155,7 +168,7 @@ def test_intervals_hold_what_they_say(make_joint, kind):
 
 
 def test_the_gap_grows_from_nothing_with_length(small):
-    """Every prefix length is a measurement of its own: the last row of a shorter one."""
+    """The row of a prefix length is the last row of a measurement of this length."""
     exact, law, base = of_case(small, "guidance")
     measured = measure(law, base, plan=(4000, 1000, 10))
     frame = measured.lengths
@@ -194,7 +207,7 @@ def prefixes(model, texts, size):
     return guided.gather(-1, texts[:, :size, None]).sum((1, 2)), guided.logsumexp(-1).sum(1)
 
 
-def test_given_texts_are_read_and_prefixes_are_held_against_their_own_length(small):
+def test_a_prefix_is_compared_with_z_of_its_length(small):
     exact, law, base = of_case(small, "ends")
     given = [[1, 2, 3], [4], [3, END], [2, 2]]
     measured = measure(law, base, given=given, plan=(50, 3, 3))
@@ -207,7 +220,7 @@ def test_given_texts_are_read_and_prefixes_are_held_against_their_own_length(sma
         row = exact.row(given[i])
         assert frame.log_s[i] + frame.log_z[i] == pytest.approx(float(exact.log_target[row] - exact.log_base[row]), abs=1e-4)
     again = measure(law, base, plan=(50, 3, 3))
-    pd.testing.assert_frame_equal(again.lengths, measured.lengths)  # the gap is of samples, whatever texts are given
+    pd.testing.assert_frame_equal(again.lengths, measured.lengths)  # the gap is measured on samples, not on given texts
     scores = arguide.score(
         small,
         torch.tensor([PROMPT]),
@@ -222,24 +235,24 @@ def test_given_texts_are_read_and_prefixes_are_held_against_their_own_length(sma
 @pytest.mark.parametrize(
     ("name", "given", "says"),
     [
-        ("guidance", [[1], []], "text 2 has 0 tokens"),
-        ("guidance", [[1, 2, 3, 4]], "text 1 has 4 tokens"),
-        ("ends", [[1], [END, 2]], "text 2 goes on after its end"),
-        ("forced ends", [[1, END], [1, 2, 3]], "text 2 has probability 0 under the guided law"),
+        ("guidance", [[1], []], "text 2 must have from 1 to 3 tokens, got 0"),
+        ("guidance", [[1, 2, 3, 4]], "text 1 must have from 1 to 3 tokens, got 4"),
+        ("ends", [[1], [END, 2]], "text 2 must end with its ending token"),
+        ("forced ends", [[1, END], [1, 2, 3]], "text 2 must have a positive probability under the guided law"),
     ],
 )
-def test_texts_that_have_no_factors_are_refused(small, name, given, says):
+def test_a_text_without_factors_is_refused(small, name, given, says):
     _, law, base = of_case(small, name)
     with pytest.raises(ValueError, match=says):
         measure(law, base, given=given)
 
 
-def test_what_the_base_law_excludes_is_refused():
+def test_a_text_of_probability_0_under_the_base_law_is_refused():
     joint = torch.tensor([[0.4, 0.1, 0.2, 0.3], [0.1, 0.4, 0.3, 0.2]]).double().reshape(2, 2, 2)
     law = Table(joint / joint.sum()).autoregressive(0)
     gone = joint.clone()
     gone[:, 1] = 0.0
-    with pytest.raises(ValueError, match="probability 0 under the base law"):
+    with pytest.raises(ValueError, match="positive probability under the base law"):
         gap_estimates.measure(
             arguide.LogLinear.temperature(law, 0.5), Table(gone / gone.sum()).autoregressive(), 2, gap_estimates.Plan(50, 50, 2)
         )
@@ -251,8 +264,8 @@ def test_a_plan_without_errors_is_refused(numbers):
         gap_estimates.Plan(*numbers)
 
 
-def test_what_a_probe_finds_is_a_doubt_and_a_part_of_the_estimate():
-    """A word of 1e-7 weighs more than all others together: runs never find it and agree to the last digit, probes do."""
+def test_a_probe_corrects_an_estimate_and_casts_doubt():
+    """A word of probability 1e-7 has most of the weight: runs never draw it and agree to the last digit, probes draw it."""
     rare, far = 1e-7, 1e-4
     first = torch.tensor([0.6, 0.4 - rare, rare], dtype=torch.float64)[:, None]
     cond, uncond = (
@@ -271,20 +284,7 @@ def test_what_a_probe_finds_is_a_doubt_and_a_part_of_the_estimate():
     assert not measured.diagnosis.consistent
 
 
-def test_differences_have_welchs_interval():
-    """By hand: errors 3 and 4 with 3 and 10 degrees of freedom; Student's .975 quantile is 2.179 at 12 degrees, 2.160 at 13."""
-    one, two = gap_estimates.Estimate(10.0, 3.0, 3), gap_estimates.Estimate(4.0, 4.0, 10)
-    both = one.minus(two)
-    assert both[:2] == (6.0, 5.0)
-    assert both.freedom == pytest.approx(25**2 / (81 / 3 + 256 / 10))
-    assert both.freedom == pytest.approx(11.88, abs=0.01)
-    assert both.interval == pytest.approx((6 - 5 * 2.181, 6 + 5 * 2.181), abs=0.01)
-    assert gap_estimates.Estimate(0.0, 1.0, 3).half == pytest.approx(3.1824, abs=1e-4)
-    exact = gap_estimates.Estimate(1.0, 0.0, 3)
-    assert exact.minus(exact).interval == (0.0, 0.0)
-
-
-def test_batches_change_nothing_but_the_draws(small):
+def test_batches_change_the_draws_only(small):
     _, law, base = of_case(small, "ends")
     given = [[1, 2, 3], [4], [3, END], [2, 2], [END]]
     one, parts = (measure(law, base, given=given, plan=(20, n, 2)).sequences for n in (20, 2))
@@ -295,7 +295,7 @@ def test_batches_change_nothing_but_the_draws(small):
     assert jobs == [1 + 3 + 3 + gap_estimates.PROBES]
 
 
-def test_the_figure_draws_what_the_frames_hold(small):
+def test_the_figure_draws_the_frames(small):
     _, law, base = of_case(small, "guidance")
     measured = measure(law, base)
     figure = figures.draw(measured.sequences, measured.lengths, "careful")
@@ -308,223 +308,3 @@ def test_the_figure_draws_what_the_frames_hold(small):
     assert np.asarray(gap.lines[-1].get_ydata()).tolist() == measured.lengths.kl.tolist()
     assert np.asarray(share.lines[-1].get_ydata()).tolist() == measured.lengths.ess_share.tolist()
     plt.close("all")
-
-
-# the command
-
-COMMAND = ("scale-factors",)
-FEW = ("--max-new-tokens", 4, "--samples", 12, "--particles", 12, "--repeats", 3)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("models") / "tiny")
-
-
-def measured_by(run, *arguments):
-    code, out, err = run(*arguments, "--json")
-    assert code == 0, err
-    return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} in the output"))
-
-
-def test_json_says_what_the_library_says(run, tiny, tmp_path):
-    out, picture = tmp_path / "texts.parquet", tmp_path / "factors.png"
-    options = ("--prompt", "a dog", "--negative", "", "--scale", 1.5, *FEW, "--seed", 3, "--out", out, "--figure", picture)
-    record = measured_by(run, tiny, *options)
-    model, words = AutoModelForCausalLM.from_pretrained(tiny), AutoTokenizer.from_pretrained(tiny)
-    given = {"max_new_tokens": 4, "negative_prompt_ids": torch.tensor([[1]])}
-    ids = words("a dog", return_tensors="pt").input_ids
-    law, base = (arguide.continuation(model, ids, guidance_scale=scale, **given) for scale in (1.5, 0.0))
-    plan, generator = gap_estimates.Plan(12, 12, 3), torch.Generator().manual_seed(3)
-    expected = gap_estimates.measure(law, base, 4, plan, generator=generator)
-    last = expected.lengths.iloc[-1]
-    assert record["base"] == "unconditional"
-    assert record["log_z"] == pytest.approx(expected.diagnosis.log_evidence)
-    assert record["log_z_std_error"] == pytest.approx(expected.diagnosis.std_error)
-    assert record["kl_sequential_joint"] == pytest.approx(last.kl)
-    assert record["kl_interval"] == pytest.approx([last.kl_low, last.kl_high])
-    assert (record["ess"], record["ess_share"]) == pytest.approx((last.ess, last.ess_share))
-    assert record["lengths"] == {name: pytest.approx(expected.lengths[name].tolist()) for name in expected.lengths}
-    assert record["verdict"] == expected.diagnosis.verdict
-    asked = {"prompt": "a dog", "negative": "", "scale": 1.5, "temperature": 1.0, "power": 1.0, "max_new_tokens": 4}
-    assert record["law"] == asked | {"cap": "truncate", "chat": True, "samples": 12, "particles": 12, "repeats": 3}
-    assert (record["model"], record["seed"]) == (str(tiny), 3)
-    for row, (_, one), tokens in zip(record["sequences"], expected.sequences.iterrows(), expected.tokens, strict=True):
-        assert row["text"] == words.decode(tokens, skip_special_tokens=True)
-        assert row["tokens"] == one.tokens == len(tokens)
-        assert [row[name] for name in ("log_s", "log_s_prime", "log_path")] == pytest.approx(
-            [one.log_s, one.log_s_prime, one.log_path]
-        )
-        assert row["log_s_interval"] == pytest.approx([one.log_s_low, one.log_s_high])
-    frame = pd.read_parquet(out)
-    assert frame["text"].tolist() == [row["text"] for row in record["sequences"]]
-    assert set(frame["base"]) == {"unconditional"}
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["factors.png", "texts.parquet"]
-
-
-def test_power_is_one_over_temperature_and_refers_to_the_model(run, tiny):
-    options = (tiny, "--prompt", "a dog", "--scale", 1, *FEW)
-    power, tau = (measured_by(run, *options, *given) for given in (("--power", 2), ("--temperature", 0.5)))
-    assert power == tau
-    assert (power["base"], power["law"]["temperature"], power["law"]["power"]) == ("model", 0.5, 2.0)
-    for row in power["sequences"]:  # log s = log p − log Z at β = 2, for log p̃ = 2 log p
-        log_p = row["log_s"] + power["log_z"]
-        assert log_p < 0
-        assert row["log_s_prime"] == pytest.approx(log_p - row["log_path"])
-    other = measured_by(run, *options, "--power", 2, "--negative", "")
-    assert other["base"] == "unconditional"
-    assert other["log_z"] == power["log_z"]
-    assert other["sequences"][0]["log_s"] != power["sequences"][0]["log_s"]
-    plain = measured_by(run, *options)
-    assert plain["kl_sequential_joint"] == pytest.approx(0, abs=1e-5)
-    assert all(abs(row["log_s"]) < 1e-5 for row in plain["sequences"])
-    assert plain["ess_share"] == pytest.approx(1)
-
-
-TEXTS = [" cat", "cat", "NA", "12", "x[/b]"]
-
-
-@pytest.mark.parametrize("kind", ["txt", "csv", "parquet", "jsonl"])
-def test_texts_come_from_a_file(run, tiny, tmp_path, kind):
-    path, frame = tmp_path / f"texts.{kind}", pd.DataFrame({"text": TEXTS, "n": range(5)})
-    if kind == "txt":
-        path.write_text("\n".join(TEXTS[:2]) + "\n\n" + "\n".join(TEXTS[2:]) + "\n")
-    elif kind == "csv":
-        frame.to_csv(path, index=False)
-    elif kind == "jsonl":
-        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
-    else:
-        frame.to_parquet(path)
-    options = (tiny, "--prompt", "a dog", "--scale", 2, *FEW, "--max-new-tokens", 5)
-    record = measured_by(run, *options, "--texts", path)
-    assert [row["text"] for row in record["sequences"]] == TEXTS
-    assert [row["tokens"] for row in record["sequences"]] == [4, 3, 2, 2, 5]
-    assert record["kl_sequential_joint"] == measured_by(run, *options)["kl_sequential_joint"]
-
-
-def test_an_end_counts_where_it_is_written_or_forced(run, tiny, tmp_path):
-    path = tmp_path / "texts.txt"
-    path.write_text("ab\nab</s>\n")
-    options = (tiny, "--prompt", "a dog", "--scale", 2, *FEW, "--texts", path)
-    cut, forced = (measured_by(run, *options, "--cap", cap)["sequences"] for cap in ("truncate", "force"))
-    assert [(row["tokens"], row["ended"]) for row in cut] == [(2, False), (3, True)]
-    assert [(row["tokens"], row["ended"]) for row in forced] == [(3, True), (3, True)]
-    assert forced[0]["log_s"] == pytest.approx(forced[1]["log_s"])
-    assert cut[1]["log_s_prime"] == pytest.approx(forced[1]["log_s_prime"])  # it ends before the cap
-
-
-def test_people_see_tables_with_texts_as_they_are(run, tiny, tmp_path):
-    path = tmp_path / "texts.txt"
-    path.write_text("[/b]\n[red]\n")
-    code, out, err = run(tiny, "--prompt", "a [b]dog", "--scale", 2, *FEW, "--max-new-tokens", 5, "--texts", path)
-    assert code == 0
-    assert "KL(sequential ‖ joint)" in out
-    assert "[/b]" in out
-    assert "[red]" in out
-    assert "'a [b]dog'" in out
-    assert "scale-factors" in err
-    assert "100%" in err
-
-
-def test_an_estimate_that_has_not_converged_says_so(run, tiny, tmp_path):
-    options = ("--prompt", "a dog", "--scale", 8, "--max-new-tokens", 12, "--samples", 8, "--particles", 8)
-    code, out, err = run(tiny, *options, "--figure", tmp_path / "figure.png", "--json")
-    assert code == 0
-    record = json.loads(out)
-    assert not record["consistent"]
-    assert f"arguide: log Z is {record['verdict']}" in err.splitlines()[-1]
-    assert "more particles" in record["verdict"]
-
-
-def test_the_seed_decides_the_texts(run, tiny):
-    options = (tiny, "--prompt", "a dog", "--scale", 2, *FEW)
-    one, again, other = (measured_by(run, *options, "--seed", seed) for seed in (1, 1, 2))
-    assert one == again
-    assert one["sequences"] != other["sequences"]
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (("--temperature", 2, "--power", 2), "either --temperature or --power"),
-        (("--temperature", 0), "--temperature must be positive"),
-        (("--power", -1), "--power must be positive"),
-        (("--power", "nan"), "--power must be positive"),
-        (("--scale", "inf"), "--scale must be finite"),
-        (("--cap", "stop"), "--cap must be one of truncate, force"),
-        (("--samples", 1), "--samples"),
-        (("--particles", 1), "--particles"),
-        (("--repeats", 1), "--repeats"),
-        (("--max-new-tokens", 0), "--max-new-tokens"),
-        (("--max-new-tokens", 60), "exceed the model's context of 48"),
-        (("--negative", "b" * 45, "--max-new-tokens", 6), "the negative has 46 tokens"),
-        (("--dtype", "float8"), "--dtype"),
-        (("--device", "nowhere"), "no device"),
-        (("--out", "a.csv"), "--out must end in .parquet"),
-        (("--figure", "a.pdf"), "--figure must end in .png"),
-        (("--out", "none/a.parquet"), "no folder none"),
-        (("--texts", "none.txt"), "no file"),
-        (("--texts", "none.xml"), "no file"),
-        (("--texts", __file__), "must end in .txt, .csv, .parquet, .jsonl"),
-    ],
-)
-def test_bad_options_are_one_line(fails, tiny, options, says):
-    assert says in fails(tiny, "--prompt", "a", "--scale", 2, *options)
-
-
-def test_prompt_and_scale_are_needed(fails, tiny):
-    assert "--prompt" in fails(tiny, "--scale", 2)
-    assert "--scale" in fails(tiny, "--prompt", "a")
-
-
-def test_what_exists_is_not_overwritten(fails, tiny, tmp_path):
-    for option, name in (("--out", "a.parquet"), ("--figure", "a.png")):
-        (tmp_path / name).write_text("mine")
-        assert "nothing was overwritten" in fails(tiny, "--prompt", "a", "--scale", 2, option, tmp_path / name)
-        assert (tmp_path / name).read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        ("t.txt", "\n \n", "no texts"),
-        ("t.csv", "", "not a readable .csv"),
-        ("t.csv", "prompt\na\n", "no column 'text'"),
-        ("t.csv", 'text,n\n"",1\n', "text 1 has 0 tokens"),
-        ("t.jsonl", '{"text": 2}\n', "row 1 has no text"),
-        ("t.jsonl", '{"text": "a"\n', "not a readable .jsonl"),
-        ("t.parquet", "PAR1", "not a readable .parquet"),
-        ("t.txt", "a\nabcdefgh\n", "text 2 has 8 tokens"),
-        ("t.txt", "a</s>b\n", "text 1 goes on after its end"),
-    ],
-)
-def test_a_bad_file_of_texts_is_one_line_and_leaves_nothing(fails, tiny, tmp_path, name, content, says):
-    (tmp_path / name).write_text(content)
-    options = ("--texts", tmp_path / name, "--out", tmp_path / "out.parquet", "--figure", tmp_path / "out.png")
-    assert says in fails(tiny, "--prompt", "a", "--scale", 2, *FEW, *options)
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_a_model_without_an_end_has_none_to_force(fails, run, tmp_path):
-    folder = save(tmp_path / "endless", ends=False)
-    assert "nothing to force" in fails(folder, "--prompt", "a", "--scale", 2, *FEW, "--cap", "force")
-    record = measured_by(run, folder, "--prompt", "a", "--scale", 2, *FEW)
-    assert {row["tokens"] for row in record["sequences"]} == {4}
-
-
-def test_texts_of_a_real_model_are_read_as_they_were_written(run, data, tmp_path):
-    """A tokenizer that begins every text with a space; most samples are tokenized as they were drawn."""
-    options = (data / "stories260K", "--prompt", "Lily had a big dog named Max.", "--negative", "", "--scale", 1.5)
-    few = ("--max-new-tokens", 8, "--samples", 32, "--particles", 64, "--repeats", 2)
-    drawn = measured_by(run, *options, *few, "--out", tmp_path / "texts.parquet")["sequences"]
-    read = measured_by(run, *options, *few, "--texts", tmp_path / "texts.parquet")["sequences"]
-    same = [(a, b) for a, b in zip(drawn, read, strict=True) if a["tokens"] == b["tokens"] and not a["ended"]]
-    assert len(same) > 16
-    for a, b in same:
-        assert b["log_s_prime"] == pytest.approx(a["log_s_prime"], abs=1e-3)
-
-
-def test_targets_know_their_base():
-    assert measured_texts.Target("a", None, 1.0, power=2.0).base == "model"
-    assert measured_texts.Target("a", "", 1.0).base == measured_texts.Target("a", None, 2.0).base == "unconditional"

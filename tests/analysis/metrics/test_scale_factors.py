@@ -8,7 +8,7 @@ from analysis import Table, scale_factors
 from analysis.metrics.scale_factors import laws_frame, path_normalizers, summary
 
 
-def test_scale_factors_are_class_probabilities_over_their_expectations(joint):
+def test_scale_factors_are_normalised_class_probabilities(joint):
     # s_γ and s′_γ as the source defines them, by p(y|x_≤t), and not through the guided laws.
     scale, p_x = 2.5, joint.sum(0)
     factors = scale_factors(Table(joint), 0, scale)
@@ -99,5 +99,5 @@ def test_one_variable_makes_a_frame_too():
 def test_bad_labels_scales_and_tilts_raise(function):
     table = Table(np.array([[0.1, 0.0], [0.3, 0.6]]))
     for label, scale in (("x", 2.0), (0, math.nan), (0, -0.5)):
-        with pytest.raises(ValueError, match=r"no label|finite|improper"):
+        with pytest.raises(ValueError, match=r"label must be|finite|improper"):
             function(table, label, scale)

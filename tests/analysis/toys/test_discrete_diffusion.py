@@ -97,7 +97,7 @@ def test_masked_laws_are_sums_over_orders(make_joint, seed, shape, zeros, gamma,
     np.testing.assert_allclose(law, brute_masked(joint, gamma, normalized), rtol=0, atol=1e-12)
 
 
-def test_normalised_masks_are_the_mean_of_the_sequential_laws_of_all_orders(joint):
+def test_normalised_masks_average_sequential_laws_over_orders(joint):
     found = np.zeros(joint.shape[1:])
     orders = list(permutations(range(joint.ndim - 1)))
     for order in orders:
@@ -108,7 +108,7 @@ def test_normalised_masks_are_the_mean_of_the_sequential_laws_of_all_orders(join
 
 
 @pytest.mark.parametrize("normalized", [False, True])
-def test_without_guidance_masks_keep_the_law_and_one_token_has_its_joint_tilt(joint, normalized):
+def test_masks_are_exact_without_guidance_and_for_one_token(joint, normalized):
     table = Table(joint)
     for scale, label in ((0.0, None), (1.0, 1)):
         law = masked_law(table, guidance(1, scale), normalized=normalized).exp()
@@ -120,7 +120,7 @@ def test_without_guidance_masks_keep_the_law_and_one_token_has_its_joint_tilt(jo
 
 @pytest.mark.parametrize(("seed", "shape"), [(1, (2, 3)), (3, (2, 3, 2))])
 @pytest.mark.parametrize("gamma", [2.5, -0.4])
-def test_the_law_under_uniform_noise_is_that_of_the_guided_chain(make_joint, seed, shape, gamma):
+def test_uniform_noise_has_the_law_of_the_guided_chain(make_joint, seed, shape, gamma):
     joint = make_joint(seed, shape)
     law = uniform_law(Table(joint), guidance(1, gamma)).exp()
     np.testing.assert_allclose(law, brute_uniform(joint, gamma), rtol=0, atol=3e-5)

@@ -35,7 +35,7 @@ def by_hand(model, rows):
 
 @pytest.mark.parametrize(
     "schedule",
-    [schedules.constant(2.0), schedules.interval(3.0, 2, 5), schedules.ramp(0.0, 3.0, 6), lambda t: 1.5 if t % 2 else -0.5],
+    [lambda _: 2.0, schedules.interval(3.0, 2, 5), schedules.ramp(0.0, 3.0, 6), lambda t: 1.5 if t % 2 else -0.5],
     ids=["constant", "interval", "ramp", "any function"],
 )
 @pytest.mark.parametrize("name", ["llama", "gpt2"])

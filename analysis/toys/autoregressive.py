@@ -1,0 +1,68 @@
+"""Tables and chains as `arguide.Autoregressive`, whose protocol they satisfy by their shape."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class TableState(NamedTuple):
+    """n prefixes of t tokens: the law of the next token, [n, V], and the flat index of each prefix in [V_1, …, V_t], [n]."""
+
+    log_probs: Tensor
+    prefix: Tensor
+    position: int
+
+
+class TableModel:
+    """A table's conditionals as an `arguide.Autoregressive`."""
+
+    def __init__(self, log_conditionals: tuple[Tensor, ...]) -> None:
+        self._laws = [law.flatten(0, -2) if law.ndim > 1 else law[None] for law in log_conditionals]
+        self._vocabulary = max(law.shape[1] for law in self._laws)
+
+    def start(self, n: int) -> TableState:
+        """Return n empty prefixes."""
+        return self._state(torch.zeros(n, dtype=torch.long), 0)
+
+    def append(self, state: TableState, token: Tensor) -> TableState:
+        """Append one token per row, [n]; the law after the last variable is −∞, [n, V]."""
+        size = self._laws[state.position].shape[1]
+        return self._state(state.prefix * size + token, state.position + 1)
+
+    def select(self, state: TableState, index: Tensor) -> TableState:
+        """Return the state whose row i is row index[i]."""
+        return TableState(state.log_probs[index], state.prefix[index], state.position)
+
+    def _state(self, prefix: Tensor, position: int) -> TableState:
+        law = torch.full((len(prefix), self._vocabulary), -math.inf, dtype=torch.float64)
+        if position < len(self._laws):
+            rows = self._laws[position][prefix.clamp(max=len(self._laws[position]) - 1)]
+            law[:, : rows.shape[1]] = rows
+        return TableState(law, prefix, position)
+
+
+class ChainState(NamedTuple):
+    """n prefixes of a chain: the law of the next token, [n, V], which depends on the last token only."""
+
+    log_probs: Tensor
+
+
+class ChainModel:
+    """A Markov chain as an `arguide.Autoregressive`."""
+
+    def __init__(self, first: Tensor, step: Tensor) -> None:
+        self._first, self._step = first, step
+
+    def start(self, n: int) -> ChainState:
+        """Return n empty prefixes."""
+        return ChainState(self._first.expand(n, -1))
+
+    def append(self, state: ChainState, token: Tensor) -> ChainState:
+        """Append one token per row, [n]."""
+        return ChainState(self._step[token])
+
+    def select(self, state: ChainState, index: Tensor) -> ChainState:
+        """Return the state whose row i is row index[i]."""
+        return ChainState(state.log_probs[index])
