@@ -7,7 +7,7 @@ The folder holds `run.json` (settings and versions), `checkpoint.pt` while it ru
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from analysis import limits
 from analysis.figures import study as figures
+from analysis.figures.style import save_plot
 from analysis.files import run_folder
 from analysis.learning import datasets, learners
 from analysis.learning.datasets import Source
@@ -108,7 +109,7 @@ def run(
 def _publish(folder: Path, losses: list[float], told: str) -> None:
     """Write the losses with the digests of the model and of its result, and last the result."""
     frame = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses})
-    run_folder.write(folder / "loss.png", partial(figures.save_losses, frame))
+    save_plot(folder / "loss.png", figures.LOSS, frame)
     files = run_folder.digests(folder, learners.files_of(folder)) | {RESULT: run_folder.digest(told.encode())}
     run_folder.write_frame(folder / LOSSES, run_folder.marked(frame, run_folder.part_of(folder, LOSSES), files))
     run_folder.write_text(folder / RESULT, told)

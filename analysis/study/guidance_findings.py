@@ -279,7 +279,7 @@ def stories(*, images: bool) -> Iterator[Story]:
         plots=(
             Plot(
                 "study_training",
-                (figures.losses, figures.held_out("Held-out loss")),
+                (figures.losses, figures.held_out),
                 "Left: training losses. Right: held-out loss of the autoregressive model by how the label was dropped, a point "
                 "a seed with two standard errors.",
             ),
