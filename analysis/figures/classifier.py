@@ -1,16 +1,14 @@
 """Draw the figures of classifier guidance."""
 
-from analysis.figures.style import line_panel
+from functools import partial
 
-ORDER = ("classifier-free", "noise-aware classifier", "classifier of clean data")
+from analysis.figures.style import adjusted, line_panel
 
-mean = line_panel({"quantity": "mean"}, "scale", ("Mean of the samples", "scale γ", "mean of x"), order=ORDER)
-variance = line_panel({"quantity": "variance"}, "scale", ("Variance", "scale γ", "variance of x"), order=ORDER, legend=None)
-pull = line_panel(
-    {"quantity": "pull"},
-    "sigma",
-    ("Size of the gradient", "noise level σ", "E|∇ log p(y|x)|"),
-    order=ORDER,
-    log="xy",
-    legend=None,
+LINES = partial(line_panel, order=("classifier-free", "noise-aware classifier", "classifier of clean data"))
+
+mean = LINES("Mean of the samples", "mean of x", "scale", {"quantity": "mean"})
+variance = LINES("Variance", "variance of x", "scale", {"quantity": "variance"}, legend=None)
+pull = adjusted(
+    LINES("Size of the gradient", "E|∇ log p(y|x)|", "sigma", {"quantity": "pull"}, legend=None),
+    lambda ax: ax.set(xscale="log", yscale="log"),
 )

@@ -1,5 +1,7 @@
 """Draw the figures of the correction."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -115,7 +117,7 @@ def _points(rows: pd.DataFrame, ax: Axes, x: str, family: str, name: str | None 
     """Draw the points of a sampler with two standard errors."""
     colour, marker = FAMILIES.get(family, (ORANGE, "o"))
     if not rows.empty:
-        looks = {"color": colour, "marker": marker, "ms": 5, "ls": dash, "lw": 1.6, "capsize": 2, "zorder": 3}
+        looks: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5, "ls": dash, "lw": 1.6, "capsize": 2, "zorder": 3}
         ax.errorbar(rows[x], rows["value"], 2 * rows["std_error"], label=name, **looks)
 
 

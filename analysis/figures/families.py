@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import FAMILIES, GREY, Panel, label, line_panel
+from analysis.figures.style import FAMILIES, GREY, Panel, adjusted, from_zero, label, line_panel
 from analysis.frames import pick
 
 UNCORRECTED = ("sequential AR", "diffusion ODE", "diffusion SDE")
@@ -31,19 +31,13 @@ def against_length(law: str) -> Panel:
 def _distance(law: str, x: str, title: str, order: tuple[str, ...], *, legend: str | None = "") -> Panel:
     quantity, name = DISTANCE[law]
     where = {"law": law, "quantity": quantity} | ({"length": SWEPT[law]} if x == "scale" else {"scale": 3.0})
-    labels = (title, "scale γ" if x == "scale" else "length T", f"{name} to the joint tilt")
-    return line_panel(where, x, labels, order=order, zero=True, legend=legend)
+    return adjusted(line_panel(title, f"{name} to the joint tilt", x, where, order=order, legend=legend), from_zero)
 
 
 discrete_against_scale = _distance(TABLE, "scale", f"Exact laws, T = {SWEPT[TABLE]}", GUIDED)
 discrete_against_length = _distance(TABLE, "length", "Exact laws, γ = 3", GUIDED, legend=None)
-spread = line_panel(
-    {"quantity": "path_sd"},
-    "length",
-    ("Spread of Σ log Z, γ = 3", "length T", "standard deviation (nats)"),
-    order=UNCORRECTED,
-    zero=True,
-)
+SPREAD = "Spread of Σ log Z, γ = 3", "standard deviation (nats)"
+spread = adjusted(line_panel(*SPREAD, "length", {"quantity": "path_sd"}, order=UNCORRECTED), from_zero)
 
 
 def discrete_weighted(frame: pd.DataFrame, ax: Axes) -> Axes:

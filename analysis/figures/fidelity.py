@@ -3,10 +3,10 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import FAMILIES, Panel, label
+from analysis.figures.style import AXES, FAMILIES, Panel, label
 
 DASHES = {"coupled table": "-", "digits": "--"}
-NAMES = {"scale": "scale γ", "entropy": "entropy, nats", "class_probability": "class probability E[p(y|x)]"}
+NAMES = AXES | {"entropy": "entropy, nats", "class_probability": "class probability E[p(y|x)]"}
 
 
 def _curves(title: str, x: str, y: str, legend: str | None = "") -> Panel:

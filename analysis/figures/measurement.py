@@ -1,6 +1,7 @@
 """Draw the scale factors of real text, and the gap between the two laws by length."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ def factors(sequences: pd.DataFrame, ax: Axes) -> Axes:
     """Draw log s, with its interval, against log s′, one point per text."""
     x = sequences["log_s"]
     errors = (x - sequences["log_s_low"], sequences["log_s_high"] - x)
-    looks = {"color": BLUE, "alpha": 0.45, "markersize": 4, "markeredgewidth": 0, "elinewidth": 0.6}
+    looks: dict[str, Any] = {"color": BLUE, "alpha": 0.45, "markersize": 4, "markeredgewidth": 0, "elinewidth": 0.6}
     ax.errorbar(x, sequences["log_s_prime"], xerr=errors, fmt="o", **looks)
     return scale_factors.factors(ax, "Factors on p(x), a point per text")
 

@@ -3,28 +3,23 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import BLUE, FAMILIES, GREY, Panel, label, line_panel, lines
+from analysis.figures.style import AXES, BLUE, FAMILIES, GREY, Panel, label, line_panel, lines
 from analysis.frames import pick
 
-GAMMA = "scale γ"
+COUPLED = {"law": "coupled", "coupling": 1.0}
+DISTANCES = {
+    "kl_sequential_joint": "KL(seq. ‖ joint), nats",
+    "kl_joint_sequential": "KL(joint ‖ seq.), nats",
+    "tv": "total variation",
+}
+SCALES = {scale: f"γ = {scale}" for scale in (1.5, 3.0, 5.0)}
+KL = "KL(sequential ‖ joint), nats"
 
 gap_to_scale = line_panel(
-    {"law": "coupled", "length": 5, "coupling": 1.0},
-    "scale",
-    ("Distance of the two laws, T = 5", GAMMA, "distance"),
-    by="quantity",
-    order={
-        "kl_sequential_joint": "KL(seq. ‖ joint), nats",
-        "kl_joint_sequential": "KL(joint ‖ seq.), nats",
-        "tv": "total variation",
-    },
+    "Distance of the two laws, T = 5", "distance", "scale", COUPLED | {"length": 5}, by="quantity", order=DISTANCES
 )
 gap_to_length = line_panel(
-    {"law": "coupled", "quantity": "kl_sequential_joint", "coupling": 1.0},
-    "length",
-    ("The gap against length", "length T", "KL(sequential ‖ joint), nats"),
-    by="scale",
-    order={scale: f"γ = {scale}" for scale in (1.5, 3.0, 5.0)},
+    "The gap against length", KL, "length", COUPLED | {"quantity": "kl_sequential_joint"}, by="scale", order=SCALES
 )
 
 
@@ -61,4 +56,4 @@ def zeros(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the total variation against the scale for the coupled law and for those without a gap."""
     rows = pick(frame, quantity="tv", length=5)
     lines(rows[(rows["law"] != "coupled") | (rows["coupling"] == 1.0)], ax, x="scale", by="law")
-    return label(ax, title="Where the gap is zero, T = 5", x=GAMMA, y="total variation")
+    return label(ax, title="Where the gap is zero, T = 5", x=AXES["scale"], y="total variation")

@@ -10,72 +10,73 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.figures import style
-from analysis.figures.style import CYCLE, GREY, Panel
+from analysis.figures.style import AXES, CYCLE, GREY, Panel
 from analysis.frames import Plot, pick
 from analysis.metrics.sample_quality import LIMITS
 
-NAMES = {
-    "accuracy": "samples with the requested label",
-    "recall": "recall of held-out data",
-    "coverage": "coverage of held-out data",
-    "precision": "precision",
-    "spread": "spread within a label (data: 1)",
-    "energy distance": "energy distance to held-out data",
-    "log_path_spread": "nats",
-    "log_z_apart": "nats",
-    "left": "Var(Ẑ) / Z²",
-}
-AXES = {"scale": "scale γ", "beta": "inverse temperature β"}
 GAP = 0.7  # the grey value between two samples; 1 is white
 HELD_OUT = {"held-out loss": "with the label", "held-out loss, no label": "without"}
+# The title of the panel of a quantity, and the name of its axis.
+NAMES = {
+    "accuracy": ("Accuracy", "samples with the requested label"),
+    "recall": ("Recall", "recall of held-out data"),
+    "coverage": ("Coverage", "coverage of held-out data"),
+    "precision": ("Precision", "precision"),
+    "spread": ("Spread", "spread within a label (data: 1)"),
+    "energy distance": ("Distance to the data", "energy distance to held-out data"),
+    "log_path_spread": ("Spread of Σ log Z", "nats"),
+    "log_z_apart": ("Difference of halves in log Z", "nats"),
+    "left": ("Remaining bias", "Var(Ẑ) / Z²"),
+}
 
 
-def against_scale(quantity: str, title: str, *, legend: bool = False, chance: bool = False, by: str = "scale") -> Panel:
-    """Return the panel of one quantity against γ or β, one line per sampler, with its spread over the seeds.
+def against(by: str, *quantities: str) -> tuple[Panel, ...]:
+    """Return the panels of quantities against the scale or β, one line per sampler; the last one has the legend.
 
-    Measures of convergence have a logarithmic axis and a dotted line at the limit below which the sampler has converged.
-
-    Args:
-        quantity: of the frame.
-        title: of the panel.
-        legend: whether the panel has the legend.
-        chance: whether to draw the accuracy of random labels.
-        by: "scale" or "beta".
+    Bands are two standard errors over the seeds. Measures of convergence have a logarithmic axis, and a dotted line at the
+    limit below which the sampler has converged; the accuracy against the scale has one at chance.
     """
-
-    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
-        rows = over_seeds(pick(frame, quantity=quantity), by)
-        style.lines(rows[rows["family"] != "judge"], ax, x=by)
-        if chance:
-            _dotted(ax, pick(frame, quantity="chance")["value"].iloc[0])
-        if quantity in LIMITS and (rows["value"] > 0).any():
-            ax.set_yscale("log")
-            ax.yaxis.set_major_formatter("{x:g}")
-            _dotted(ax, LIMITS[quantity])
-        return _finish(ax, title, AXES[by], NAMES[quantity], legend=legend)
-
-    return panel
+    return _with_legend([partial(_line_per_sampler, by=by, quantity=quantity) for quantity in quantities])
 
 
-def frontier(quantity: str, title: str, *, legend: bool = False) -> Panel:
-    """Return the panel of a measure of diversity against accuracy, one line per sampler over the scales from γ = 1 on.
+def frontier(*quantities: str) -> tuple[Panel, ...]:
+    """Return the panels of measures of diversity against accuracy from γ = 1 on, one line per sampler, as `against` does."""
+    return _with_legend([partial(_frontier, quantity=quantity) for quantity in quantities])
 
-    Args:
-        quantity: of the frame.
-        title: of the panel.
-        legend: whether the panel has the legend.
-    """
 
-    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
-        rows = over_seeds(frame[frame["quantity"].isin(["accuracy", quantity]) & (frame["scale"] >= 1)])
-        for i, (family, own) in enumerate(rows.groupby("family", sort=False)):
-            wide = own.pivot_table(index="scale", columns="quantity", values="value").sort_index()
-            if quantity in wide:
-                colour, marker = style.look(family, i)
-                style.curve(ax, wide["accuracy"], wide[quantity], colour=colour, marker=marker, name=str(family))
-        return _finish(ax, title, NAMES["accuracy"], NAMES[quantity], legend=legend)
+def _line_per_sampler(frame: pd.DataFrame, ax: Axes, *, by: str, quantity: str) -> Axes:
+    rows = over_seeds(pick(frame, quantity=quantity), by)
+    style.lines(rows[rows["family"] != "judge"], ax, x=by)
+    limits = [LIMITS[quantity]] if quantity in LIMITS and (rows["value"] > 0).any() else []
+    if limits:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+    elif (by, quantity) == ("scale", "accuracy"):
+        limits = pick(frame, quantity="chance")["value"].tolist()
+    for limit in limits:
+        ax.axhline(limit, color=GREY, lw=1, ls=":")
+    title, y = NAMES[quantity]
+    return style.label(ax, title=title, x=AXES[by], y=y, legend=None)
 
-    return panel
+
+def _frontier(frame: pd.DataFrame, ax: Axes, *, quantity: str) -> Axes:
+    rows = over_seeds(frame[frame["quantity"].isin(["accuracy", quantity]) & (frame["scale"] >= 1)])
+    for i, (family, own) in enumerate(rows.groupby("family", sort=False)):
+        wide = own.pivot_table(index="scale", columns="quantity", values="value").sort_index()
+        if quantity in wide:
+            colour, marker = style.look(family, i)
+            style.curve(ax, wide["accuracy"], wide[quantity], colour=colour, marker=marker, name=str(family))
+    title, y = NAMES[quantity]
+    return style.label(ax, title=title, x=NAMES["accuracy"][1], y=y, legend=None)
+
+
+def _with_legend(panels: list[Panel]) -> tuple[Panel, ...]:
+    """Return panels of which the last has the legend to its right, where it hides nothing."""
+    return (*panels[:-1], style.adjusted(panels[-1], _legend_beside))
+
+
+def _legend_beside(ax: Axes) -> None:
+    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def samples(family: str, by: str = "scale") -> Panel:
@@ -150,7 +151,8 @@ def losses(frame: pd.DataFrame, ax: Axes) -> Axes:
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
-    return _finish(ax, "Training", "share of the steps", "loss", legend=True)
+    _legend_beside(ax)
+    return style.label(ax, title="Training", x="share of the steps", y="loss", legend=None)
 
 
 def held_out(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -181,14 +183,3 @@ def _curve(frame: pd.DataFrame, ax: Axes) -> Axes:
 
 
 LOSS = Plot("loss", (_curve,), "The loss of every step of one training, and its moving mean.")
-
-
-def _dotted(ax: Axes, y: float) -> None:
-    ax.axhline(float(y), color=GREY, lw=1, ls=":")
-
-
-def _finish(ax: Axes, title: str, x: str, y: str, *, legend: bool) -> Axes:
-    """Label a panel; its legend is to its right, where it hides nothing."""
-    if legend:
-        ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return style.label(ax, title=title, x=x, y=y, legend=None)

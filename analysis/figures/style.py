@@ -18,6 +18,13 @@ from analysis.frames import Plot, pick
 from analysis.metrics.confidence import of_row
 
 Panel = Callable[[pd.DataFrame, Axes], Axes]
+AXES = {
+    "scale": "scale γ",
+    "beta": "inverse temperature β",
+    "temperature": "temperature τ",
+    "length": "length T",
+    "sigma": "noise level σ",
+}
 Order = Sequence[Any] | Mapping[Any, str] | None
 # The palette of Okabe and Ito, safe for colour-blind readers. The marker repeats the information of the colour.
 BLACK, GREY = "#000000", "#888888"
@@ -88,37 +95,40 @@ def lines(frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: O
 
 
 def line_panel(
-    where: Mapping[str, Any],
-    x: str,
-    labels: tuple[str, str, str],
-    *,
-    by: str = "family",
-    order: Order = None,
-    log: str = "",
-    zero: bool = False,
-    legend: str | None = "",
+    title: str, y: str, x: str, where: Mapping[str, Any], *, by: str = "family", order: Order = None, legend: str | None = ""
 ) -> Panel:
     """Return the panel that draws `lines` of some rows of a frame.
 
     Args:
+        title: above the panel.
+        y: name and unit of the vertical axis.
+        x: the column of the horizontal axis, which `AXES` names.
         where: column ↦ value of the rows to draw.
-        x: the column of the horizontal axis.
-        labels: the title, and the names of the horizontal and the vertical axis.
         by: the column that separates the lines.
         order: which lines, see `lines`.
-        log: the axes with a logarithmic scale, "", "x", "y" or "xy".
-        zero: whether the vertical axis starts at 0.
         legend: as in `label`.
     """
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         lines(pick(frame, **where), ax, x=x, by=by, order=order)
-        ax.set(**{f"{axis}scale": "log" for axis in log})
-        if zero:
-            ax.set_ylim(bottom=0)
-        return label(ax, title=labels[0], x=labels[1], y=labels[2], legend=legend)
+        return label(ax, title=title, x=AXES[x], y=y, legend=legend)
 
     return panel
+
+
+def adjusted(panel: Panel, adjust: Callable[[Axes], object]) -> Panel:
+    """Return a panel whose axes are changed once it is drawn."""
+
+    def adjusted_panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        adjust(panel(frame, ax))
+        return ax
+
+    return adjusted_panel
+
+
+def from_zero(ax: Axes) -> None:
+    """Start the vertical axis at 0."""
+    ax.set_ylim(bottom=0)
 
 
 def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> Axes:

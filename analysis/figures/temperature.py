@@ -3,42 +3,31 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import BLACK, FAMILIES, GREY, label, line_panel, lines
+from analysis.figures.style import AXES, BLACK, FAMILIES, GREY, adjusted, label, line_panel, lines
 from analysis.frames import pick
 
-TAU = "temperature τ"
 KL = "KL(sequential ‖ joint), nats"
 
-gap_to_length = line_panel(
-    {"quantity": "kl_sequential_joint", "law": "coupled"},
-    "length",
-    ("… and against length", "length T", KL),
-    by="temperature",
-    order={tau: f"τ = {tau}" for tau in (0.3, 0.5, 0.7, 1.5)},
-)
-entropies = line_panel(
-    {"law": "coupled", "length": 5},
-    "temperature",
-    ("Entropy, coupled, T = 5", TAU, "entropy, nats"),
-    by="quantity",
-    order={"entropy_joint": "joint", "entropy_sequential": "sequential"},
-)
-w1 = line_panel(
-    {"law": "two modes", "quantity": "w1"},
-    "beta",
-    ("Distance to p^β on two modes", "power β", "W1 (units of x)"),
-    log="y",
-    legend=None,
-)
 
-
-def gap(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw KL(sequential ‖ joint) against temperature, one line per law."""
-    lines(pick(frame, quantity="kl_sequential_joint", length=5), ax, x="temperature", by="law")
+def _few_ticks(ax: Axes) -> None:
     ax.set_xscale("log")
     ax.set_xticks([0.3, 0.5, 1, 2, 3], ["0.3", "0.5", "1", "2", "3"], minor=False)
     ax.minorticks_off()
-    return label(ax, title="The gap, T = 5", x=TAU, y=KL)
+
+
+KLS = {"quantity": "kl_sequential_joint"}
+TEMPERATURES = {tau: f"τ = {tau}" for tau in (0.3, 0.5, 0.7, 1.5)}
+BOTH = {"entropy_joint": "joint", "entropy_sequential": "sequential"}
+
+gap = adjusted(line_panel("The gap, T = 5", KL, "temperature", KLS | {"length": 5}, by="law"), _few_ticks)
+gap_to_length = line_panel("… and against length", KL, "length", KLS | {"law": "coupled"}, by="temperature", order=TEMPERATURES)
+entropies = line_panel(
+    "Entropy, coupled, T = 5", "entropy, nats", "temperature", {"law": "coupled", "length": 5}, by="quantity", order=BOTH
+)
+w1 = adjusted(
+    line_panel("Distance to p^β on two modes", "W1 (units of x)", "beta", {"law": "two modes", "quantity": "w1"}, legend=None),
+    lambda ax: ax.set_yscale("log"),
+)
 
 
 def variance(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -49,7 +38,7 @@ def variance(frame: pd.DataFrame, ax: Axes) -> Axes:
         name = "closed forms" if family == "target 1/β" else None
         ax.plot(theory["beta"], theory["value"], color=BLACK, ls="--", lw=1.2, label=name)
     ax.set_yscale("log")
-    return label(ax, title="Variance on N(0, 1)", x="power β", y="variance of the samples")
+    return label(ax, title="Variance on N(0, 1)", x=AXES["beta"], y="variance of the samples")
 
 
 def density(frame: pd.DataFrame, ax: Axes) -> Axes:

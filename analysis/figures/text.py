@@ -1,5 +1,7 @@
 """Draw the figures of real text under both laws."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -57,7 +59,7 @@ def matched(frame: pd.DataFrame, ax: Axes) -> Axes:
     return label(ax, title="At equal adherence", x=ADHERENCE, y="perplexity per token")
 
 
-def _points(ax: Axes, family: str, x: object, y: object, consistent: pd.Series) -> None:
+def _points(ax: Axes, family: str, x: Any, y: Any, consistent: pd.Series) -> None:
     """Draw the points of a law, hollow where the particles did not converge for every prompt."""
     colour, marker = FAMILIES[family]
     faces = [colour if each else "white" for each in consistent]

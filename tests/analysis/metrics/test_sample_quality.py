@@ -1,4 +1,4 @@
-"""Measures of samples, against laws whose distances are known; and the judge on real data."""
+"""Measures of samples, against laws whose distances are known; and the evaluator on real data."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from scipy.stats import energy_distance
 
 from analysis.learning import datasets
-from analysis.learning import judge as judging
+from analysis.learning import evaluator as evaluators
 from analysis.metrics import sample_quality
 
 
@@ -17,8 +17,8 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def judge(digits):
-    return judging.Judge(digits)
+def evaluator(digits):
+    return evaluators.Evaluator(digits)
 
 
 def normal(n, seed=0, shift=0.0):
@@ -60,19 +60,19 @@ def test_the_spread_is_within_a_label():
     assert sample_quality.spread(x, torch.zeros(4000)) > 40
 
 
-def test_the_judge_knows_digits_and_is_not_swayed_by_what_is_asked(judge, digits):
-    assert judge.accuracy > 0.95
-    found = judge.measures(digits.held, digits.held_labels)
-    assert found["accuracy"] == judge.accuracy
+def test_the_judge_knows_digits_and_is_not_swayed_by_what_is_asked(evaluator, digits):
+    assert evaluator.accuracy > 0.95
+    found = evaluator.measures(digits.held, digits.held_labels)
+    assert found["accuracy"] == evaluator.accuracy
     assert found["class entropy"] == pytest.approx(math.log(10), abs=0.02)
     assert found["distinct"] == 1.0
     assert found["spread"] == pytest.approx(1.0, abs=0.02)
-    shifted = judge.measures(digits.held, (digits.held_labels + 1) % 10)
+    shifted = evaluator.measures(digits.held, (digits.held_labels + 1) % 10)
     assert shifted["accuracy"] < 0.05
-    copies = judge.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:1].expand(40))
+    copies = evaluator.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:1].expand(40))
     assert copies["distinct"] == 1 / 40
     assert copies["coverage"] < 0.1
-    alike = judge.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:40])
+    alike = evaluator.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:40])
     assert alike["class entropy"] == 0  # of what is found, whatever was asked for
 
 
@@ -84,9 +84,9 @@ def test_texts_are_judged_by_their_pieces(tmp_path):
         ["abaa", "xyyx"] * 8,
         torch.arange(2).repeat(8),
     )
-    judge = judging.Judge(texts)
-    assert judge.accuracy == 1.0
-    assert judge.labels(["bab", "yyy"]).tolist() == [0, 1]
+    evaluator = evaluators.Evaluator(texts)
+    assert evaluator.accuracy == 1.0
+    assert evaluator.labels(["bab", "yyy"]).tolist() == [0, 1]
 
 
 def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
@@ -110,19 +110,19 @@ def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
 def test_few_rows_are_compared_in_fewer_features(rows):
     images = torch.rand(rows + 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(rows + 4) % 2
-    judge = judging.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
-    assert judge.held.shape == (4, rows - 1)
-    assert judge.measures(images[:4], labels[:4])["spread"] == pytest.approx(1.0)
+    evaluator = evaluators.Evaluator(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    assert evaluator.reference.shape == (4, rows - 1)
+    assert evaluator.measures(images[:4], labels[:4])["spread"] == pytest.approx(1.0)
     words = [f"{'ab'[i % 2]}{'ab'[i // 2 % 2]}" for i in range(rows)]
-    judge = judging.Judge(datasets.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
-    assert len(judge.held) == 4
+    evaluator = evaluators.Evaluator(datasets.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
+    assert len(evaluator.reference) == 4
 
 
 def test_data_that_are_all_alike_are_no_unit_of_a_spread():
     images = torch.tensor([-1.0, 1.0]).repeat(12).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     labels = torch.arange(24) % 2
-    judge = judging.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
-    found = judge.measures(images[:4] + torch.linspace(0, 0.1, 4)[:, None, None, None], labels[:4])
+    evaluator = evaluators.Evaluator(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    found = evaluator.measures(images[:4] + torch.linspace(0, 0.1, 4)[:, None, None, None], labels[:4])
     assert math.isnan(found["spread"])
     assert found["accuracy"] == 1.0
 
