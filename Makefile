@@ -19,7 +19,7 @@ INSTALL = $(BIN)/python -m pip install $$([ -t 2 ] || echo --quiet) -c constrain
 NEWER = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
 # Tests share the cores among themselves; benchmarks count the time of one thread.
-test test-slow test-transformers test-oldest test-newest benchmark: export OMP_NUM_THREADS := 1
+test test-slow test-transformers test-oldest test-newest audit benchmark: export OMP_NUM_THREADS := 1
 
 # Releases that are tested in environments of their own, which hold what differs from .venv and take the rest from there.
 TRANSFORMERS = 5.5.0 5.10.4 5.12.1 5.15.1 5.20.2 5.24.0
@@ -30,13 +30,14 @@ TEXT_TESTS := tests/arguide/generation tests/analysis/text/test_generate.py
 OLDEST_TESTS := tests/diffusion/test_interop.py tests/arguide/generation/test_evaluation.py tests/analysis/learning/test_datasets.py \
 	tests/analysis/toys/test_from_files.py
 
-.PHONY: help reproduce test test-slow test-transformers test-oldest test-newest benchmark clean
+.PHONY: help reproduce test test-slow test-transformers test-oldest test-newest audit benchmark clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make reproduce   run every experiment into $(OUT)/ and say where the report is (TEXT=file, ARGS=--quick, OUT=dir)"
 	@echo "make test        lint, types, import contracts and tests (JOBS=$(JOBS))"
 	@echo "make test-slow   long commands, faults, and the releases of transformers and others that arguide supports"
+	@echo "make audit       change the code, five places per module, and list what no test notices (ARGS='--modules arguide/*.py')"
 	@echo "make benchmark   measure against peers and print a table of ratios (ARGS='--rounds 5')"
 	@echo "make clean       remove .venv, caches and builds; reports stay"
 	@echo "All of them make .venv with $(PYTHON) (PYTHON=...) and install into it when needed."
@@ -71,6 +72,9 @@ test-newest: .venv/bin/pip
 	$(RELEASES)/newest/bin/mypy
 	$(call PYTEST,$(RELEASES)/newest)
 
+audit: .venv/installed-dev
+	@PYTHONPATH=tests/support $(BIN)/python -m audit --jobs $(JOBS) $(ARGS)
+
 benchmark: .venv/installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -92,7 +96,7 @@ $(RELEASES)/oldest/installed: | .venv/installed-dev
 	$(call overlay,$(OLDEST))
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find arguide diffusion analysis tests benchmarks notebooks -name __pycache__ -prune -exec rm -rf {} +
 
 # pip, the last thing that venv installs, stands for a finished .venv.

@@ -1,22 +1,20 @@
 __version__: str
 
 from . import (
-    diagnostics as diagnostics,
-    driver as driver,
-    endings as endings,
     guidance as guidance,
     metropolis as metropolis,
     models as models,
     particles as particles,
     repeats as repeats,
-    resampling as resampling,
     sampling as sampling,
     schedules as schedules,
+    smc as smc,
+    stopping as stopping,
     text as text,
-    truncation as truncation,
+    transforms as transforms,
 )
-from .diagnostics import Diagnosis as Diagnosis, diagnose as diagnose, over_runs as over_runs
-from .endings import Ending as Ending
+from .smc.diagnostics import Diagnosis as Diagnosis, diagnose as diagnose, over_runs as over_runs
+from .stopping import Ending as Ending
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
 from .metropolis import Chains as Chains, sample_metropolis as sample_metropolis
 from .models import Autoregressive as Autoregressive, LogLinear as LogLinear
@@ -27,14 +25,14 @@ from .particles import (
     sample_joints as sample_joints,
 )
 from .repeats import repeat_joint as repeat_joint
-from .resampling import (
+from .smc.resampling import (
     multinomial as multinomial,
     residual as residual,
     stratified as stratified,
     systematic as systematic,
 )
 from .sampling import Sample as Sample, sample as sample
-from .truncation import (
+from .transforms import (
     compose as compose,
     defensive as defensive,
     nucleus as nucleus,

@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from arguide import checks, sampling
-from arguide.endings import ending_tokens, lengths, padded
 from arguide.models import Autoregressive
 from arguide.sampling import Draw, Propose, Sample
-from arguide.truncation import Transform, identity
+from arguide.stopping import ending_tokens, lengths, padded
+from arguide.transforms import Transform, identity
 
 
 class Chains(NamedTuple):
@@ -60,7 +60,7 @@ def sample_metropolis(
     """Run n chains of `steps` steps on the joint law of sequences of at most `length` tokens.
 
     Args:
-        model: as for `particles.sample_joint`, an `endings.Ending` for variable length.
+        model: as for `particles.sample_joint`, an `stopping.Ending` for variable length.
         draw: the seam of all randomness: log-probs [n, K] to indices [n].
         transform, propose: of the proposal. It must be able to propose whatever the target holds.
         first: where the chains start, tokens [n, t ≤ T]; sequences from the proposal by default; what follows an end is cut.

@@ -1,4 +1,4 @@
-r"""Drawing from the joint law: sequences as weighted particles, on the driver of `arguide.driver`.
+r"""Drawing from the joint law: sequences as weighted particles, on the driver of `arguide.smc.driver`.
 
 A move draws a token. With sequential guidance as the proposal its incremental weight is log Z_t(x_<t), already computed by the
 sampler, and
@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from arguide import checks, sampling
-from arguide.driver import Move, Population, Twist, drive, effective_sample_size, populate
-from arguide.endings import check_length
 from arguide.models import Autoregressive
-from arguide.resampling import Resample, systematic
-from arguide.truncation import Transform, identity
+from arguide.smc.driver import Move, Population, Twist, drive, effective_sample_size, populate
+from arguide.smc.resampling import Resample, systematic
+from arguide.stopping import check_length
+from arguide.transforms import Transform, identity
 
 
 class JointSample(NamedTuple):
@@ -33,7 +33,7 @@ class JointSample(NamedTuple):
     log_evidence: [], log Ẑ.
     ess: effective sample size after every move, before it resamples; [T] where a move is one token.
     ancestors: number of distinct first particles left at the end.
-    std_error: [], of log Ẑ, see `driver.Population.std_error`.
+    std_error: [], of log Ẑ, see `smc.driver.Population.std_error`.
     evidences: log Ẑ of the first tokens alone, after every move.
     log_target: log p̃(x_t|x_<t) of the tokens, [N, T]; their sum is log Π_k p_k(x)^{w_k}.
     log_normalizer: log Z_t(x_<t) along every sequence, [N, T].
@@ -132,14 +132,14 @@ def sample_joints(
     """Draw `count` independent samples of n weighted sequences, side by side in one batch, as `sample_joint` draws each.
 
     Args:
-        model: a `LogLinear` or its like, whose log Z_t are the weights; `endings.Ending` of one for variable length. Its
+        model: a `LogLinear` or its like, whose log Z_t are the weights; `stopping.Ending` of one for variable length. Its
             condition may differ by row where all n rows of a sample are alike.
         propose: what particles are drawn from, the sequential law by default; the weights make up for another one.
         transform: of the proposal, for which the weights make up too; a truncation restricts the target to the sequences
             that it can still propose.
-        resample, threshold: see `driver.drive`. `threshold=0` is plain importance sampling.
+        resample, threshold: see `smc.driver.drive`. `threshold=0` is plain importance sampling.
         block: how many tokens to draw between two decisions to resample.
-        twist: look-ahead, a function of a `Path` to log ψ, see `driver.drive` and `ahead`. It must leave the state as it is,
+        twist: look-ahead, a function of a `Path` to log ψ, see `smc.driver.drive`, `ahead`. It must leave the state as it is,
             which a language model's `append` and `select` do not.
 
     Raises:

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from arguide.diagnostics import Diagnosis, diagnose
 from arguide.metropolis import sample_metropolis
 from arguide.models import Autoregressive
 from arguide.particles import JointSample, ahead, pooled, sample_joint
-from arguide.truncation import Transform, compose, defensive, identity
+from arguide.smc.diagnostics import Diagnosis, diagnose
+from arguide.transforms import Transform, compose, defensive, identity
 
 BLOCKS = (1, 1, 2, 2, 3, 4)  # tokens between two decisions of a probe to resample
 PROBES = len(BLOCKS)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from arguide import checks
-from arguide.endings import check_length
 from arguide.models import Autoregressive
-from arguide.truncation import Transform, identity
+from arguide.stopping import check_length
+from arguide.transforms import Transform, identity
 
 Draw = Callable[[Tensor], Tensor]
 Propose = Callable[[Any], Tensor]

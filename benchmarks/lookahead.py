@@ -21,8 +21,8 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 import arguide
-from arguide.driver import Twist
 from arguide.particles import Path, ahead
+from arguide.smc.driver import Twist
 from benchmarks.models import pair
 
 PROMPT, PARTICLES = "Lily had a big dog named Max.", 128

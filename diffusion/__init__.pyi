@@ -1,24 +1,24 @@
 from . import (
     autoregressive as autoregressive,
+    diffusers_bridge as diffusers_bridge,
     discrete as discrete,
     guidance as guidance,
-    interop as interop,
     langevin as langevin,
-    masked as masked,
     models as models,
+    networks as networks,
     noise as noise,
+    nonlinear_guidance as nonlinear_guidance,
     particles as particles,
     predictions as predictions,
     repeats as repeats,
-    rules as rules,
     sampling as sampling,
     schedules as schedules,
     temperature as temperature,
-    uniform as uniform,
 )
 from .autoregressive import Conditionals as Conditionals, Mixture as Mixture, MixtureNetwork as MixtureNetwork
+from .discrete import masked as masked, uniform as uniform
 from .guidance import combine as combine, guide as guide, log_normalizer as log_normalizer
-from .interop import Denoiser as Denoiser, from_diffusers as from_diffusers, noise_levels as noise_levels
+from .diffusers_bridge import Denoiser as Denoiser, from_diffusers as from_diffusers, noise_levels as noise_levels
 from .langevin import annealed as annealed, annealed_mala as annealed_mala, mala as mala, unadjusted as unadjusted
 from .models import (
     LogLinear as LogLinear,
@@ -33,7 +33,7 @@ from .noise import edm as edm, geometric as geometric, variance_preserving as va
 from .particles import JointSample as JointSample, sample_joint as sample_joint, sample_joints as sample_joints
 from .predictions import dynamic_threshold as dynamic_threshold, with_denoised as with_denoised
 from .repeats import repeat_joint as repeat_joint
-from .rules import Momentum as Momentum, guided_by as guided_by, projected as projected, rescaled as rescaled
+from .nonlinear_guidance import Momentum as Momentum, guided_by as guided_by, projected as projected, rescaled as rescaled
 from .sampling import (
     cfg_plus_plus as cfg_plus_plus,
     euler as euler,

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from arguide import checks
-from arguide.driver import Move, drive, populate
-from arguide.resampling import Resample, systematic
-from diffusion.discrete import categorical
+from arguide.smc.driver import Move, drive, populate
+from arguide.smc.resampling import Resample, systematic
+from diffusion.discrete.base import categorical
 from diffusion.langevin import Target, with_autograd
 from diffusion.particles import JointSample, driven
 
@@ -114,7 +114,7 @@ def sample_joint(
         models: K models with their labels bound; candidates are drawn from the first, whose tails must cover the others'.
         candidates: M. Whatever it is the weights are proper; many come near sequential guidance before they are weighted.
         like: a tensor whose dtype and device the sequences have; float64 on the CPU by default.
-        resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
+        resample, threshold: see `arguide.smc.driver.drive`; `threshold=0` only weighs.
 
     Raises:
         ValueError: weights that are not one finite number per model, no row, value or candidate; models that give NaN.

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from arguide import checks
-from arguide.driver import Move, Population, drive, populate
-from arguide.resampling import Resample, systematic
+from arguide.smc.driver import Move, Population, drive, populate
+from arguide.smc.resampling import Resample, systematic
 from diffusion.models import LogLinear
 from diffusion.sampling import Draw, Step, heun, init, normal, sde
 
@@ -89,7 +89,7 @@ def sample_joints(
         sigmas: a grid of `diffusion.noise`, falling to 0; finer grids for less bias.
         noise: λ of the reverse process; `level` of every step by default.
         solver: the ODE step, see `diffusion.sampling`.
-        resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
+        resample, threshold: see `arguide.smc.driver.drive`; `threshold=0` only weighs.
         ends_at_zero: False lets the grid end above 0; then particles at its last level are returned, which are still noised.
 
     Raises:

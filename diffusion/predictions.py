@@ -4,7 +4,7 @@ With x = x_0 + σ·ε and α = 1/√(1+σ²), conditional means given x are
 
     denoised  D = x + σ²·s,    noise  ε = −σ·s,    velocity  v = α·ε − √(1−α²)·D = −ασ·(x + (1+σ²)·s).
 
-All are affine in the score s, so plain guidance is the same in each; what is not linear (`rules`, thresholds) is not.
+All are affine in the score s, so plain guidance is the same in each; the rest (thresholds, `nonlinear_guidance`) is not
 
 Sources: Karras et al., "Elucidating the design space" (2022), eq. 3; Salimans & Ho, "Progressive distillation" (2022),
 appendix D, for v; Saharia et al., "Photorealistic text-to-image diffusion models" (Imagen, 2022), section 2.3.

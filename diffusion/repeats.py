@@ -9,7 +9,7 @@ log Ẑ must agree.
 import torch
 from torch import Tensor
 
-from arguide.diagnostics import Diagnosis, diagnose
+from arguide.smc.diagnostics import Diagnosis, diagnose
 from diffusion.models import LogLinear
 from diffusion.particles import JointSample, sample_joint
 

@@ -89,7 +89,7 @@ def renoised(case: Case, table: Table, times: Tensor) -> Iterator[Draws]:
         yield Draws(sample.x, sample.log_weights)
 
 
-def _denoised(denoiser: diffusion.discrete.Denoiser, scale: float) -> diffusion.LogLinear:
+def _denoised(denoiser: diffusion.discrete.base.Denoiser, scale: float) -> diffusion.LogLinear:
     return diffusion.LogLinear.guidance(diffusion.conditioned(denoiser, LABEL), diffusion.conditioned(denoiser), scale)
 
 

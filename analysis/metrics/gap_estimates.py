@@ -29,10 +29,10 @@ from torch.nn import functional
 
 import arguide
 from analysis.metrics.confidence import Estimate
-from arguide.driver import effective_sample_size
-from arguide.endings import ending_tokens, lengths
 from arguide.repeats import PROBES, probing
 from arguide.sampling import retrace
+from arguide.smc.driver import effective_sample_size
+from arguide.stopping import ending_tokens, lengths
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from arguide.diagnostics import SPREAD
+from arguide.smc.diagnostics import SPREAD
 
 NEIGHBOURS = 5
 # A joint law counts as sampled up to both: log Ẑ of two halves agrees, and more than half of the bias is corrected.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import arguide
 from analysis.metrics.text_statistics import words_of
-from arguide.endings import lengths
+from arguide.stopping import lengths
 
 GROUPS, STEPS = 4, 6
 
@@ -80,7 +80,7 @@ def measures(case: Case, groups: Sequence[Group], texts: int, generator: torch.G
 def _told(case: Case, group: Group) -> dict[str, Tensor]:
     """Return what is averaged, a value a text."""
     ends = case.law(1.0, group.tokens.shape[1])
-    size = lengths(group.tokens, arguide.endings.ending_tokens(ends))
+    size = lengths(group.tokens, arguide.stopping.ending_tokens(ends))
     mask = (torch.arange(group.tokens.shape[1]) < size[:, None]).long()
     n = len(group.tokens)
     scores = arguide.score(

@@ -181,7 +181,7 @@ def particles(spread: float) -> int:
 
 def weighed(log_weights: Sequence[Tensor]) -> dict[str, float]:
     """Return what unresampled weights tell, a mean over labels: the share that counts, and mean and spread of Σ log Z."""
-    shares = [float(arguide.driver.effective_sample_size(each)) / len(each) for each in log_weights]
+    shares = [float(arguide.smc.driver.effective_sample_size(each)) / len(each) for each in log_weights]
     return {
         "ess_share": _mean(shares),
         "log_path": _mean([float(each.mean()) for each in log_weights]),

@@ -23,7 +23,7 @@ class Joint:
         particles: N, of a run.
         repeats: independent runs, two at least.
         power: β; the law is that of guidance to this power, p(x)^β at γ = 1.
-        cap: what the length cap means, "truncate" or "force", see `arguide.endings`.
+        cap: what the length cap means, "truncate" or "force", see `arguide.stopping`.
 
     Raises:
         ValueError: a number out of range, or another word for the cap.
@@ -38,8 +38,8 @@ class Joint:
         if self.particles < 2 or self.repeats < 2:
             raise ValueError("the joint law needs two --particles and two --repeats at least, to compare them")
         limits.check_range("--power", self.power)
-        if self.cap not in arguide.endings.CAPS:
-            raise ValueError(f"--cap must be one of {', '.join(arguide.endings.CAPS)}, not {self.cap!r}")
+        if self.cap not in arguide.stopping.CAPS:
+            raise ValueError(f"--cap must be one of {', '.join(arguide.stopping.CAPS)}, not {self.cap!r}")
 
     def law(
         self,

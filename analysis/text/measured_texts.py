@@ -18,7 +18,7 @@ from analysis import limits
 from analysis.metrics.gap_estimates import Measurement, Plan, Track, measure
 from analysis.text.completions import Request, Sampling, encode, stop_tokens, text_of
 from analysis.text.loading import Loaded
-from arguide.endings import CAPS
+from arguide.stopping import CAPS
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Target:
     Attributes:
         prompt, negative, scale: as in `completions.Request`.
         temperature, power: τ, or β = 1/τ; not both.
-        max_new_tokens, cap: where texts end at the latest, and what that means, see `arguide.endings`.
+        max_new_tokens, cap: where texts end at the latest, and what that means, see `arguide.stopping`.
         chat: use the tokenizer's chat template if it has one.
 
     Raises:

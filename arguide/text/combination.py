@@ -22,7 +22,7 @@ from arguide.guidance import check_temperature, combine
 from arguide.text.branches import Branches
 from arguide.text.prompts import Prompt, along, check_tokens
 from arguide.text.weights import Scale, Weights
-from arguide.truncation import defensive
+from arguide.transforms import defensive
 
 Source = Callable[[Prompt, Tensor], Prompt]
 

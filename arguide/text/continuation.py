@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from arguide.endings import Ending
 from arguide.guidance import normalize
+from arguide.stopping import Ending
 from arguide.text.caches import Reading
 from arguide.text.combination import Combination, Condition
 from arguide.text.generation import guided
@@ -119,10 +119,10 @@ def continuation(
             which guidance raises to powers, stay near 1.
         max_new_tokens: the cap T; without one nothing ends a text.
         eos_token_id: what ends a text; the model's own tokens by default, none if it is an empty sequence.
-        cap: "truncate" or "force", see `arguide.endings`.
+        cap: "truncate" or "force", see `arguide.stopping`.
 
     Returns:
-        A `Continuation`, within an `arguide.endings.Ending` if texts end.
+        A `Continuation`, within an `arguide.stopping.Ending` if texts end.
 
     Raises:
         ValueError: arguments that do not fit, several prompts, no room in a context, or a model that keeps no cache.

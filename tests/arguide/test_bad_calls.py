@@ -6,7 +6,7 @@ from bad_calls import COUNTS, FUNCTIONS, INF, NAN, NUMBERS, POSITIVE, SHARES, ca
 
 import arguide
 from analysis import MarkovChain, Table
-from arguide import Ending, LogLinear, guidance, schedules, training, truncation
+from arguide import Ending, LogLinear, guidance, schedules, training, transforms
 
 TABLE = Table(torch.tensor([[[0.2, 0.1, 0.05], [0.05, 0.05, 0.1]], [[0.1, 0.05, 0.1], [0.1, 0.05, 0.05]]]))
 COND, UNCOND = TABLE.autoregressive(0), TABLE.autoregressive()
@@ -152,7 +152,7 @@ PARTS = cases(
             "top_k": arguide.top_k(1),
             "nucleus": arguide.nucleus(0.5),
             "typical": arguide.typical(0.5),
-            "defensive": truncation.defensive(0.1),
+            "defensive": transforms.defensive(0.1),
             "only": arguide.only((0, 2)),
         }.items()
     ),

@@ -7,7 +7,8 @@ import torch
 
 import arguide
 from analysis import MarkovChain, Table
-from arguide import Ending, LogLinear, driver, particles, sample, sample_joint, sampling
+from arguide import Ending, LogLinear, particles, sample, sample_joint, sampling
+from arguide.smc import driver
 
 INITIAL = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]], dtype=torch.float64)
 TRANSITION = torch.tensor([[[5, 3, 2], [1, 8, 1], [3, 3, 4]], [[2, 2, 6], [4, 4, 2], [1, 3, 6]]], dtype=torch.float64) / 10

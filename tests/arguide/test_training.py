@@ -7,6 +7,7 @@ import torch
 from small import build
 from torch import nn
 
+from arguide import files
 from arguide.training import IGNORED, Recipe, causal_loss, causal_losses, drop, fit
 
 
@@ -57,6 +58,13 @@ def test_one_network_learns_the_conditional_and_the_unconditional_law():
     model = Coins()
     train(model, Recipe(**{**recipe.__dict__, "balanced": False}))
     torch.testing.assert_close(model.logits.detach().softmax(-1)[2], 0.8 * law[0] + 0.2 * law[1], atol=0.03, rtol=0)
+
+
+def test_a_model_trains_in_training_mode_and_is_left_in_evaluation_mode():
+    model, modes = Coins().eval(), []
+    train(model, Recipe(3, batch=4), loss=lambda *given: modes.append(model.training) or model.loss(*given))
+    assert modes == [True] * 3
+    assert not model.training
 
 
 def test_dropout_may_begin_late():
@@ -140,6 +148,24 @@ def test_a_killed_training_goes_on_to_the_same_result(tmp_path, average):
     other = Coins()
     train(other, recipe, seed=1)
     assert not torch.equal(other.logits, whole.logits)
+
+
+def test_a_checkpoint_outlives_a_kill_while_the_next_one_is_written(tmp_path, monkeypatch):
+    recipe, options = Recipe(40, batch=8, rate=0.03), {"checkpoint": tmp_path / "checkpoint.pt", "every": 10}
+    whole, parts, again, seal, sealed = Coins(), Coins(), Coins(), files.seal, []
+
+    def killed(path):
+        sealed.append(path)
+        if len(sealed) == 2:
+            raise KeyboardInterrupt
+        seal(path)
+
+    monkeypatch.setattr(files, "seal", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(parts, recipe, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert train(again, recipe, seed=99, **options)[:10] == train(whole, recipe)[:10]
+    assert torch.equal(again.logits, whole.logits)
 
 
 def test_a_corrupted_checkpoint_is_refused_by_name(tmp_path):

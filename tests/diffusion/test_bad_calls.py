@@ -7,12 +7,13 @@ from bad_calls import COUNTS, FUNCTIONS, INF, NAN, NUMBERS, POSITIVE, SHARES, ca
 import diffusion
 from analysis import Table
 from analysis.toys.gaussian import Gaussian
-from diffusion import LogLinear, autoregressive, masked, predictions, rules, schedules, uniform
+from diffusion import LogLinear, autoregressive, masked, nonlinear_guidance, predictions, schedules, uniform
 from diffusion.autoregressive import Mixture
 
 TWO = torch.tensor([[0.5, -1.0], [1.0, 2.0]], dtype=torch.float64)
 LAW = Gaussian(torch.tensor([0.3, -0.2]).double(), torch.eye(2).double())
 COND, UNCOND = LAW.score, Gaussian(torch.zeros(2).double(), 2 * torch.eye(2).double()).score
+LINEAR = nonlinear_guidance.rescaled(2.0, 0.0)
 MODEL = LogLinear.guidance(COND, UNCOND, 2.0)
 GRID = diffusion.edm(5)
 SIGMA = torch.tensor(0.7).double()
@@ -285,19 +286,34 @@ PARTS = cases(
     ("dynamic_threshold", "bound", lambda v: diffusion.dynamic_threshold(0.9, v), POSITIVE),
     ("with_denoised", "score", lambda v: diffusion.with_denoised(v, torch.tanh), FUNCTIONS),
     ("with_denoised", "transform", lambda v: diffusion.with_denoised(COND, v), FUNCTIONS),
-    ("linear", "scale", rules.linear, SCALES),
+    ("linear", "scale", nonlinear_guidance.linear, SCALES),
     ("rescaled", "scale", diffusion.rescaled, SCALES),
     ("rescaled", "mix", lambda v: diffusion.rescaled(2.0, v), SHARES),
     ("projected", "scale", diffusion.projected, SCALES),
     ("projected", "scale", lambda v: diffusion.projected(lambda _: v)(TWO, -TWO, SIGMA), SCALES),
     ("projected", "parallel", lambda v: diffusion.projected(2.0, parallel=v), NUMBERS),
     ("projected", "threshold", lambda v: diffusion.projected(2.0, threshold=v), [NAN, 0.0, -1.0, "1"]),
-    ("Momentum", "beta", lambda v: diffusion.Momentum(rules.linear(2.0), v), [NAN, 1.0, -1.0, INF, "0"]),
+    ("Momentum", "beta", lambda v: diffusion.Momentum(nonlinear_guidance.linear(2.0), v), [NAN, 1.0, -1.0, INF, "0"]),
     ("Momentum", "rule", diffusion.Momentum, FUNCTIONS),
-    ("guided_by", "cond", lambda v: diffusion.guided_by(v, UNCOND, rules.linear(2.0), predictions.noise), FUNCTIONS),
-    ("guided_by", "uncond", lambda v: diffusion.guided_by(COND, v, rules.linear(2.0), predictions.noise), FUNCTIONS),
+    (
+        "guided_by",
+        "cond",
+        lambda v: diffusion.guided_by(v, UNCOND, nonlinear_guidance.linear(2.0), predictions.noise),
+        FUNCTIONS,
+    ),
+    (
+        "guided_by",
+        "uncond",
+        lambda v: diffusion.guided_by(COND, v, nonlinear_guidance.linear(2.0), predictions.noise),
+        FUNCTIONS,
+    ),
     ("guided_by", "rule", lambda v: diffusion.guided_by(COND, UNCOND, v, predictions.noise), FUNCTIONS),
-    ("guided_by", "prediction", lambda v: diffusion.guided_by(COND, UNCOND, rules.linear(2.0), v), ["noise", None]),
+    (
+        "guided_by",
+        "prediction",
+        lambda v: diffusion.guided_by(COND, UNCOND, LINEAR, v),
+        ["noise", None],
+    ),
     ("from_diffusers", "alphas_cumprod", lambda v: diffusion.from_diffusers(COND, v), [None, 3, "ddim"]),
     ("Denoiser", "alphas_cumprod", lambda v: diffusion.Denoiser(COND, v), [None, 3, "ddim"]),
     ("noise_levels", "alphas_cumprod", diffusion.noise_levels, [None, 3, "ddim"]),

@@ -7,7 +7,7 @@ import torch
 
 from analysis.toys.gaussian import GaussianPair
 from analysis.toys.table import Table
-from arguide.diagnostics import dispersion
+from arguide.smc.diagnostics import dispersion
 from diffusion import edm, repeat_joint, sample_joints
 from diffusion.particles import JointSample, level
 from diffusion.repeats import refined

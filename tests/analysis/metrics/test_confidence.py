@@ -5,7 +5,9 @@ import math
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
+from analysis.experiments import families, temperature
 from analysis.metrics import confidence
 from analysis.metrics.confidence import Difference, Estimate
 
@@ -61,3 +63,10 @@ def test_the_nearest_is_named_only_if_the_next_is_clearly_further():
     near, far = Estimate(0.10, 0.01, 3), Estimate(0.12, 0.01, 3)
     assert confidence.nearest({"b": far, "a": near}).startswith("the nearest is not decided (b − a: +0.020 ± ")
     assert confidence.nearest({"b": far._replace(value=0.2), "a": near}) == "the nearest is a"
+
+
+@pytest.mark.parametrize("mean_of", [temperature._mean, lambda values: families._mean(torch.tensor(values))])
+def test_a_mean_over_batches_has_students_interval(mean_of):
+    values = [1.0, 2.0, 4.0, 4.5]
+    found = confidence.of_row(mean_of(values))
+    assert found.interval == pytest.approx(stats.ttest_1samp(values, 0.0).confidence_interval(0.95))

@@ -57,6 +57,12 @@ def test_what_every_law_excludes_is_excluded_under_negative_weights_too(brute):
     np.testing.assert_allclose(Table(joint).log_joint(weights)[0].exp().numpy(), brute(joint, weights).joint, atol=1e-12)
 
 
+def test_without_weight_the_law_is_uniform_on_what_some_law_allows():
+    joint = np.array([[0.1, 0.0, 0.3, 0.0], [0.2, 0.0, 0.0, 0.4]])
+    found = Table(joint).log_joint({0: 0.0, 1: 0.0})[0].exp()
+    np.testing.assert_allclose(found, [1 / 3, 0, 1 / 3, 1 / 3], atol=1e-12)
+
+
 def test_weights_of_temperature_and_guidance_are_those_of_the_definition():
     assert guidance(2, 3.0, 0.5) == {None: -4.0, 2: 6.0}
     assert temperature(0.5) == {None: 2.0}

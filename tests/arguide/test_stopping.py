@@ -9,7 +9,7 @@ import torch
 
 import arguide
 from analysis import Table
-from arguide import Ending, LogLinear, endings, metropolis, particles, sample_joint, sample_metropolis, sampling
+from arguide import Ending, LogLinear, metropolis, particles, sample_joint, sample_metropolis, sampling, stopping
 
 END, T = 0, 3
 WEIGHTS = {None: -2.0, 0: 3.0}
@@ -244,8 +244,8 @@ def test_sampling_stops_when_every_row_has_ended(table):
 
 def test_lengths_count_the_end():
     tokens = torch.tensor([[5, 0, 0], [5, 6, 7], [0, 0, 0], [5, 6, 9]])
-    assert endings.lengths(tokens, (0, 9)).tolist() == [2, 3, 1, 3]
-    assert endings.lengths(tokens, ()).tolist() == [3, 3, 3, 3]
+    assert stopping.lengths(tokens, (0, 9)).tolist() == [2, 3, 1, 3]
+    assert stopping.lengths(tokens, ()).tolist() == [3, 3, 3, 3]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from diffusion.trunks import Residual, UNet
+from diffusion.networks.backbones import Residual, UNet
 
 MLP, UNET = "mlp", "unet"
 
@@ -36,7 +36,7 @@ class Denoiser(nn.Module, Saved, library_name="arguide", tags=["diffusion", "cla
         shape: of a sample.
         labels: K; label K is the null label.
         sigma_data: σ_d, the standard deviation of the data.
-        width, depth: of the network, see `diffusion.trunks`.
+        width, depth: of the network, see `diffusion.networks.backbones`.
         network: "mlp", residual layers that see a sample flat, or "unet", of images.
 
     Raises:

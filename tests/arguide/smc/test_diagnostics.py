@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from analysis import Table
-from arguide import LogLinear, diagnose, driver, only, over_runs, repeat_joint, sample_joint, sample_metropolis
+from arguide import LogLinear, diagnose, only, over_runs, repeat_joint, sample_joint, sample_metropolis
+from arguide.smc import driver
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,7 @@ def test_runs_count_by_their_evidence():
     assert mean == pytest.approx(4.0)
     assert error == pytest.approx(math.sqrt((9 / 16 + 9 / 16) * 2))
     assert over_runs([1.0, 5.0], [2.0, 2.0]) == pytest.approx((3.0, 2.0))
+    assert over_runs([1.0, 9.0, 5.0], [0.0, -math.inf, math.log(3)])[0] == pytest.approx(4.0)  # a run without any weight
 
 
 def test_what_every_run_misses_is_found_by_a_probe():

@@ -19,7 +19,7 @@ from diffusion import (
     sample,
     schedules,
 )
-from diffusion.rules import linear
+from diffusion.nonlinear_guidance import linear
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 SHAPES = [(5, 1), (5, 3), (5, 2, 3, 4)]
@@ -114,6 +114,13 @@ def test_rescaling_takes_the_spread_linearly_to_that_of_the_conditional(branches
     torch.testing.assert_close(spread, mix * wanted + (1 - mix) * before, rtol=1e-10, atol=0)
     cosine = torch.nn.functional.cosine_similarity(rescaled_.reshape(5, -1), plain.reshape(5, -1), dim=1)
     torch.testing.assert_close(cosine, torch.ones(5, dtype=torch.float64))
+
+
+def test_rescaling_goes_seven_tenths_of_the_way_by_default(branches):
+    """As Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2023), section 3.4."""
+    cond, uncond = branches((5, 30))
+    spread, before, wanted = (x.std(1) for x in (rescaled(5.0)(cond, uncond, ONE), guide(cond, uncond, 5.0), cond))
+    torch.testing.assert_close((before - spread) / (before - wanted), torch.full_like(spread, 0.7), rtol=1e-10, atol=0)
 
 
 @pytest.mark.parametrize("shape", SHAPES[1:])

@@ -10,7 +10,7 @@ import torch
 from analysis.toys import Table, guidance
 from analysis.toys.discrete_diffusion import uniform_law
 from diffusion import LogLinear, conditioned, geometric
-from diffusion.uniform import init, kernel, sample, sample_joint, step
+from diffusion.discrete.uniform import init, kernel, sample, sample_joint, step
 
 GAMMA = 2.5
 

@@ -9,7 +9,7 @@ import torch
 from analysis.toys import Table, guidance
 from analysis.toys.discrete_diffusion import masked_law
 from diffusion import LogLinear, conditioned
-from diffusion.masked import Jump, left_to_right, normalized, sample, sample_joint, step, unnormalized
+from diffusion.discrete.masked import Jump, left_to_right, normalized, sample, sample_joint, step, unnormalized
 
 RULES = [normalized, unnormalized, left_to_right]
 SHAPES = [(3, (2, 3, 3), 0.0), (5, (3, 2, 3, 2), 0.0), (8, (2, 3, 2, 3), 0.3)]

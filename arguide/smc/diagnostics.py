@@ -99,7 +99,7 @@ def diagnose(
     Args:
         runs: two at least, of one number of particles.
         chains: of `sample_metropolis`; the runs and probes must then be those of `sample_joint`.
-        probes: runs on the same target from other proposals, see `truncation.defensive`.
+        probes: runs on the same target from other proposals, see `transforms.defensive`.
         values: what is averaged to compare the runs, [N, …] for each of them.
         advice: what a negative verdict recommends.
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import arguide
-from arguide.truncation import identity
+from arguide.transforms import identity
 
 INF = math.inf
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from arguide import checks
 from arguide.guidance import normalize
 from arguide.models import Autoregressive
-from arguide.truncation import one_of
+from arguide.transforms import one_of
 
 CAPS = ("truncate", "force")
 

@@ -1,6 +1,6 @@
 r"""Discrete data: denoisers of token sequences, and the log-linear combination of their probabilities.
 
-Tokens x_0 in {0 … V−1}^T are noised one by one, to a mask (`diffusion.masked`) or to a uniform value (`diffusion.uniform`); a
+Tokens x_0 in {0 … V−1}^T are noised one by one, to a mask (`masked`) or to a uniform value (`uniform`); a
 network tells log p(x_0,j | x_t) of every position. A reverse kernel k_k(x' | x) of every branch, made from that, is guided
 like everything else, by the product and its normalizer:
 

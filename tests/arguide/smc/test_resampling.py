@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from arguide import multinomial, resampling, residual, stratified, systematic
+from arguide import multinomial, residual, stratified, systematic
+from arguide.smc import resampling
 
 SCHEMES = [multinomial, residual, stratified, systematic]
 # With N = 5 every place where any scheme's choice changes is a multiple of 1/24 in the uniform.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from arguide import checks
-from arguide.resampling import Resample, systematic
+from arguide.smc.resampling import Resample, systematic
 
 Move = Callable[[Any], tuple[Any, Tensor]]
 Select = Callable[[Any, Tensor], Any]
@@ -130,7 +130,7 @@ def drive(
             each is resampled by itself, when its own ESS says so.
         moves: each maps a value to the moved value and its log incremental weights, one a row.
         select: (value, index) ↦ the value whose row i is row index[i].
-        resample: a scheme of `arguide.resampling`.
+        resample: a scheme of `arguide.smc.resampling`.
         threshold: 0 never resamples (importance sampling), 1 does whenever the weights differ.
         twist: value ↦ log ψ, one a row: what is expected of a particle. Resampling, and when to do it, then go by w ψ.
 

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 from arguide import checks
-from arguide.driver import Move, drive, populate
-from arguide.resampling import Resample, systematic
-from diffusion.discrete import Choose, categorical, check_model, combine, one_target
+from arguide.smc.driver import Move, drive, populate
+from arguide.smc.resampling import Resample, systematic
+from diffusion.discrete.base import Choose, categorical, check_model, combine, one_target
 from diffusion.models import LogLinear
 from diffusion.particles import JointSample, driven
 
@@ -113,7 +113,7 @@ def sample_joint(
     """Draw n weighted sequences that in the limit of small steps follow Π_k p_k(x)^{w_k} / Z; log Ẑ estimates log Z.
 
     Args:
-        resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
+        resample, threshold: see `arguide.smc.driver.drive`; `threshold=0` only weighs.
 
     Raises:
         ValueError: weights that differ between samples or times; every particle of weight 0.

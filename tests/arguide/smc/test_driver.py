@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from arguide import driver
+from arguide.smc import driver
 
 STEPS, N = 6, 16
 

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from arguide import checks
-from arguide.driver import drive, populate
 from arguide.guidance import normalize
-from arguide.resampling import Resample, systematic
-from diffusion.discrete import Choose, categorical, check_model, combine, one_target
+from arguide.smc.driver import drive, populate
+from arguide.smc.resampling import Resample, systematic
+from diffusion.discrete.base import Choose, categorical, check_model, combine, one_target
 from diffusion.models import LogLinear
 from diffusion.particles import JointSample, driven
 
@@ -127,7 +127,7 @@ def sample_joint(
     """Draw n weighted sequences from the joint law Π_k p_k(x)^{w_k} / Z; Ẑ is unbiased.
 
     Args:
-        resample, threshold: see `arguide.driver.drive`; `threshold=0` only weighs.
+        resample, threshold: see `arguide.smc.driver.drive`; `threshold=0` only weighs.
 
     Raises:
         ValueError: weights that differ between samples or times; every particle of weight 0.

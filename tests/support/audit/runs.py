@@ -1,0 +1,192 @@
+"""Run tests in copies of the repository: once to record what each of them runs, then against every mutant."""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit.mutants import Mutant
+
+HERE = Path(__file__).parents[1]
+ENDLESS = 2, 60.0  # a mutant's tests may take so many times what they took before, and so many seconds more
+PASSED, NO_TESTS = 0, 5  # exit codes of pytest
+
+
+def digest(*texts: str | bytes) -> str:
+    """Return a digest of texts."""
+    found = hashlib.sha256()
+    for text in texts:
+        found.update(hashlib.sha256(text if isinstance(text, bytes) else text.encode()).digest())
+    return found.hexdigest()[:16]
+
+
+def read_lines(path: Path) -> list[dict]:
+    """Return the objects of a file of JSON lines; a last line that was cut off is left out."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
+
+
+def append_line(path: Path, value: dict) -> None:
+    """Append an object to a file of JSON lines in one write, on a line of its own even after one that was cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(handle, f"\n{json.dumps(value)}\n".encode())
+    finally:
+        os.close(handle)
+
+
+def listed(root: Path) -> list[str]:
+    """Return the files of a repository that git does not ignore."""
+    command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+    found = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.decode().split("\0")
+    return sorted(name for name in found if (root / name).is_file())
+
+
+class Copy:
+    """A copy of the files of a repository that git does not ignore, to be changed and tested."""
+
+    def __init__(self, root: Path, place: Path) -> None:
+        self.folder = place.resolve() / "copy"
+        self.process: subprocess.Popen | None = None
+        self.stopped = False
+        for name in listed(root):
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, self.folder / name)
+
+    def write(self, module: str, source: str) -> None:
+        """Replace a module, and drop what Python has compiled of it."""
+        (self.folder / module).write_text(source)
+        Path(importlib.util.cache_from_source(str(self.folder / module))).unlink(missing_ok=True)
+
+    def pytest(self, arguments: Sequence[str], seconds: float | None = None, **variables: str) -> int | None:
+        """Return the exit code of pytest in this copy, None if it took longer."""
+        if self.stopped:
+            raise InterruptedError("the audit was stopped")
+        path = os.pathsep.join([str(self.folder), str(HERE)])
+        quiet = ["-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-p", "audit.plugin"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *quiet, *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **variables},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            self._kill()
+        if self.stopped:
+            raise InterruptedError("the audit was stopped")
+        return code
+
+    def stop(self) -> None:
+        """End what runs here, without a verdict."""
+        self.stopped = True
+        self._kill()
+
+    def _kill(self) -> None:
+        """Kill pytest and what it has started."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test that passes.
+
+    Attributes:
+        identity: its name and the digest of its file.
+        file: where it stands, and `start`, the seconds that this file takes before its first test.
+        ran: the functions that it runs, "module:function".
+    """
+
+    name: str
+    identity: str
+    file: str
+    start: float
+    seconds: float
+    ran: frozenset[str]
+
+
+def record(copy: Copy, path: Path, file: str) -> None:
+    """Append to `path` what the tests of a file run, under the digest of the file, and how long it takes beside its tests."""
+    found, begin = copy.folder.parent / "record", time.monotonic()
+    found.unlink(missing_ok=True)
+    copy.pytest([file], AUDIT_RECORD=str(found))
+    tests = read_lines(found)
+    start = max(0.0, time.monotonic() - begin - sum(test["seconds"] for test in tests))
+    line = {"file": file, "digest": digest((copy.folder / file).read_bytes()), "start": round(start, 3), "tests": tests}
+    append_line(path, line)
+
+
+def unparse_all(copy: Copy, modules: Iterable[str]) -> None:
+    """Write the modules as mutants are written, so that tests which read the source fail before and are left out."""
+    for module in modules:
+        copy.write(module, ast.unparse(ast.parse((copy.folder / module).read_text())))
+
+
+def tests_by_module(lines: Iterable[dict]) -> dict[str, list[Test]]:
+    """Return the passing tests that run something of each module."""
+    found: dict[str, list[Test]] = defaultdict(list)
+    for line in lines:
+        for test in filter(lambda test: test["passed"], line["tests"]):
+            for module in {name.split(":")[0] for name in test["ran"]}:
+                identity = f"{test['test']} {line['digest']}"
+                own = Test(test["test"], identity, line["file"], line["start"], test["seconds"], frozenset(test["ran"]))
+                found[module].append(own)
+    return found
+
+
+def chosen(mutant: Mutant, tests: Sequence[Test], budget: float) -> list[Test]:
+    """Return tests of a module that take `budget` seconds: first those that run the changed function, the fastest first."""
+    name = f"{mutant.module}:{mutant.function}"
+    found, files, total = list[Test](), set[str](), 0.0
+    for test in sorted(tests, key=lambda test: (bool(mutant.function) and name not in test.ran, test.seconds)):
+        cost = test.seconds + (0.0 if test.file in files else test.start)
+        if not found or total + cost <= budget:
+            found.append(test)
+            files.add(test.file)
+            total += cost
+    return found
+
+
+def _seconds(tests: Sequence[Test]) -> float:
+    return sum(test.seconds for test in tests) + sum({test.file: test.start for test in tests}.values())
+
+
+def verdict(copy: Copy, mutant: Mutant, tests: Sequence[Test]) -> str:
+    """Return "caught", "endless" (caught by the clock) or "survived"."""
+    if not tests:
+        return "survived"
+    names = copy.folder.parent / "tests.json"
+    names.write_text(json.dumps([test.name for test in tests]))
+    original = (copy.folder / mutant.module).read_text()
+    copy.write(mutant.module, mutant.source)
+    try:
+        files = sorted({test.file for test in tests})
+        times, more = ENDLESS
+        code = copy.pytest(["-x", *files], times * _seconds(tests) + more, AUDIT_TESTS=str(names))
+    finally:
+        copy.write(mutant.module, original)
+    return "endless" if code is None else "survived" if code in (PASSED, NO_TESTS) else "caught"

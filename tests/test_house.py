@@ -1,0 +1,72 @@
+"""The rules of the house: sizes of modules and folders, and what a public docstring must say."""
+
+import ast
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("arguide", "diffusion", "analysis")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def lines_of(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def public_functions(body):
+    """Yield the public functions of a module and the public methods of its public classes."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node.body)
+
+
+def own_nodes(function):
+    """Yield the nodes of a function without those of functions inside it."""
+    for node in ast.iter_child_nodes(function):
+        if not isinstance(node, ast.FunctionDef | ast.Lambda):
+            yield node
+            yield from own_nodes(node)
+
+
+def missing_sections(function):
+    """Return the sections that a function's docstring lacks: Args from three parameters on, Raises where it raises itself."""
+    doc = ast.get_docstring(function) or ""
+    arguments = function.args
+    names = {each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)} - {"self", "cls"}
+    raises = any(isinstance(node, ast.Raise) and node.exc is not None for node in own_nodes(function))
+    said = "Raises:" in doc or "raise " in doc.split("\n")[0].lower()
+    return [
+        name for name, lacks in (("Args", len(names) >= 3 and "Args:" not in doc), ("Raises", raises and not said)) if lacks
+    ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_public_docstrings_have_args_and_raises(path):
+    functions = public_functions(ast.parse(path.read_text(encoding="utf-8")).body)
+    assert {function.name: missing for function in functions if (missing := missing_sections(function))} == {}
+
+
+def test_a_docstring_without_args_or_raises_is_found():
+    source = 'def f(a, b, c):\n    """Return a."""\n    if a:\n        raise ValueError(a)\n    return a'
+    assert missing_sections(ast.parse(source).body[0]) == ["Args", "Raises"]
+
+
+def test_modules_are_short():
+    sizes = {path: lines_of(path) for path in MODULES}
+    assert {str(path): size for path, size in sizes.items() if size > 300} == {}
+    assert statistics.median(sizes.values()) <= 130
+
+
+def test_test_files_are_short():
+    assert {str(path): size for path in TESTS if (size := lines_of(path)) > 400} == {}
+
+
+def test_folders_hold_few_modules():
+    folders = {path.parent for path in MODULES}
+    assert {str(folder): len(found) for folder in folders if len(found := list(folder.glob("*.py"))) > 14} == {}
+    assert len([folder for folder in folders if folder.parent == ROOT / "analysis"]) <= 9
