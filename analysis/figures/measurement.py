@@ -27,7 +27,14 @@ def draw(sequences: pd.DataFrame, lengths: pd.DataFrame, note: str = "") -> Figu
 
 
 def save(sequences: pd.DataFrame, lengths: pd.DataFrame, note: str, path: Path) -> None:
-    """Draw the figure as `draw` does, and write it atomically to a path."""
+    """Draw the figure and write it atomically.
+
+    Args:
+        sequences: as in `draw`.
+        lengths: as in `draw`.
+        note: as in `draw`.
+        path: of the picture.
+    """
     style.save_plot(path, _plot(sequences), lengths, note)
 
 

@@ -106,3 +106,18 @@ def test_a_saved_model_whose_labels_share_tokens_is_refused(tmp_path):
     (tmp_path / "labels.json").write_text(json.dumps(told | {"words": told["words"] + 1}))
     with pytest.raises(ValueError, match="token of its own for every label"):
         label_models.Causal.load(tmp_path)
+
+
+def test_texts_that_look_like_control_tokens_are_texts():
+    texts = ["<end> good <any>", "<pad> fine", "short", "a longer text than the others"] * 12
+    rows = datasets.Data(texts, torch.arange(48) % 2, ("any", "end"), texts[:4], torch.arange(4) % 2)
+    learner = learners.new("lm", rows, learners.Size(16, 1), seed=0)
+    assert len(set(learner.controls.tolist())) == 3
+    assert learner.tokenizer.convert_tokens_to_ids(["<<any>>", "<<end>>", "<any>"]) == learner.controls.tolist()
+    tokens = learner.encode(texts[:3])
+    assert learner.decode(tokens.masked_fill(tokens < 0, learner.end)) == texts[:3]
+    assert ((tokens == learner.end).sum(1) == 1).all()
+    assert not torch.isin(tokens, learner.controls).any()
+    cut = learner.encode(["a longer text than the others" * 9])
+    assert cut.shape[1] == learner.length
+    assert not (cut == learner.end).any()

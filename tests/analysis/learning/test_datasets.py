@@ -148,19 +148,19 @@ def test_numbers_use_the_whole_range_whatever_it_is(tmp_path, pictures):
 @pytest.mark.parametrize(
     ("kind", "cell", "says"),
     [
-        ("bytes", b"\x00\xff\x89 no picture", r"holds no images \(row 4: not a file of an image, or not the whole of one\)"),
-        ("bytes", encoded(np.eye(8, dtype=np.uint8))[:45], r"row 4: not a file of an image, or not the whole"),
+        ("bytes", b"\x00\xff\x89 no picture", r"must hold images, got another cell \(row 4: not an image file, or only a part of one\)"),
+        ("bytes", encoded(np.eye(8, dtype=np.uint8))[:45], r"row 4: not an image file, or only a part"),
         ("bytes", None, "row 4 has no image in the column 'pixels'"),
         ("structs", None, "row 4 has no image"),
         ("structs", {"bytes": None, "path": None}, "row 4 has no image"),
-        ("structs", {"bytes": None, "path": "none.png"}, "row 4, none.png: not a file of an image"),
+        ("structs", {"bytes": None, "path": "none.png"}, "row 4, none.png: not an image file"),
         ("floats", None, "row 4 has no image"),
-        ("floats", [[0.0, float("nan")]] * 2, "row 4: numbers that are missing or not finite"),
-        ("floats", [[0.0, float("inf")]] * 2, "row 4: numbers that are missing or not finite"),
-        ("floats", [[0.0], [0.5, 1.0]], "row 4: neither an image nor numbers in rows of one length"),
-        ("flat", [1] * 12, r"row 4: numbers of the shape \[12\], which is none of an image"),
-        ("flat", [], r"row 4: numbers of the shape \[0\]"),
-        ("colours last", np.zeros((2, 5, 2)).tolist(), r"row 4: numbers of the shape \[2, 5, 2\]"),
+        ("floats", [[0.0, float("nan")]] * 2, "row 4: missing or infinite numbers"),
+        ("floats", [[0.0, float("inf")]] * 2, "row 4: missing or infinite numbers"),
+        ("floats", [[0.0], [0.5, 1.0]], "row 4: neither an image nor numbers in rows of equal length"),
+        ("flat", [1] * 12, r"row 4: the shape of an image must be \[H, W\].*, got \[12\]"),
+        ("flat", [], r"row 4: the shape of an image must be .*, got \[0\]"),
+        ("colours last", np.zeros((2, 5, 2)).tolist(), r"row 4: the shape of an image must be .*, got \[2, 5, 2\]"),
     ],
     ids=range(13),
 )
@@ -178,12 +178,12 @@ def test_a_broken_file_in_a_folder_is_named(tmp_path):
         for i in range(12):
             Image.fromarray(np.full((6, 9), 7 * i, dtype=np.uint8)).save(tmp_path / label / f"{i}.png")
     (tmp_path / "light" / "3.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"holds no images \(row \d+, 3\.png: not a file of an image"):
+    with pytest.raises(ValueError, match=r"must hold images, got another cell \(row \d+, 3\.png: not an image file"):
         datasets.read_images(Source(str(tmp_path), "image"))
 
 
 def test_images_that_tell_nothing_apart_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="every number in the column 'pixels' is 3"):
+    with pytest.raises(ValueError, match="the column 'pixels' must hold different numbers, got 3 everywhere"):
         datasets.read_images(stored(tmp_path / "x.parquet", [[3] * 4] * 24, ["a", "b"] * 12))
 
 
@@ -226,7 +226,7 @@ def test_what_to_learn_from_is_found(names, tmp_path):
     assert datasets.kind_of(names) == ("text", False)
     assert datasets.kind_of(names, image_column="text") == ("text", True)
     pd.DataFrame({"a": ["x"], "b": ["y"]}).to_csv(tmp_path / "other.csv", index=False)
-    with pytest.raises(ValueError, match=r"--text-column or --image-column what to learn from; it has a, b"):
+    with pytest.raises(ValueError, match=r"must have a column image or text, got a, b; try --text-column or --image-column"):
         datasets.kind_of(str(tmp_path / "other.csv"))
 
 
@@ -262,8 +262,8 @@ def test_labels_may_be_numbers_and_texts_anything_but_missing(tmp_path, suffix):
 
 def test_what_does_not_fit_is_refused(names, tmp_path):
     cases = {
-        "one label": ({"text": ["x"] * 30, "label": ["a"] * 30}, "two labels of 10 rows at least"),
-        "few rows": ({"text": ["x"] * 12, "label": ["a"] * 6 + ["b"] * 6}, "two labels of 10 rows at least"),
+        "one label": ({"text": ["x"] * 30, "label": ["a"] * 30}, "must have two labels of 10 rows at least"),
+        "few rows": ({"text": ["x"] * 12, "label": ["a"] * 6 + ["b"] * 6}, "must have two labels of 10 rows at least"),
         "empty": ({"text": pd.Series([], dtype=str), "label": pd.Series([], dtype=str)}, "no rows"),
         "numbers": ({"text": [1.5] * 30, "label": ["a", "b"] * 15}, "row 1 has no text in the column 'text'"),
     }
@@ -274,11 +274,11 @@ def test_what_does_not_fit_is_refused(names, tmp_path):
             datasets.read_texts(Source(str(path), "text"))
     with pytest.raises(ValueError, match="no --label-column 'kind'; it has text, label"):
         datasets.read_texts(Source(names, "text", "kind"))
-    with pytest.raises(ValueError, match="--max-labels must be two at least, not 1"):
+    with pytest.raises(ValueError, match="--max-labels must be 2 at least, for guidance, got 1"):
         datasets.read_texts(Source(names, "text", most=1))
     with pytest.raises(ValueError, match="no column 'body'"):
         datasets.read_texts(Source(names, "body"))
-    with pytest.raises(ValueError, match="holds no images"):
+    with pytest.raises(ValueError, match="must hold images"):
         datasets.read_images(Source(names, "text"))
     with pytest.raises(ValueError, match="digits are images"):
         datasets.read_texts(Source("digits", "text"))

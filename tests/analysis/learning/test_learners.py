@@ -116,14 +116,14 @@ def test_a_card_says_what_is_true_of_its_kind(images, kind, recipe, noised, titl
 
 @pytest.mark.parametrize(("kind", "width", "most"), [("lm", 12, 8), ("lm", 20, 8), ("pixels", 10, 4)])
 def test_a_width_that_heads_cannot_share_is_refused(images, texts, kind, width, most):
-    with pytest.raises(ValueError, match=rf"must be a multiple of {most}.*, not {width}"):
+    with pytest.raises(ValueError, match=rf"must be a multiple of {most}.*, got {width}"):
         learners.new(kind, texts if kind == "lm" else images, Size(width, 1), seed=0)
 
 
 def test_a_model_of_other_images_is_not_loaded(images, texts, tmp_path):
     learners.save(learners.new("pixels", images, SMALL, seed=0), tmp_path, "")
     assert learners.load("pixels", images, tmp_path).length == 9
-    with pytest.raises(ValueError, match="is of images of 9 pixels; the data have 4"):
+    with pytest.raises(ValueError, match="must be a model of images of 4 pixels, got 9"):
         learners.load("pixels", images._replace(rows=images.rows[..., :2, :2]), tmp_path)
     with pytest.raises(ValueError, match="holds no lm"):
         learners.load("lm", texts._replace(names=images.names), tmp_path)

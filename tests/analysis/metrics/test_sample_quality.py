@@ -92,17 +92,17 @@ def test_texts_are_judged_by_their_pieces(tmp_path):
 def test_data_to_compare_with_are_new_and_even_over_the_labels(digits):
     held = ["aba", "new", "newer", "xyx", "x", "xx", "xxx", "y"]
     texts = datasets.Data(["aba", "xyx"] * 5, torch.arange(10) % 2, ("a", "x"), held, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
-    rows, labels = judging.reference(texts)
+    rows, labels = evaluators.reference(texts)
     assert (rows[:2], labels.tolist()) == (["new", "newer"], [0, 0, 1, 1])
     assert len(set(rows[2:]) & {"x", "xx", "xxx", "y"}) == 2
-    rows, labels = judging.reference(texts._replace(held_labels=torch.tensor([0] * 7 + [1])))  # one of a label is too few
+    rows, labels = evaluators.reference(texts._replace(held_labels=torch.tensor([0] * 7 + [1])))  # one of a label is too few
     assert (rows, len(labels)) == (held, 8)
-    rows, labels = judging.reference(digits, 20)
+    rows, labels = evaluators.reference(digits, 20)
     assert labels.bincount().tolist() == [20] * 10
     pick = torch.randperm(len(digits.rows), generator=torch.Generator().manual_seed(0))[:300]
     assert sample_quality.neighbours(digits.rows[pick].flatten(1), rows.flatten(1))["coverage"] > 0.9
     ordered = digits._replace(held=torch.arange(270.0).reshape(-1, 1), held_labels=torch.arange(10).repeat_interleave(27))
-    rows, _ = judging.reference(ordered, 9)
+    rows, _ = evaluators.reference(ordered, 9)
     assert rows.reshape(10, 9).max(1).values.remainder(27).min() > 13  # of all the label's rows, not the first
 
 
