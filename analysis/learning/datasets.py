@@ -1,6 +1,5 @@
 """Read labelled images or texts of any source that `datasets` reads, and split them into training and held-out rows."""
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -160,11 +159,8 @@ def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
 
 def _digest(folder: Path) -> str:
     """Return a digest of the names and contents of all files in a folder."""
-    found = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            found.update(f"{path.relative_to(folder)}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return found.hexdigest()[:16]
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return run_folder.digest("".join(f"{path.relative_to(folder)}\0{run_folder.digest(path)}\n" for path in paths).encode())
 
 
 def _read_cell(source: Source, i: int, cell: Any) -> Any:
