@@ -21,6 +21,7 @@ from torch import Tensor
 import arguide
 import diffusion
 from analysis.learning.label_models import Causal
+from arguide.smc.driver import effective_sample_size
 from arguide.text.prompts import Prompt
 from diffusion.networks import Classifier, Denoiser
 
@@ -181,7 +182,7 @@ def particles(spread: float) -> int:
 
 def weighed(log_weights: Sequence[Tensor]) -> dict[str, float]:
     """Return what unresampled weights tell, a mean over labels: the share that counts, and mean and spread of Σ log Z."""
-    shares = [float(arguide.smc.driver.effective_sample_size(each)) / len(each) for each in log_weights]
+    shares = [float(effective_sample_size(each)) / len(each) for each in log_weights]
     return {
         "ess_share": _mean(shares),
         "log_path": _mean([float(each.mean()) for each in log_weights]),

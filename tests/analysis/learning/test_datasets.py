@@ -21,7 +21,7 @@ def names(tmp_path):
     return str(tmp_path / "names.parquet")
 
 
-def test_texts_are_split_label_by_label_and_nothing_is_lost(names):
+def test_every_label_of_texts_is_split(names):
     found = datasets.read_texts(Source(names, "text"))
     assert found.names == ("a", "b", "rare")
     assert found.held_labels.bincount().tolist() == [6, 9, 3]
@@ -48,7 +48,7 @@ def test_blank_texts_are_left_out_with_their_labels(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json"])
-def test_every_format_says_the_same(names, tmp_path, suffix):
+def test_every_format_gives_the_same_rows(names, tmp_path, suffix):
     frame, path = pd.read_parquet(names), tmp_path / f"names{suffix}"
     if suffix == ".csv":
         frame.to_csv(path, index=False)
@@ -69,7 +69,7 @@ def test_digits_are_images_between_minus_one_and_one():
     assert datasets.read_images(Source("digits", "image", size=12)).held.shape == (269, 1, 12, 12)
 
 
-def test_a_folder_of_images_has_a_label_a_folder(tmp_path):
+def test_folders_of_images_are_labels(tmp_path):
     for label, grey in (("dark", 10), ("light", 250)):
         (tmp_path / label).mkdir()
         for i in range(12):
@@ -119,7 +119,7 @@ FILES = CELLS["bytes"], CELLS["structs"]
 
 @pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize("size", [8, 4])
-def test_images_of_every_kind_are_the_same_images(tmp_path, pictures, kind, size):
+def test_every_kind_of_cell_gives_the_same_image(tmp_path, pictures, kind, size):
     grey, labels = pictures
     found = datasets.read_images(stored(tmp_path / "x.parquet", list(map(CELLS[kind], grey)), labels)._replace(size=size))
     width = 8 // size
@@ -131,7 +131,7 @@ def test_images_of_every_kind_are_the_same_images(tmp_path, pictures, kind, size
         assert (apart.argmin(1) % 2).tolist() == codes.tolist()
 
 
-def test_numbers_use_the_whole_range_whatever_it_is(tmp_path, pictures):
+def test_numbers_are_scaled_by_their_range(tmp_path, pictures):
     """The range is the column's and not the image's, and a colour weighs as PIL weighs it."""
     levels = [np.full((2, 2), i % 17).tolist() for i in range(40)]
     found = datasets.read_images(stored(tmp_path / "x.parquet", levels, ["a", "b"] * 20)._replace(size=2))
@@ -148,7 +148,7 @@ def test_numbers_use_the_whole_range_whatever_it_is(tmp_path, pictures):
 @pytest.mark.parametrize(
     ("kind", "cell", "says"),
     [
-        ("bytes", b"\x00\xff\x89 no picture", r"must hold images, got another cell \(row 4: not an image file, or only a part of one\)"),
+        ("bytes", b"\x00\xff\x89 no picture", r"must hold images, got another cell \(row 4: not an image file, or only a"),
         ("bytes", encoded(np.eye(8, dtype=np.uint8))[:45], r"row 4: not an image file, or only a part"),
         ("bytes", None, "row 4 has no image in the column 'pixels'"),
         ("structs", None, "row 4 has no image"),
@@ -164,7 +164,7 @@ def test_numbers_use_the_whole_range_whatever_it_is(tmp_path, pictures):
     ],
     ids=range(13),
 )
-def test_what_is_no_image_is_named_by_its_row(tmp_path, pictures, kind, cell, says):
+def test_a_bad_image_is_named_by_its_row(tmp_path, pictures, kind, cell, says):
     cells = list(map(CELLS[kind], pictures[0]))
     cells[3] = cell
     with pytest.raises(ValueError, match=says) as error:
@@ -182,7 +182,7 @@ def test_a_broken_file_in_a_folder_is_named(tmp_path):
         datasets.read_images(Source(str(tmp_path), "image"))
 
 
-def test_images_that_tell_nothing_apart_are_refused(tmp_path):
+def test_equal_numbers_everywhere_are_refused(tmp_path):
     with pytest.raises(ValueError, match="the column 'pixels' must hold different numbers, got 3 everywhere"):
         datasets.read_images(stored(tmp_path / "x.parquet", [[3] * 4] * 24, ["a", "b"] * 12))
 
@@ -221,7 +221,7 @@ def same_time(path, content):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def test_what_to_learn_from_is_found(names, tmp_path):
+def test_the_column_of_the_data_is_found(names, tmp_path):
     assert datasets.kind_of("digits") == ("image", True)
     assert datasets.kind_of(names) == ("text", False)
     assert datasets.kind_of(names, image_column="text") == ("text", True)
@@ -231,7 +231,7 @@ def test_what_to_learn_from_is_found(names, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_labels_may_be_numbers_and_texts_anything_but_missing(tmp_path, suffix):
+def test_labels_may_be_numbers_and_texts_any_string(tmp_path, suffix):
     def written(name, frame):
         path = tmp_path / f"{name}{suffix}"
         if suffix == ".csv":
@@ -260,7 +260,7 @@ def test_labels_may_be_numbers_and_texts_anything_but_missing(tmp_path, suffix):
             read()
 
 
-def test_what_does_not_fit_is_refused(names, tmp_path):
+def test_bad_data_are_refused(names, tmp_path):
     cases = {
         "one label": ({"text": ["x"] * 30, "label": ["a"] * 30}, "must have two labels of 10 rows at least"),
         "few rows": ({"text": ["x"] * 12, "label": ["a"] * 6 + ["b"] * 6}, "must have two labels of 10 rows at least"),

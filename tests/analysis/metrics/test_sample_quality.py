@@ -60,7 +60,7 @@ def test_the_spread_is_within_a_label():
     assert sample_quality.spread(x, torch.zeros(4000)) > 40
 
 
-def test_the_judge_knows_digits_and_is_not_swayed_by_what_is_asked(evaluator, digits):
+def test_the_classifier_ignores_requested_labels(evaluator, digits):
     assert evaluator.accuracy > 0.95
     found = evaluator.measures(digits.held, digits.held_labels)
     assert found["accuracy"] == evaluator.accuracy
@@ -76,7 +76,7 @@ def test_the_judge_knows_digits_and_is_not_swayed_by_what_is_asked(evaluator, di
     assert alike["class entropy"] == 0  # of what is found, whatever was asked for
 
 
-def test_texts_are_judged_by_their_pieces(tmp_path):
+def test_texts_are_classified_by_their_pieces(tmp_path):
     texts = datasets.Data(
         ["aba", "abba", "baab", "abab"] * 30 + ["xyx", "yyx", "xxy", "xyy"] * 30,
         torch.arange(2).repeat_interleave(120),

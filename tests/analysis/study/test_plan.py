@@ -32,7 +32,7 @@ def test_the_command_repeats_a_study(tmp_path):
 def test_plans_out_of_range_are_refused():
     with pytest.raises(ValueError, match="--seeds must be 2 at least, got 1"):
         plans.Plan(datasets.Source("digits", "image"), True, seeds=1)
-    with pytest.raises(ValueError, match="--effort must be positive, up to 1e.06, got 0"):
+    with pytest.raises(ValueError, match=r"--effort must be positive, up to 1e\+06, got 0"):
         plans.Plan(datasets.Source("digits", "image"), True, effort=0.0)
 
 

@@ -49,7 +49,8 @@ def test_equal_rows_are_refused_before_training(fails, tmp_path):
     pd.DataFrame(cells).to_parquet(tmp_path / "alike.parquet")
     for column in ("text", "image"):
         options = ("study", "--data", tmp_path / "alike.parquet", f"--{column}-column", column, "--jobs", 1)
-        assert "must have different rows within a label, got equal ones in all 4 held-out rows" in fails(*options, "--effort", 1e-9, "--out", tmp_path / "s")
+        said = fails(*options, "--effort", 1e-9, "--out", tmp_path / "s")
+        assert "must have different rows within a label, got equal ones in all 4 held-out rows" in said
     assert not (tmp_path / "s").exists()
 
 

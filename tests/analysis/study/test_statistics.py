@@ -21,7 +21,7 @@ def test_equal_accuracy_interpolates_between_scales():
     assert mean == pytest.approx(0.7 - 0.8)
 
 
-def test_convergence_is_judged_by_means():
+def test_means_over_seeds_decide_convergence():
     found = {
         "log_z_apart": {1.25: (0.1, 0.7), 1.5: (0.1, 0.2), 2.0: (0.1, 1.2)},
         "left": {1.25: (0.4, 0.5), 1.5: (0.1, 1.0), 2.0: (0.1, 0.1)},

@@ -48,4 +48,4 @@ def test_temperature_has_either_answer(sequential, joint, says):
 
 def test_a_wide_interval_leaves_the_gain_undecided():
     told = temperature_findings.verdict(cooled(0.0, -0.1, spread=0.05)).verdict
-    assert told.startswith("The gain from lowering the temperature of the factors is not decided here: the interval of some gain")
+    assert told.startswith("The gain from lowering the temperature of the factors is not decided here: the interval")
