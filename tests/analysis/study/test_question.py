@@ -1,4 +1,4 @@
-"""Decisions and sentences on guidance, from frames whose differences are known."""
+"""The answers to a study's question and claims, from frames whose differences are known."""
 
 import pytest
 
