@@ -1,12 +1,16 @@
-"""The report: one HTML file that needs nothing else, the experiments told as one story."""
+"""Write the report of a run: its figures, its numbers, and one self-contained HTML page."""
 
 import base64
-import html
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 
+import pandas as pd
+
+from analysis.figures import style
+from analysis.files import run_folder
 from analysis.frames import BANNER, Chapter, Plot
 
 STYLE = """
@@ -22,42 +26,61 @@ footer { margin-top: 3rem; border-top: 1px solid #ccc; font-size: 0.85rem; color
 code, pre { font-size: 0.85rem; } pre { overflow-x: auto; background: #f6f6f6; padding: 0.7rem; }
 """
 
-TITLE = "Joint against sequential guidance"
-INTRODUCTION = """
+OPENING = (
+    "Joint against sequential guidance",
+    """
 <p>The argument of Sander Dieleman, “Guidance: a cheat code for diffusion models” (2022), in numbers.</p>
 <p>Classifier-free guidance combines a conditional and an unconditional model with a scale γ: γ = 0 is the unconditional law,
-γ = 1 the conditional one, γ &gt; 1 sharpens (Ho &amp; Salimans count ω = γ − 1). Guiding every next-token law of an
+γ = 1 the conditional one, γ &gt; 1 sharpens (Ho &amp; Salimans use ω = γ − 1). Guiding every next-token law of an
 autoregressive model, <i>sequential</i> guidance, is not guiding the law of the whole sequence, <i>joint</i> guidance:
 p(x)<sup>1−γ</sup> p(x|y)<sup>γ</sup> / Z. All of the difference is in the local normalizers,
 s<sub>γ</sub> / s′<sub>γ</sub> = Π<sub>t</sub> Z<sub>t</sub> / Z, in both wings: tokens, and noise levels. So it can be
-measured, and corrected. Everything below is computed on exact laws, or sampled with a stated error.</p>
-"""
+measured, and corrected. Every number below is computed on exact laws, or estimated from samples with a stated error.</p>
+""",
+)
 
 
-def render(
-    folder: Path, chapters: Sequence[Chapter], made_by: str, title: str = TITLE, introduction: str = INTRODUCTION
-) -> str:
-    """Return the report's HTML; its figures are read from `folder/figures` and put inside.
+def publish(
+    folder: Path, chapters: Sequence[Chapter], frame: pd.DataFrame, made_by: str, *, opening: tuple[str, str] = OPENING
+) -> Path:
+    """Write the figures, `results.parquet` and `report.html` of a run; return the path of the report.
 
     Args:
-        made_by: the command that makes it again.
-        introduction: in HTML.
+        folder: of the run; it holds `run.json`.
+        chapters: in their order.
+        frame: all numbers of the run.
+        made_by: the command that repeats the run.
+        opening: title and introduction of the report, the latter in HTML.
+
+    Raises:
+        ValueError: the folder cannot be written, or the disk is full.
     """
+    for chapter in chapters:
+        for plot in chapter.experiment.plots:
+            style.save_plot(folder / "figures" / f"{plot.name}.png", plot, chapter.frame)
+    run_folder.write_frame(folder / "results.parquet", frame)
+    page = folder / "report.html"
+    run_folder.write_text(page, _render(folder, chapters, made_by, *opening))
+    return page
+
+
+def _render(folder: Path, chapters: Sequence[Chapter], made_by: str, title: str, introduction: str) -> str:
+    """Return the HTML of the report, with the figures of `folder/figures` embedded."""
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     sections = "".join(_section(folder, number, chapter) for number, chapter in enumerate(chapters, 1))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>arguide: {html.escape(title)}</title><style>{STYLE}</style></head><body>\n"
-        f"<h1>{html.escape(title)}</h1>\n"
+        f"<title>arguide: {escape(title)}</title><style>{STYLE}</style></head><body>\n"
+        f"<h1>{escape(title)}</h1>\n"
         f"{_banner(chapters)}{introduction}{_headline(chapters)}{sections}"
-        f"<footer><p>Made by <code>{html.escape(made_by)}</code></p>"
-        f"<pre>{html.escape(json.dumps(run, indent=2, ensure_ascii=False))}</pre></footer>\n</body></html>\n"
+        f"<footer><p>Made by <code>{escape(made_by)}</code></p>"
+        f"<pre>{escape(json.dumps(run, indent=2, ensure_ascii=False))}</pre></footer>\n</body></html>\n"
     )
 
 
 def command(config: Mapping[str, object]) -> str:
-    """Return the command that makes a run again."""
+    """Return the command that repeats a run of `arguide reproduce` with this config."""
     options = {
         "--quick": bool(config["quick"]),
         "--seed": config["seed"],
@@ -69,23 +92,24 @@ def command(config: Mapping[str, object]) -> str:
 
 
 def shell(program: str, options: Mapping[str, object]) -> str:
-    """Return a command that a shell reads back as it is meant.
+    """Return a command line whose arguments are quoted for a shell.
 
     Args:
-        options: name ↦ value; an option of True has no value, one of None, False, 0 or "" is left out.
+        program: the command, as it stands.
+        options: name ↦ value; True gives a flag, and None, False, 0 and "" leave the option out.
     """
     parts = [part for name, value in options.items() if value for part in ((name,) if value is True else (name, f"{value}"))]
     return " ".join([program, shlex.join(parts)] if parts else [program])
 
 
 def _banner(chapters: Sequence[Chapter]) -> str:
-    return f'<p class="banner">{html.escape(BANNER)}</p>\n' if any(chapter.quick for chapter in chapters) else ""
+    return f'<p class="banner">{escape(BANNER)}</p>\n' if any(chapter.quick for chapter in chapters) else ""
 
 
 def _headline(chapters: Sequence[Chapter]) -> str:
     rows = "".join(
-        f'<tr><td><a href="#{chapter.experiment.name}">{html.escape(chapter.experiment.title)}</a></td>'
-        f"<td>{html.escape(chapter.verdict.measure)}</td><td><b>{html.escape(chapter.verdict.number)}</b></td></tr>"
+        f'<tr><td><a href="#{chapter.experiment.name}">{escape(chapter.experiment.title)}</a></td>'
+        f"<td>{escape(chapter.verdict.measure)}</td><td><b>{escape(chapter.verdict.number)}</b></td></tr>"
         for chapter in chapters
     )
     return (
@@ -95,18 +119,18 @@ def _headline(chapters: Sequence[Chapter]) -> str:
 
 def _section(folder: Path, number: int, chapter: Chapter) -> str:
     experiment, verdict = chapter.experiment, chapter.verdict
-    told = f"<p>{html.escape(verdict.verdict)}</p>\n" if verdict.verdict else ""
+    conclusion = f"<p>{escape(verdict.verdict)}</p>\n" if verdict.verdict else ""
     figures = "".join(_figure(folder / "figures" / f"{plot.name}.png", plot) for plot in experiment.plots)
     return (
-        f'<section id="{experiment.name}"><h2>{number}. {html.escape(experiment.title)}</h2>\n'
-        f"<blockquote><p>The source: {html.escape(experiment.claim)}</p></blockquote>\n"
-        f'<p class="number">{html.escape(verdict.measure)}: <b>{html.escape(verdict.number)}</b></p>\n'
-        f"{told}{figures}</section>\n"
+        f'<section id="{experiment.name}"><h2>{number}. {escape(experiment.title)}</h2>\n'
+        f"<blockquote><p>The source: {escape(experiment.claim)}</p></blockquote>\n"
+        f'<p class="number">{escape(verdict.measure)}: <b>{escape(verdict.number)}</b></p>\n'
+        f"{conclusion}{figures}</section>\n"
     )
 
 
 def _figure(path: Path, plot: Plot) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
-    text, width = html.escape(plot.caption), min(100, 34 * len(plot.panels))
+    text, width = escape(plot.caption), min(100, 34 * len(plot.panels))
     image = f'<img alt="{text}" style="width: {width}%" src="data:image/png;base64,{data}">'
     return f"<figure>{image}<figcaption>{text}</figcaption></figure>\n"

@@ -33,7 +33,7 @@ import torch
 
 from analysis.learning import learners
 from analysis.learning.datasets import DIGITS, Source, read_images
-from analysis.learning.judge import Judge
+from analysis.learning.evaluator import Evaluator
 from analysis.study import samplers
 from analysis.text import loading
 
@@ -42,8 +42,8 @@ torch.set_num_threads(1)
 sns.set_theme(style="ticks")
 
 data = read_images(Source(DIGITS, "image"))
-judge = Judge(data)
-f"{len(data.labels)} digits to learn from, {len(data.held_labels)} held out; the judge is right on {judge.accuracy:.1%} of those"
+evaluator = Evaluator(data)
+f"{len(data.labels)} digits to learn from, {len(data.held_labels)} held out; the classifier is right on {evaluator.accuracy:.1%} of those"
 
 # %% [markdown]
 # ## One recipe
@@ -115,7 +115,7 @@ measured = pd.DataFrame(
     [
         {"family": family, "γ": scale, "accuracy": found["accuracy"], "spread": found["spread"]}
         for (family, scale), result in drawn.items()
-        for found in [judge.measures(result.rows, result.labels)]
+        for found in [evaluator.measures(result.rows, result.labels)]
     ]
 )
 fig, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
@@ -134,5 +134,5 @@ measured.pivot(index="family", columns="γ", values="accuracy").round(2)
 # that disagree on log Z by more than half a nat have not found the joint law: what they draw then is not to be trusted.
 
 # %%
-told = pd.DataFrame([{"family": family, "γ": scale} | result.told for (family, scale), result in drawn.items() if result.told])
-told.pivot_table(index="γ", columns="family", values=["log_path_spread", "log_z_apart"]).round(2)
+rows = [{"family": name, "γ": scale} | each.diagnostics for (name, scale), each in drawn.items() if each.diagnostics]
+pd.DataFrame(rows).pivot_table(index="γ", columns="family", values=["log_path_spread", "log_z_apart"]).round(2)

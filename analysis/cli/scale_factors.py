@@ -63,7 +63,7 @@ def scale_factors(
         run_folder.write_frame(out, measured.sequences.assign(base=target.base))
     doubt = "" if measured.diagnosis.consistent else f"log Z is {measured.diagnosis.verdict}"
     if figure is not None:
-        run_folder.write(figure, partial(figures.save, measured.sequences, measured.lengths, doubt))
+        figures.save(measured.sequences, measured.lengths, doubt, figure)
     if doubt:
         print(f"arguide: {doubt}", file=sys.stderr)
     if json:

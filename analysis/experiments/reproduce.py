@@ -6,13 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 
 from analysis import report
 from analysis.experiments import EXPERIMENTS
 from analysis.experiments.base import Settings
-from analysis.figures import style
 from analysis.files import run_folder
 from analysis.frames import Chapter, Track
 from analysis.text.loading import Choice
@@ -46,15 +44,10 @@ def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) ->
 
 
 def publish(folder: Path, done: list[Chapter]) -> Path:
-    """Write the figures, `results.parquet` and `report.html`, and return the path of the report."""
-    mpl.use("agg")
-    for chapter in done:
-        for plot in chapter.experiment.plots:
-            style.save_plot(folder / "figures" / f"{plot.name}.png", plot, chapter.frame)
-    run_folder.write_frame(folder / "results.parquet", pd.concat([chapter.frame for chapter in done], ignore_index=True))
-    made_by = report.command(json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"])
-    run_folder.write_text(folder / "report.html", report.render(folder, done, made_by))
-    return folder / "report.html"
+    """Write the figures, `results.parquet` and `report.html`; return the path of the report."""
+    frame = pd.concat([chapter.frame for chapter in done], ignore_index=True)
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return report.publish(folder, done, frame, report.command(record["config"]))
 
 
 def own() -> list[str]:

@@ -1,21 +1,20 @@
-"""Figures of the correction."""
+"""Draw the figures of the correction."""
 
-from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import BLACK, BLUE, FAMILIES, ORANGE, label
+from analysis.figures.style import BLACK, BLUE, FAMILIES, ORANGE, Panel, curve, label
 from analysis.frames import pick
 
-Panel = Callable[[pd.DataFrame, Axes], Axes]
 NAMES = {"joint": "joint tilt", "λ": "closed form"}
-# The two laws that the source took for one, and the samplers between them.
+SAMPLERS = ("diffusion ODE", "diffusion SDE")
+# The two laws that the source equates, and the samplers between them: colour and line style.
 WAY = {
     "tilt of p_σ": (BLUE, "--"),
     "noised tilt of p_0": (BLACK, ":"),
-    "diffusion ODE": (FAMILIES["diffusion ODE"][0], "-"),
-    "diffusion SDE": (FAMILIES["diffusion SDE"][0], "-"),
+    **{family: (FAMILIES[family][0], "-") for family in SAMPLERS},
 }
 
 
@@ -27,7 +26,7 @@ def densities(law: str, title: str) -> Panel:
         for family in ("joint", "conditional"):
             line = pick(rows, family=family)
             ax.plot(line["x"], line["value"], color=FAMILIES[family][0], lw=1.8, label=NAMES.get(family, family))
-        for family in ("diffusion ODE", "diffusion SDE"):
+        for family in SAMPLERS:
             line = pick(rows, family=family)
             ax.step(line["x"], line["value"], where="mid", color=FAMILIES[family][0], lw=1.2, label=family)
         return label(ax, title=title, x="x", y="density")
@@ -39,68 +38,57 @@ def moments(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the variance of the pair against the scale."""
     rows = pick(frame, law="pair of Gaussians", quantity="variance")
     for family in ("joint", "diffusion SDE", "diffusion ODE"):
-        colour, marker = FAMILIES[family]
         line = pick(rows, family=family, how="exact").sort_values("scale")
-        ax.plot(line["scale"], line["value"], color=colour, lw=1.6, label=NAMES.get(family, family))
-        _points(pick(rows, family=family, how="drawn"), ax, "scale", colour, marker)
+        curve(ax, line["scale"], line["value"], colour=FAMILIES[family][0], name=NAMES.get(family, family))
+        _points(pick(rows, family=family, how="drawn"), ax, "scale", family)
     return label(ax, title="Variance, pair of Gaussians", x="scale γ", y="variance of x")
 
 
 def quantiles(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw quantiles of three laws on the way from noise to data."""
-    rows = frame[frame["quantity"] == "quantile"]
+    """Draw quantiles of three laws along the way from noise to data."""
+    rows = pick(frame, quantity="quantile")
     for family in ("tilt of p_σ", "noised tilt of p_0", "diffusion ODE"):
-        colour, style = WAY[family]
         for i, (_, line) in enumerate(pick(rows, family=family).groupby("level")):
-            line = line.sort_values("sigma")
-            ax.plot(line["sigma"], line["value"], style, color=colour, lw=1.6, label=family if i == 0 else None)
-    return _way(ax, title="10, 50, 90 % quantiles", y="x_σ / √(1 + σ²)")
+            _way(line, ax, *WAY[family], family if i == 0 else None)
+    return _over_noise(ax, title="10, 50, 90 % quantiles", y="x_σ / √(1 + σ²)")
 
 
 def means(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the means of both samplers and of both candidate laws on the way."""
-    rows = frame[(frame["quantity"] == "mean") & frame["sigma"].notna()]
-    for family, (colour, style) in WAY.items():
-        line = pick(rows, family=family).sort_values("sigma")
-        ax.plot(line["sigma"], line["value"], style, color=colour, lw=1.6, label=family)
-        low, high = line["value"] - 2 * line["std_error"], line["value"] + 2 * line["std_error"]
-        ax.fill_between(line["sigma"], low, high, color=colour, alpha=0.18, lw=0)
-    return _way(ax, title="Mean of x_σ", y="mean of x_σ")
+    """Draw the means of both samplers and of both candidate laws along the way."""
+    rows = pick(frame, quantity="mean").dropna(subset="sigma")
+    for family, look in WAY.items():
+        _way(pick(rows, family=family), ax, *look, family)
+    return _over_noise(ax, title="Mean of x_σ", y="mean of x_σ")
 
 
 def distances(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw W1 of each sampler to each candidate law on the way."""
-    rows = frame[frame["quantity"] == "w1"]
-    for family in ("diffusion ODE", "diffusion SDE"):
-        for against, style in (("tilt of p_σ", "--"), ("noised tilt of p_0", ":")):
-            line = pick(rows, family=family, against=against).sort_values("sigma")
-            colour = FAMILIES[family][0]
-            ax.plot(line["sigma"], line["value"], style, color=colour, lw=1.6, label=f"{family[-3:]} to {against}")
-            low, high = line["value"] - 2 * line["std_error"], line["value"] + 2 * line["std_error"]
-            ax.fill_between(line["sigma"], low, high, color=colour, alpha=0.18, lw=0)
+    """Draw W1 from each sampler to each candidate law along the way."""
+    for family in SAMPLERS:
+        for against, dash in (("tilt of p_σ", "--"), ("noised tilt of p_0", ":")):
+            rows = pick(frame, quantity="w1", family=family, against=against)
+            _way(rows, ax, FAMILIES[family][0], dash, f"{family[-3:]} to {against}")
     ax.set_ylim(bottom=0)
-    return _way(ax, title="Distance on the way", y="W1 (units of x)")
+    return _over_noise(ax, title="Distance along the way", y="W1 (units of x)")
 
 
 def bridge(moment: str) -> Panel:
-    """Return the panel of a moment against λ."""
+    """Return the panel of a moment against the stochasticity λ."""
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         rows = pick(frame, law="pair of Gaussians", quantity=moment, scale=2.0)
         line = pick(rows, family="λ", how="exact").sort_values("noise")
         tilt = pick(rows, family="joint")["value"].iloc[0]
         ax.axhline(tilt, color=BLACK, lw=1.2, ls="--", label="joint tilt")
-        ax.plot(line["noise"], line["value"], color=ORANGE, lw=1.6, label="closed form")
+        curve(ax, line["noise"], line["value"], colour=ORANGE, name="closed form")
         for family, name in (("λ", "other λ"), ("diffusion ODE", "ODE"), ("diffusion SDE", "SDE")):
-            colour, marker = FAMILIES.get(family, (ORANGE, "o"))
-            _points(pick(rows, family=family, how="drawn"), ax, "noise", colour, marker, name)
-        return label(ax, title=f"From ODE to tilt: {moment}", x="noise level λ", y=f"{moment} of x")
+            _points(pick(rows, family=family, how="drawn"), ax, "noise", family, name)
+        return label(ax, title=f"From ODE to tilt: {moment}", x="stochasticity λ", y=f"{moment} of x")
 
     return panel
 
 
 def plane(scale: float) -> Panel:
-    """Return the panel of the ODE's draws over the tilt's contours."""
+    """Return the panel of the ODE's samples over the contours of the tilt."""
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         rows = pick(frame, law="plane", scale=scale)
@@ -119,23 +107,27 @@ def plane(scale: float) -> Panel:
 def plane_distance(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the total variation to the tilt against the scale."""
     rows = pick(frame, law="plane", quantity="tv")
-    for family in ("diffusion ODE", "diffusion SDE", "exact draws"):
-        colour, marker = FAMILIES[family]
-        line = pick(rows, family=family).sort_values("scale")
-        ax.errorbar(
-            line["scale"], line["value"], 2 * line["std_error"], color=colour, marker=marker, ms=5, lw=1.6, label=family
-        )
+    for family in (*SAMPLERS, "exact draws"):
+        _points(pick(rows, family=family).sort_values("scale"), ax, "scale", family, family, dash="-")
     ax.set_ylim(bottom=0)
     return label(ax, title="Distance to the joint tilt", x="scale γ", y="total variation (binned)")
 
 
-def _points(rows: pd.DataFrame, ax: Axes, x: str, colour: str, marker: str, name: str | None = None) -> None:
+def _points(rows: pd.DataFrame, ax: Axes, x: str, family: str, name: str | None = None, dash: str = "") -> None:
+    """Draw the points of a sampler with two standard errors."""
+    colour, marker = FAMILIES.get(family, (ORANGE, "o"))
     if not rows.empty:
-        error = 2 * rows["std_error"]
-        ax.errorbar(rows[x], rows["value"], error, color=colour, marker=marker, ms=5, ls="", capsize=2, zorder=3, label=name)
+        looks: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5, "ls": dash, "lw": 1.6, "capsize": 2, "zorder": 3}
+        ax.errorbar(rows[x], rows["value"], 2 * rows["std_error"], label=name, **looks)
 
 
-def _way(ax: Axes, *, title: str, y: str) -> Axes:
+def _way(rows: pd.DataFrame, ax: Axes, colour: str, dash: str, name: str | None) -> None:
+    """Draw a value along the way from noise to data, with a band of two standard errors."""
+    rows = rows.sort_values("sigma")
+    curve(ax, rows["sigma"], rows["value"], 2 * rows["std_error"], colour=colour, dash=dash, name=name)
+
+
+def _over_noise(ax: Axes, *, title: str, y: str) -> Axes:
     """Finish a panel over σ, which falls from left to right."""
     ax.set_xscale("log")
     ax.invert_xaxis()

@@ -1,36 +1,28 @@
-"""Figures of fidelity against diversity."""
+"""Draw the figures of fidelity against diversity."""
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import FAMILIES, label
+from analysis.figures.style import AXES, FAMILIES, Panel, label
 
-GAMMA = "scale γ"
 DASHES = {"coupled table": "-", "digits": "--"}
+NAMES = AXES | {"entropy": "entropy, nats", "class_probability": "class probability E[p(y|x)]"}
 
 
-def class_probability(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw E[p(y|x)] against the scale."""
-    _curves(frame, ax, x="scale", y="class_probability")
-    return label(ax, title="Fidelity", x=GAMMA, y="class probability E[p(y|x)]")
+def _curves(title: str, x: str, y: str, legend: str | None = "") -> Panel:
+    """Return the panel of one quantity against another, or against the scale, one curve per law and sampler."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        for (law, family), rows in frame.groupby(["law", "family"]):
+            wide = rows.pivot(index="scale", columns="quantity", values="value").reset_index()
+            colour, marker = FAMILIES[str(family)]
+            dash = DASHES[str(law)]
+            ax.plot(wide[x], wide[y], color=colour, marker=marker, ls=dash, markersize=4, label=f"{family}, {law}")
+        return label(ax, title=title, x=NAMES[x], y=NAMES[y], legend=legend)
+
+    return panel
 
 
-def entropy(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the entropy against the scale."""
-    _curves(frame, ax, x="scale", y="entropy")
-    return label(ax, title="Diversity", x=GAMMA, y="entropy, nats", legend=None)
-
-
-def trade_off(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw class probability against entropy, a curve a law and family."""
-    _curves(frame, ax, x="entropy", y="class_probability")
-    return label(ax, title="The trade-off", x="entropy, nats", y="class probability E[p(y|x)]")
-
-
-def _curves(frame: pd.DataFrame, ax: Axes, *, x: str, y: str) -> None:
-    """Draw one quantity against another, or against the scale, a curve a law and family."""
-    for (law, family), rows in frame.groupby(["law", "family"]):
-        wide = rows.pivot(index="scale", columns="quantity", values="value").reset_index()
-        colour, marker = FAMILIES[str(family)]
-        name, dash = f"{family}, {law}", DASHES[str(law)]
-        ax.plot(wide[x], wide[y], color=colour, marker=marker, ls=dash, markersize=4, label=name)
+class_probability = _curves("Fidelity", "scale", "class_probability")
+entropy = _curves("Diversity", "scale", "entropy", legend=None)
+trade_off = _curves("The trade-off", "entropy", "class_probability")

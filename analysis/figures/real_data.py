@@ -1,32 +1,44 @@
-"""Figures of the exact laws of real data."""
+"""Draw the figures of the exact laws of real data."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import BLACK, BLUE, ORANGE, label, lines
+from analysis.figures.style import BLACK, BLUE, ORANGE, Panel, label, lines
 from analysis.frames import pick
 
 PALETTE = {"toy table": ORANGE, "digits": BLUE}
-WIDTH = 0.6  # of the points of a law at a scale
+WIDTH = 0.6  # of all points of a law at one scale, in units of the distance between two scales
 
 
-def gap(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw KL(sequential ‖ joint) of every label against the scale."""
-    _strip(pick(frame, quantity="kl_sequential_joint"), ax)
-    ax.set_yscale("log")
-    return label(ax, title="The gap, a point a label", x="scale γ", y="KL(sequential ‖ joint), nats")
+def _per_label(quantity: str, title: str, x: str, y: str) -> Panel:
+    """Return the panel of a quantity against the scale: one point per label, from left to right, and their median as a bar."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        rows = pick(frame, quantity=quantity)
+        rows = rows[rows["law"].isin(PALETTE) & (rows["scale"] > 1)]
+        scales, laws = sorted(rows["scale"].unique()), [law for law in PALETTE if law in set(rows["law"])]
+        width = WIDTH / len(laws)
+        for i, law in enumerate(laws):
+            for at, scale in enumerate(scales):
+                values = pick(rows, law=law, scale=scale).sort_values("label")["value"].to_numpy()
+                middle = at + (i - (len(laws) - 1) / 2) * 0.45
+                places = middle + width * (np.arange(len(values)) - (len(values) - 1) / 2) / max(1, len(values))
+                ax.plot(places, values, "o", color=PALETTE[law], ms=3.5, mew=0, alpha=0.7, label=law if at == 0 else None)
+                ax.plot([middle - width / 2, middle + width / 2], [np.median(values)] * 2, color=BLACK, lw=1.6, zorder=3)
+        ax.set_xticks(range(len(scales)), [f"{scale:g}" for scale in scales])
+        ax.set_yscale("log")
+        return label(ax, title=title, x=x, y=y)
+
+    return panel
 
 
-def tuned(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw what is left of the gap at the joint law's best scale."""
-    _strip(pick(frame, quantity="kl_best_scale"), ax)
-    ax.set_yscale("log")
-    return label(ax, title="… at the joint law's best scale", x="scale γ of the sequential law", y="least KL, nats")
+gap = _per_label("kl_sequential_joint", "The gap, a point per label", "scale γ", "KL(sequential ‖ joint), nats")
+tuned = _per_label("kl_best_scale", "… at the joint law's best scale", "scale γ of the sequential law", "least KL, nats")
 
 
 def pixels(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the 8×8 grid with the pixels used, numbered in the order they are generated."""
+    """Draw the 8×8 grid with the pixels used, numbered in the order in which they are generated."""
     image = np.zeros((8, 8))
     rows = pick(frame, quantity="pixel")
     for order, pixel in zip(rows["order"], rows["value"], strict=True):
@@ -38,23 +50,9 @@ def pixels(frame: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def smoothing(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the median gap of the digits against the scale, a line an amount of smoothing."""
+    """Draw the median gap of the digits against the scale, one line per amount of smoothing."""
     rows = frame[frame["law"].str.startswith("digits") & (frame["quantity"] == "kl_sequential_joint")]
-    named = {"digits": "+0.02 (used)"} | {law: law.removeprefix("digits, ") for law in rows["law"].unique() if law != "digits"}
-    medians = rows.groupby(["law", "scale"], as_index=False)[["value", "std_error"]].median().replace({"law": named})
-    lines(medians, ax, x="scale", by="law", order=sorted(named.values()))
+    names = {law: "+0.02 (used)" if law == "digits" else law.removeprefix("digits, ") for law in rows["law"].unique()}
+    medians = rows.groupby(["law", "scale"], as_index=False)[["value", "std_error"]].median()
+    lines(medians, ax, x="scale", by="law", order=dict(sorted(names.items(), key=lambda item: item[1])))
     return label(ax, title="Digits: counts raised by", x="scale γ", y="median KL(seq. ‖ joint), nats")
-
-
-def _strip(rows: pd.DataFrame, ax: Axes) -> None:
-    """Draw a point a label, in order of the labels from left to right, and their median as a bar, by law and scale."""
-    rows = rows[rows["law"].isin(PALETTE) & (rows["scale"] > 1)]
-    scales, laws = sorted(rows["scale"].unique()), [law for law in PALETTE if law in set(rows["law"])]
-    for i, law in enumerate(laws):
-        for at, scale in enumerate(scales):
-            values = pick(rows, law=law, scale=scale).sort_values("label")["value"].to_numpy()
-            middle, width = at + (i - (len(laws) - 1) / 2) * 0.45, WIDTH / len(laws)
-            x = middle + width * (np.arange(len(values)) - (len(values) - 1) / 2) / max(1, len(values))
-            ax.plot(x, values, "o", color=PALETTE[law], ms=3.5, mew=0, alpha=0.7, label=law if at == 0 else None)
-            ax.plot([middle - width / 2, middle + width / 2], [np.median(values)] * 2, color=BLACK, lw=1.6, zorder=3)
-    ax.set_xticks(range(len(scales)), [f"{scale:g}" for scale in scales])

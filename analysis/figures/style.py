@@ -1,11 +1,12 @@
-"""What figures share: one colour and one marker a family, readable without colour vision; lines with error bands."""
+"""Share colours, markers, lines with error bands and the layout of panels between all figures."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -13,93 +14,173 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.files import run_folder
-from analysis.frames import Plot
+from analysis.frames import Plot, pick
 from analysis.metrics.confidence import of_row
 
-# Okabe & Ito's palette, told apart by the colour-blind; the marker repeats what the colour says.
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
-FAMILIES: dict[str, tuple[str, str]] = {
-    "joint": (BLACK, "s"),
-    "sequential": (ORANGE, "o"),
-    "sequential AR": (ORANGE, "o"),
-    "AR with weights": (BLUE, "D"),
-    "AR sequential": (ORANGE, "o"),
-    "AR joint": (BLUE, "D"),
-    "classifier guidance": (SKY, "X"),
-    "clean classifier": (BLACK, "s"),
-    "diffusion ODE": (RED, "v"),
-    "diffusion SDE": (PURPLE, "^"),
-    "Feynman–Kac": (GREEN, "P"),
-    "MALA": (SKY, "X"),
-    "masked softmax": (GREEN, "P"),
-    "masked rates": (SKY, "X"),
-    "uniform noise": (PURPLE, "^"),
-    "softmax with weights": (GREEN, "P"),
-    "rates with weights": (SKY, "X"),
-    "uniform with weights": (PURPLE, "^"),
-    "exact draws": ("#888888", "."),
-    "conditional": ("#888888", "."),
-    "score × β, ODE": (RED, "v"),
-    "score × β, SDE": (BLACK, "s"),
-    "noise scale": (PURPLE, "^"),
-    "Gaussian correction": (SKY, "X"),
-    "weights": (GREEN, "P"),
-    "score × β, weights": (GREEN, "P"),
+Panel = Callable[[pd.DataFrame, Axes], Axes]
+AXES = {
+    "scale": "scale γ",
+    "beta": "inverse temperature β",
+    "temperature": "temperature τ",
+    "length": "length T",
+    "sigma": "noise level σ",
 }
-# Draws of what has an exact law look like that law.
+Order = Sequence[Any] | Mapping[Any, str] | None
+# The palette of Okabe and Ito, safe for colour-blind readers. The marker repeats the information of the colour.
+BLACK, GREY = "#000000", "#888888"
+ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+LOOKS = {
+    (BLACK, "s"): ("joint", "clean classifier", "score × β, SDE"),
+    (ORANGE, "o"): ("sequential", "sequential AR", "AR sequential"),
+    (BLUE, "D"): ("AR with weights", "AR joint"),
+    (SKY, "X"): ("classifier guidance", "MALA", "masked rates", "rates with weights", "Gaussian correction"),
+    (RED, "v"): ("diffusion ODE", "score × β, ODE"),
+    (PURPLE, "^"): ("diffusion SDE", "uniform noise", "uniform with weights", "noise scale"),
+    (GREEN, "P"): ("Feynman–Kac", "masked softmax", "softmax with weights", "weights", "score × β, weights"),
+    (GREY, "."): ("exact draws", "conditional"),
+}
+FAMILIES = {name: look for look, names in LOOKS.items() for name in names}
+# Samples look like the exact law that they are drawn from.
 FAMILIES |= {f"{name}, drawn": FAMILIES[name] for name in ("sequential AR", "masked softmax", "masked rates", "uniform noise")}
 CYCLE = (ORANGE, BLUE, GREEN, RED, PURPLE, SKY, BLACK)
 MARKERS = ("o", "D", "P", "v", "^", "X", "s")
 
 
-def draw(plot: Plot, frame: pd.DataFrame) -> Figure:
-    """Return a figure with the plot's panels side by side."""
-    sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
-    figure, axes = plt.subplots(1, len(plot.panels), figsize=(4.6 * len(plot.panels), 3.7), layout="constrained", squeeze=False)
-    for panel, ax in zip(plot.panels, axes[0], strict=True):
-        panel(frame, ax)
-        sns.despine(ax=ax)
-    return figure
+def look(name: object, index: int = 0) -> tuple[str, str]:
+    """Return the colour and the marker of a sampler; names without their own take those at `index` of the cycle."""
+    return FAMILIES.get(str(name), (CYCLE[index % len(CYCLE)], MARKERS[index % len(MARKERS)]))
 
 
-def lines(
-    frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: Sequence[Any] | None = None, prefix: str = ""
-) -> Axes:
-    """Draw value against x, one line for each value of `by`, with its 95 % interval as a band."""
-    for i, name in enumerate(order if order is not None else frame[by].unique()):
-        rows = frame[frame[by] == name].sort_values(x)
-        if rows.empty:
-            continue
-        colour, marker = FAMILIES.get(str(name), (CYCLE[i % len(CYCLE)], MARKERS[i % len(MARKERS)]))
-        ax.plot(rows[x], rows["value"], color=colour, marker=marker, markersize=4.5, lw=1.6, label=f"{prefix}{name}")
-        half = [of_row(row).half for _, row in rows.iterrows()]
-        ax.fill_between(rows[x], rows["value"] - half, rows["value"] + half, color=colour, alpha=0.18, lw=0)
+def curve(
+    ax: Axes, x: Any, y: Any, half: Any = 0.0, *, colour: str, marker: str = "", dash: str = "-", name: str | None = None
+) -> None:
+    """Draw one line with a band around it.
+
+    Args:
+        ax: the axes to draw on.
+        x: positions, [n].
+        y: values, [n].
+        half: half the width of the band, [n] or one number; lower and upper half widths as a pair.
+        colour: of the line and the band.
+        marker: of the points.
+        dash: matplotlib's line style.
+        name: label in the legend, None for no entry.
+    """
+    ax.plot(x, y, dash, color=colour, marker=marker, markersize=4.5, lw=1.6, label=name)
+    below, above = half if isinstance(half, tuple) else (half, half)
+    ax.fill_between(x, y - below, y + above, color=colour, alpha=0.18, lw=0)
+
+
+def lines(frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: Order = None) -> Axes:
+    """Draw value against x, one line with its 95 % confidence band per value of `by`.
+
+    Args:
+        frame: a tidy frame.
+        ax: the axes to draw on.
+        x: the column of the horizontal axis.
+        by: the column that separates the lines.
+        order: the values of `by` to draw, in this order; a mapping gives their names in the legend as well.
+    """
+    chosen = list(frame[by].unique()) if order is None else order
+    names = chosen if isinstance(chosen, Mapping) else {each: str(each) for each in chosen}
+    for i, (value, name) in enumerate(names.items()):
+        rows = frame[frame[by] == value].sort_values(x)
+        if not rows.empty:
+            colour, marker = look(name, i)
+            half = [of_row(row).half for _, row in rows.iterrows()]
+            curve(ax, rows[x], rows["value"], half, colour=colour, marker=marker, name=name)
+    if x == "length":
+        ax.set_xticks(sorted(frame[x].unique()))
     return ax
 
 
+def line_panel(
+    title: str, y: str, x: str, where: Mapping[str, Any], *, by: str = "family", order: Order = None, legend: str | None = ""
+) -> Panel:
+    """Return the panel that draws `lines` of some rows of a frame.
+
+    Args:
+        title: above the panel.
+        y: name and unit of the vertical axis.
+        x: the column of the horizontal axis, which `AXES` names.
+        where: column ↦ value of the rows to draw.
+        by: the column that separates the lines.
+        order: which lines, see `lines`.
+        legend: as in `label`.
+    """
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        lines(pick(frame, **where), ax, x=x, by=by, order=order)
+        return label(ax, title=title, x=AXES[x], y=y, legend=legend)
+
+    return panel
+
+
+def adjusted(panel: Panel, adjust: Callable[[Axes], object]) -> Panel:
+    """Return a panel whose axes are changed once it is drawn."""
+
+    def adjusted_panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        adjust(panel(frame, ax))
+        return ax
+
+    return adjusted_panel
+
+
+def from_zero(ax: Axes) -> None:
+    """Start the vertical axis at 0."""
+    ax.set_ylim(bottom=0)
+
+
 def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> Axes:
-    """Set the title, the axes' labels and the legend; legend None leaves it out, "" leaves it without a title."""
+    """Set the title, the names of the axes, and the legend.
+
+    Args:
+        ax: the axes to change.
+        title: above the panel.
+        x: name and unit of the horizontal axis.
+        y: name and unit of the vertical axis.
+        legend: its title, "" for a legend without a title, None for no legend.
+    """
     ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
+    ax.set(xlabel=x, ylabel=y)
     if legend is not None:
         ax.legend(title=legend or None, frameon=False, fontsize="small")
     return ax
 
 
-def save_plot(path: Path, plot: Plot, frame: pd.DataFrame) -> None:
-    """Draw a plot and write it as a picture."""
-    figure = draw(plot, frame)
+def draw(plot: Plot, frame: pd.DataFrame, note: str = "") -> Figure:
+    """Return a figure with the panels of a plot side by side.
+
+    Args:
+        plot: the panels.
+        frame: the tidy frame that they draw.
+        note: a warning above the panels.
+    """
+    sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
+    figure, axes = plt.subplots(1, len(plot.panels), figsize=(4.6 * len(plot.panels), 3.7), layout="constrained", squeeze=False)
+    for panel, ax in zip(plot.panels, axes[0], strict=True):
+        panel(frame, ax)
+        sns.despine(ax=ax)
+    if note:
+        figure.suptitle(note, x=0.01, ha="left", color=RED, fontsize="medium")
+    return figure
+
+
+def save_plot(path: Path, plot: Plot, frame: pd.DataFrame, note: str = "") -> None:
+    """Draw a plot and write the picture atomically.
+
+    Args:
+        path: of the picture; its suffix gives the format.
+        plot: the panels.
+        frame: the tidy frame that they draw.
+        note: a warning above the panels.
+
+    Raises:
+        ValueError: the folder cannot be written, or the disk is full.
+    """
+    mpl.use("agg")
+    figure = draw(plot, frame, note)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # that the font lacks: texts may hold any
+        warnings.filterwarnings("ignore", "Glyph")  # the font lacks some characters that texts may hold
         run_folder.write(path, partial(figure.savefig, dpi=150, bbox_inches="tight", pad_inches=0.05))
     plt.close(figure)

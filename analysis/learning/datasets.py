@@ -1,6 +1,5 @@
-"""Labelled data to learn from: images or texts of any source that `datasets` reads, with rows held out."""
+"""Read labelled images or texts of any source that `datasets` reads, and split them into training and held-out rows."""
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -15,17 +14,20 @@ from analysis import limits
 from analysis.files import columns, run_folder, tables
 
 DIGITS = "digits"
-HELD, LEAST = 0.15, 10
+COLOURS = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # the weights of red, green and blue in grey
+HELD, LEAST = 0.15, 10  # the share of rows that is held out, and the smallest number of rows per label
 
 
 class Source(NamedTuple):
-    """Where data come from.
+    """A source of data.
 
-    data: a file (.parquet, .csv, .json, .jsonl), a folder of images with a folder a label, a name on the hub, or "digits".
-    column: of the texts or the images.
-    label: the column of the labels.
-    most: how many labels to keep, the commonest; None for all.
-    size: images are scaled to this many pixels a side.
+    Attributes:
+        data: a file (.parquet, .csv, .json, .jsonl), a folder of images with one folder per label, a name on the hub, or
+            "digits".
+        column: of the texts or the images.
+        label: the column of the labels.
+        most: number of labels to keep, the most frequent ones; None for all.
+        size: pixels per side of a scaled image.
     """
 
     data: str
@@ -38,11 +40,12 @@ class Source(NamedTuple):
 class Data(NamedTuple):
     """Rows with their labels.
 
-    rows: images [n, 1, size, size] in [−1, 1], or n texts.
-    labels: [n], in 0 … K − 1.
-    names: of the labels, K.
-    held: as many of both that are kept out of training.
-    held_labels: [m].
+    Attributes:
+        rows: images [n, 1, size, size] in [−1, 1], or n texts.
+        labels: [n], in 0 … K − 1.
+        names: of the K labels.
+        held: m held-out rows.
+        held_labels: [m].
     """
 
     rows: Any
@@ -55,8 +58,13 @@ class Data(NamedTuple):
 def kind_of(name: str, text_column: str | None = None, image_column: str | None = None) -> tuple[str, bool]:
     """Return the column to learn from, and whether it holds images.
 
+    Args:
+        name: of the data, see `Source`.
+        text_column: the column, if it holds texts.
+        image_column: the column, if it holds images.
+
     Raises:
-        ValueError: data that cannot be read, or that have neither a column `image` nor `text` where none is named.
+        ValueError: the data cannot be read, or no column is named and none is called `image` or `text`.
     """
     if name == DIGITS:
         return "image", True
@@ -66,7 +74,9 @@ def kind_of(name: str, text_column: str | None = None, image_column: str | None 
     for column in ("image", "text"):
         if column in found:
             return column, column == "image"
-    raise ValueError(f"{name}: say with --text-column or --image-column what to learn from; it has {', '.join(found[:20])}")
+    raise ValueError(
+        f"{name} must have a column image or text, got {', '.join(found[:20])}; try --text-column or --image-column"
+    )
 
 
 def identity(source: Source) -> dict[str, Any]:
@@ -79,10 +89,10 @@ def identity(source: Source) -> dict[str, Any]:
 
 
 def check_apart(source: Source, folder: Path) -> None:
-    """Refuse to write into the data, which would become others, and to read data from the folder that is written.
+    """Check that neither the data lie in the folder of the results, nor that folder among the data, which would change them.
 
     Raises:
-        ValueError: such a folder.
+        ValueError: one lies in the other.
     """
     place = Path(source.data)
     if source.data == DIGITS or not place.exists():
@@ -93,34 +103,17 @@ def check_apart(source: Source, folder: Path) -> None:
 
 
 def read_images(source: Source, *, seed: int = 0) -> Data:
-    """Return images, grey, scaled to one size.
+    """Return grey images, scaled to one size.
 
-    A cell is an image, the bytes of a file of one, `{bytes, path}`, or numbers: [H][W], [H][W][1 or 3], [1 or 3][H][W], or a
-    square in one row. Numbers are mapped to [−1, 1] by the least and the largest of the column.
+    A cell is an image, the bytes of an image file, `{bytes, path}`, or numbers: [H][W], [H][W][1 or 3], [1 or 3][H][W], or all
+    pixels of a square in one list. Numbers are mapped to [−1, 1] by the minimum and maximum of the column.
 
     Raises:
-        ValueError: no such source or column, cells that are no images, one label only, or too few rows.
+        ValueError: no such source or column, cells that are no images, a single label, or too few rows.
     """
-    if source.data == DIGITS:
-        from sklearn.datasets import load_digits
-
-        found = load_digits()
-        limits.check_memory(f"--image-size {source.size:.3g} of {len(found.images)} images", len(found.images) * source.size**2)
-        values = torch.stack([_scaled(image / 8.0 - 1, source.size) for image in found.images])
-        return _split(source, values, [str(label) for label in found.target], seed)
     cells, labels = _cells(source)
     limits.check_memory(f"--image-size {source.size:.3g} of {len(cells)} images", len(cells) * source.size**2)
-    read = []
-    for i, cell in enumerate(cells):
-        if cell is None or (isinstance(cell, dict) and not any(cell.values())):
-            raise ValueError(f"{source.data}: row {i + 1} has no image in the column {source.column!r}")
-        try:
-            read.append(_read_image(cell, Path(source.data).parent))
-        except Exception as error:  # what PIL raises for files that are broken is of many types
-            path = cell.get("path") if isinstance(cell, dict) else None
-            row = f"row {i + 1}" + (f", {Path(path).name}" if path else "")
-            why = f"{error}" if isinstance(error, ValueError) else "not a file of an image, or not the whole of one"
-            raise ValueError(f"{source.data}: the column {source.column!r} holds no images ({row}: {why})") from error
+    read = [_read_cell(source, i, cell) for i, cell in enumerate(cells)]
     return _split(source, torch.stack(_on_one_scale(source, read)), labels, seed)
 
 
@@ -128,28 +121,35 @@ def read_texts(source: Source, *, seed: int = 0) -> Data:
     """Return texts.
 
     Raises:
-        ValueError: no such source or column, cells that are no texts, one label only, or too few rows.
+        ValueError: no such source or column, cells that are no texts, a single label, or too few rows.
     """
     if source.data == DIGITS:
-        raise ValueError("digits are images; give a file of texts, or a name on the hub")
+        raise ValueError("the data must be texts, but digits are images; try a file of texts, or a name on the hub")
     cells, labels = _cells(source)
     return _split(source, *tables.texts(source.data, source.column, cells, labels), seed)
 
 
 def check_varied(source: Source, data: Data) -> None:
-    """Refuse data whose held-out rows are all alike within every label, to which no spread can be compared.
+    """Check that some label has different held-out rows, without which no spread can be measured.
 
     Raises:
-        ValueError: such data.
+        ValueError: all held-out rows of every label are equal.
     """
     rows = map(tuple, data.held.flatten(1).tolist()) if isinstance(data.held, Tensor) else data.held
     labels = data.held_labels.tolist()
     if len(set(zip(rows, labels, strict=True))) == len(set(labels)):
-        raise ValueError(f"{source.data}: the rows held out, {len(labels)} in all, are all alike within their labels")
+        raise ValueError(
+            f"{source.data} must have different rows within a label, got equal ones in all {len(labels)} held-out rows"
+        )
 
 
 def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
-    """Return the cells of the column, and their labels' names."""
+    """Return the cells of the column, and the names of their labels."""
+    if source.data == DIGITS:
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        return found.images, [str(label) for label in found.target]
     table = columns.load(source.data)
     for option, name in (("column", source.column), ("--label-column", source.label)):
         if name not in table:
@@ -158,16 +158,32 @@ def _cells(source: Source) -> tuple[Sequence[Any], list[str]]:
 
 
 def _digest(folder: Path) -> str:
-    """Return the identity of a folder: a digest of the names and contents of its files."""
-    found = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            found.update(f"{path.relative_to(folder)}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return found.hexdigest()[:16]
+    """Return a digest of the names and contents of all files in a folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return run_folder.digest("".join(f"{path.relative_to(folder)}\0{run_folder.digest(path)}\n" for path in paths).encode())
+
+
+def _read_cell(source: Source, i: int, cell: Any) -> Any:
+    """Return the image of a row as a picture of PIL, or as numbers [H, W] or [H, W, 3].
+
+    Raises:
+        ValueError: the cell is no image; the message names its row.
+    """
+    if cell is None or (isinstance(cell, dict) and not any(cell.values())):
+        raise ValueError(f"{source.data}: row {i + 1} has no image in the column {source.column!r}")
+    try:
+        return _read_image(cell, Path(source.data).parent)
+    except Exception as error:  # PIL raises errors of many types for broken files
+        path = cell.get("path") if isinstance(cell, dict) else None
+        row = f"row {i + 1}" + (f", {Path(path).name}" if path else "")
+        why = f"{error}" if isinstance(error, ValueError) else "not an image file, or only a part of one"
+        raise ValueError(
+            f"{source.data}: the column {source.column!r} must hold images, got another cell ({row}: {why})"
+        ) from error
 
 
 def _read_image(cell: Any, folder: Path) -> Any:
-    """Return a picture of PIL, or numbers [H, W] or [H, W, 3]; paths are relative to a folder."""
+    """Return a picture or numbers, see `_read_cell`; paths are relative to a folder."""
     if isinstance(cell, dict):
         cell = cell.get("bytes") or (folder / cell["path"]).read_bytes()
     if isinstance(cell, bytes):
@@ -177,75 +193,62 @@ def _read_image(cell: Any, folder: Path) -> Any:
     try:
         array = np.asarray(cell, dtype=np.float32)
     except (TypeError, ValueError):
-        raise ValueError("neither an image nor numbers in rows of one length") from None
+        raise ValueError("neither an image nor numbers in rows of equal length") from None
     if not np.isfinite(array).all():
-        raise ValueError("numbers that are missing or not finite")
+        raise ValueError("missing or infinite numbers")
     shape, side = array.shape, math.isqrt(array.size)
-    if array.size and array.ndim == 1 and side**2 == array.size:
-        return array.reshape(side, side)
+    if array.ndim == 1 and side**2 == array.size:
+        array = array.reshape(side, side)
     if array.ndim == 3 and shape[2] not in (1, 3) and shape[0] in (1, 3):
         array = np.moveaxis(array, 0, 2)
     if not array.size or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,)):
-        raise ValueError(f"numbers of the shape {list(shape)}, which is none of an image")
+        raise ValueError(f"the shape of an image must be [H, W], [H, W, 1 or 3] or [1 or 3, H, W], got {list(shape)}")
     return array[..., 0] if array.shape[2:] == (1,) else array
 
 
-def _on_one_scale(source: Source, read: Sequence[Any]) -> list[Tensor]:
-    """Return images [1, size, size] in [−1, 1]; numbers by the range of all of them."""
-    arrays = [each for each in read if isinstance(each, np.ndarray)]
+def _on_one_scale(source: Source, images: Sequence[Any]) -> list[Tensor]:
+    """Return grey images [1, size, size] in [−1, 1]; numbers are scaled by the range of all of them.
+
+    Every pixel is the mean of the area that it covers. Colours have the weights that PIL gives them.
+    """
+    from PIL import Image
+
+    arrays = [each for each in images if isinstance(each, np.ndarray)]
     low, high = (float(of([of(each) for each in arrays])) if arrays else 0.0 for of in (np.min, np.max))
     if arrays and not low < high:
-        raise ValueError(f"{source.data}: every number in the column {source.column!r} is {low:g}")
-    return [
-        _scaled(_grey(2 * ((each - low) / (high - low)) - 1), source.size)
-        if isinstance(each, np.ndarray)
-        else _image(each, source.size)
-        for each in read
-    ]
+        raise ValueError(f"{source.data}: the column {source.column!r} must hold different numbers, got {low:g} everywhere")
 
+    def scaled(picture: Any) -> Any:
+        return np.array(picture.resize((source.size, source.size), Image.Resampling.BOX), dtype=np.float32)
 
-def _grey(array: Any) -> Any:
-    """Return [H, W] of colours [H, W, 3], weighted as PIL does, or what is grey as it is."""
-    return array @ np.array([0.299, 0.587, 0.114], dtype=np.float32) if array.ndim == 3 else array
+    def grey(image: Any) -> Any:
+        if not isinstance(image, np.ndarray):
+            return scaled(image.convert("L")) / 127.5 - 1
+        values = 2 * ((image - low) / (high - low)) - 1
+        return scaled(Image.fromarray(values @ COLOURS if values.ndim == 3 else values))
 
-
-def _scaled(array: Any, size: int) -> Tensor:
-    """Return [1, size, size] of [H, W], every number the mean of what it covers."""
-    from PIL import Image
-
-    scaled = Image.fromarray(np.asarray(array, dtype=np.float32)).resize((size, size), Image.Resampling.BOX)
-    return torch.from_numpy(np.array(scaled))[None]
-
-
-def _image(picture: Any, size: int) -> Tensor:
-    from PIL import Image
-
-    grey = picture.convert("L").resize((size, size), Image.Resampling.BOX)
-    return torch.from_numpy(np.asarray(grey, dtype=np.float32) / 127.5 - 1)[None]
+    return [torch.from_numpy(grey(image))[None] for image in images]
 
 
 def _split(source: Source, rows: Any, labels: Sequence[str], seed: int) -> Data:
-    """Keep the commonest labels, and hold out a share of every label's rows."""
+    """Keep the most frequent labels, and hold out a share of every label's rows."""
     if source.most is not None and source.most < 2:
-        raise ValueError(f"guidance needs two labels: --max-labels must be two at least, not {source.most}")
+        raise ValueError(f"--max-labels must be 2 at least, for guidance, got {source.most}")
     counts = Counter(labels)
     common = sorted(counts, key=lambda name: (-counts[name], name))[: source.most]
     names = tuple(sorted((name for name in common if counts[name] >= LEAST), key=lambda name: (len(name), name)))
     if len(names) < 2:
-        raise ValueError(
-            f"{source.data}: guidance needs two labels of {LEAST} rows at least; the column {source.label!r} has "
-            f"{', '.join(f'{name!r} {n} times' for name, n in counts.most_common(5))}"
-        )
+        got = ", ".join(f"{name!r} {n} times" for name, n in counts.most_common(5))
+        raise ValueError(f"{source.data}: the column {source.label!r} must have two labels of {LEAST} rows at least, got {got}")
     generator = torch.Generator().manual_seed(seed)
-    train: list[int] = []
-    held: list[int] = []
-    every = np.asarray(labels)
-    for name in names:
-        own = np.flatnonzero(every == name)
-        own = own[torch.randperm(len(own), generator=generator).numpy()]
-        cut = max(1, round(HELD * len(own)))
-        held += own[:cut].tolist()
-        train += own[cut:].tolist()
     code = torch.tensor([names.index(name) if name in names else -1 for name in labels])
-    parts = [rows[torch.tensor(part)] if isinstance(rows, Tensor) else [rows[i] for i in part] for part in (train, held)]
-    return Data(parts[0], code[train], names, parts[1], code[held])
+    train, held = [], []
+    for label in range(len(names)):
+        own = (code == label).nonzero()[:, 0]
+        own = own[torch.randperm(len(own), generator=generator)]
+        cut = max(1, round(HELD * len(own)))
+        held.append(own[:cut])
+        train.append(own[cut:])
+    parts = [torch.cat(part) for part in (train, held)]
+    kept, rest = (rows[part] if isinstance(rows, Tensor) else [rows[i] for i in part.tolist()] for part in parts)
+    return Data(kept, code[parts[0]], names, rest, code[parts[1]])

@@ -1,12 +1,10 @@
-"""A made-up language of pets, and a tiny language model of it: text to guide where no pretrained model is at hand.
+"""Write stories in an artificial language of pets, and train a tiny language model on them to replace a pretrained one.
 
-The first sentence of a story names its pet, and most of the later ones are about it, unless another animal comes by: a
-condition whose influence can be counted. One story in six only says "a pet" (conditioning dropout), which is the unconditional
-model's prompt.
+The first sentence of a story names its pet, and most of the later sentences are about this pet, so the influence of the
+condition can be counted. One story in six only says "a pet" (conditioning dropout), which is the unconditional model's prompt.
 """
 
 import random
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -16,14 +14,14 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from analysis.frames import Track
+
 NAMES = ("Ann", "Ben", "Lily", "Max", "Sue", "Tom")
 PETS = ("bird", "cat", "dog", "fish", "frog", "horse")
 VERBS = ("ate", "hid", "jumped", "played", "ran", "sang", "slept", "swam")
 MOODS = ("angry", "glad", "happy", "proud", "sad", "tired")
 GRAMMAR = (".", "The", "was", "had", "a", "pet")
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
-
-Track = Callable[[Iterable[int]], Iterable[int]]
 
 
 def write(n: int, *, seed: int = 0) -> list[str]:
@@ -33,7 +31,7 @@ def write(n: int, *, seed: int = 0) -> list[str]:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer of one token a word, which puts the beginning-of-text token first."""
+    """Return a tokenizer with one token per word, which puts the beginning-of-text token first."""
     words = (PAD, BOS, EOS, *GRAMMAR, *NAMES, *PETS, *VERBS, *MOODS)
     raw = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=PAD))
     raw.pre_tokenizer = WhitespaceSplit()
@@ -42,11 +40,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def train(steps: int = 300, *, seed: int = 0, track: Track = iter) -> LlamaForCausalLM:
-    """Return a Llama of two layers trained on the stories; 300 steps take some ten seconds on one core.
+    """Return a Llama of two layers trained on the stories; 300 steps take about ten seconds on one core.
 
     Args:
-        steps: of 16 stories each.
-        seed: of the weights and the stories; the global generator is left as it was.
+        steps: number of batches of 16 stories.
+        seed: of the weights and the stories; the global generator is left unchanged.
         track: wraps the steps, for a progress bar.
     """
     tokens = tokenizer()
@@ -80,7 +78,7 @@ def _config(tokens: Any) -> LlamaConfig:
         intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
-        initializer_range=0.15,  # the usual 0.02 leaves so small a model blind to its context for long
+        initializer_range=0.15,  # with the usual 0.02 so small a model ignores its context for many steps
         max_position_embeddings=128,
         bos_token_id=tokens.bos_token_id,
         eos_token_id=tokens.eos_token_id,

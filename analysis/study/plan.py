@@ -1,4 +1,4 @@
-"""The plan of a study: what is trained and sampled, and the command that runs it again."""
+"""Plan a study: what is trained and sampled, and the command that repeats it."""
 
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -13,24 +13,27 @@ from arguide.training import Recipe
 
 PROGRAM = "arguide study"
 SCALES = (0.0, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
-HARDEST = 1e6  # times the steps of a training: a billion
+HARDEST = 1e6  # times the usual number of training steps: a billion steps
 PLAIN, LATE, BLIND = "without dropout", "dropout at the end", "clean"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study does.
+    """The plan of a study.
 
     Attributes:
         source: the data.
-        images: whether they are images; texts otherwise.
+        images: whether the data are images; texts otherwise.
         scales: γ of the samples.
-        seeds: how many times all is trained and sampled; the spread over them is the error.
-        samples: of a label, at every scale and seed.
+        seeds: number of repetitions of training and sampling; the spread over them gives the errors.
+        samples: per label, scale and seed.
         effort: multiplies the steps of every training.
         seed: the first seed.
-        models: a folder whose models are loaded, where it has one of the name, and not trained.
-        quick: whether it is to see that everything runs; then it has no verdicts.
+        models: a folder of models to load in place of training, where it has one of the name.
+        quick: whether the run is only a check that everything works; it has no verdicts then.
+
+    Raises:
+        ValueError: fewer than two seeds or samples, or an effort out of range.
     """
 
     source: Source
@@ -44,39 +47,53 @@ class Plan:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        if self.seeds < 2:
-            raise ValueError(f"a study needs two seeds at least, to tell an error; not {self.seeds}")
-        if self.samples < 2 or not 0 < self.effort <= HARDEST:
-            got = f"{self.samples} and {self.effort:g}"
-            raise ValueError(f"a study needs two samples a label at least, and a positive effort up to {HARDEST:g}, got {got}")
+        for name in ("seeds", "samples"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"--{name} must be 2 at least, got {getattr(self, name)}")
+        if not 0 < self.effort <= HARDEST:
+            raise ValueError(f"--effort must be positive, up to {HARDEST:g}, got {self.effort:g}; try 1")
 
     def config(self) -> dict[str, Any]:
-        """Return what decides the numbers, ready for JSON."""
+        """Return the settings that decide the numbers, ready for JSON."""
         found = {name: self.given(name) for name in (model_name(*each) for each in trained(self))}
         given = {name: run_folder.digest(place / "model.safetensors") for name, place in found.items() if place is not None}
-        own = {"source": datasets.identity(self.source), "scales": list(self.scales), "models": given}
-        return asdict(self) | own
+        return asdict(self) | {"source": datasets.identity(self.source), "scales": list(self.scales), "models": given}
 
     def given(self, name: str) -> Path | None:
-        """Return the folder of a model that is there already, if it is."""
+        """Return the folder of the model of this name to load, None if there is none."""
         place = None if self.models is None else Path(self.models) / name
         return place if place is not None and (place / "model.safetensors").is_file() else None
 
 
 def trained(plan: Plan) -> list[tuple[str, str, int]]:
-    """Return kind, variant and seed of every model; variants that only the claims need are of images, and of two seeds."""
+    """Return kind, variant and seed of every model.
+
+    The variants of dropout are needed for one claim only, so they are trained on images alone, with two seeds.
+    """
     kinds = (("pixels", ""), ("denoiser", ""), ("classifier", ""), ("classifier", BLIND)) if plan.images else (("lm", ""),)
     every = [(kind, variant, plan.seed + s) for s in range(plan.seeds) for kind, variant in kinds]
     return every + [("pixels", variant, plan.seed + s) for s in range(2) for variant in (PLAIN, LATE) if plan.images]
 
 
 def model_name(kind: str, variant: str, seed: int) -> str:
-    """Return the name of a model's folder."""
+    """Return the name of a model's folder.
+
+    Args:
+        kind: of `learners.KINDS`.
+        variant: of its training, "" for the usual one.
+        seed: of its training.
+    """
     return "-".join([kind, *variant.split(), str(seed)])
 
 
 def recipe_of(kind: str, variant: str, plan: Plan) -> Recipe:
-    """Return how a variant of a kind is trained."""
+    """Return the recipe of a model.
+
+    Args:
+        kind: of `learners.KINDS`.
+        variant: of its training, "" for the usual one.
+        plan: of the study.
+    """
     recipe, _ = learners.usual(kind, read(plan))
     recipe = replace(recipe, steps=max(2, round(recipe.steps * plan.effort)))
     if variant == PLAIN:
@@ -86,24 +103,28 @@ def recipe_of(kind: str, variant: str, plan: Plan) -> Recipe:
 
 @cache
 def read(plan: Plan) -> Data:
-    """Return the data, which no seed or scale changes; once a process."""
+    """Return the data, which are the same for all seeds and scales; they are read once per process."""
     found = (datasets.read_images if plan.images else datasets.read_texts)(plan.source, seed=plan.seed)
     datasets.check_varied(plan.source, found)
     return found
 
 
 def command(plan: Plan) -> str:
-    """Return the command that makes a study again."""
+    """Return the command that repeats a study."""
     source = plan.source
-    options: dict[str, object] = {"--data": run_folder.shown(source.data)}
-    if source.data != datasets.DIGITS:
-        options[f"--{'image' if plan.images else 'text'}-column"] = source.column
-    options |= {"--label-column": source.label} if source.label != "label" else {}
-    options |= {"--max-labels": f"{source.most}"} if source.most is not None else {}
-    options |= {"--image-size": f"{source.size}"} if plan.images else {}
-    options |= {"--scales": ",".join(f"{scale:g}" for scale in plan.scales)}
-    options |= {"--effort": f"{plan.effort:g}"} if plan.effort != 1 and not plan.quick else {}
-    options |= {"--models": Path(plan.models).name} if plan.models else {}
-    options |= {"--quick": True} if plan.quick else {"--seeds": f"{plan.seeds}"}
-    options |= {"--samples": f"{plan.samples}", "--seed": f"{plan.seed}"}
+    column = None if source.data == datasets.DIGITS else source.column
+    options = {
+        "--data": run_folder.shown(source.data),
+        f"--{'image' if plan.images else 'text'}-column": column,
+        "--label-column": None if source.label == "label" else source.label,
+        "--max-labels": source.most,
+        "--image-size": source.size if plan.images else None,
+        "--scales": ",".join(f"{scale:g}" for scale in plan.scales),
+        "--effort": None if plan.effort == 1 or plan.quick else f"{plan.effort:g}",
+        "--models": plan.models and Path(plan.models).name,
+        "--quick": plan.quick,
+        "--seeds": None if plan.quick else f"{plan.seeds}",
+        "--samples": f"{plan.samples}",
+        "--seed": f"{plan.seed}",
+    }
     return report.shell(PROGRAM, options)

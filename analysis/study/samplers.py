@@ -1,12 +1,12 @@
-r"""Samples of learned models at a scale, by every family of both wings.
+r"""Sample learned models at a scale, with every sampler of both wings.
 
 AR sequential, AR joint         tokens or pixels, guided one by one, or together by weighted particles
 diffusion ODE, diffusion SDE    the guided score, without and with noise
 Feynman–Kac                     the same score with weights, whose law is the joint one
-classifier guidance, clean …    the unconditional score and a classifier's gradient, of noised or of clean data
+classifier guidance, clean …    the unconditional score and a classifier's gradient, of noised or of clean images
 
-Samples of one population descend from one another, so their diversity is that of few; every sample of a joint law comes from a
-population of its own. What then remains of the proposal's law is of the order of the relative variance of Ẑ, which is told.
+Samples of one population share ancestors, so they show less diversity than independent samples. Every sample of a joint law
+therefore comes from its own population. The bias that then remains is of the order of Var(Ẑ)/Z², which is reported.
 """
 
 import math
@@ -29,29 +29,38 @@ SEQUENTIAL, JOINT = "AR sequential", "AR joint"
 ODE, SDE, CORRECTED = "diffusion ODE", "diffusion SDE", "Feynman–Kac"
 AWARE, CLEAN = "classifier guidance", "clean classifier"
 STEPS = 40
-PARTICLES, FEW = 8, 2  # of a population; few where no number that a study has time for finds the law
-HOPE = 0.9  # nats: effective particles are some exp(−σ²) of all, σ the spread of Σ log Z
+PARTICLES, FEW = 8, 2  # particles per population; few are used when more would not converge in the time given
+HOPE = 0.9  # nats: ESS / N ≈ exp(−σ²), with σ the standard deviation of Σ log Z
 SMOOTHING = 0.002  # of the laws of texts, the same at every scale
-LEAST = 0.06  # half a grey level of 17: below, a learned score's own errors are all that is left in log Z
+LEAST = 0.06  # half of one of 17 grey levels: below, log Z holds only the errors of a learned score
 
 
 class Drawn(NamedTuple):
-    """Samples of one family at one scale.
+    """Samples of one sampler at one scale.
 
-    rows: images or texts, the same number a label, one label after another.
-    labels: that were asked for, [n].
-    told: what else is known, a number a name, see `arguide.smc.populations`.
+    Attributes:
+        rows: images or texts, the same number per label, one label after another.
+        labels: the requested labels, [n].
+        diagnostics: of the weights, see `arguide.smc.populations`.
     """
 
     rows: Any
     labels: Tensor
-    told: dict[str, float]
+    diagnostics: dict[str, float]
 
 
 def autoregressive(
     learner: Causal, scale: float, n: int, generator: torch.Generator, beta: float = 1.0
 ) -> Iterator[tuple[str, Drawn]]:
-    """Yield n texts or images a label of the sequential law, and of the joint one; the two are one at γ = 0 and 1 if β = 1."""
+    """Yield texts or images of the sequential law, then of the joint one; both laws are equal at γ = 0 and 1 if β = 1.
+
+    Args:
+        learner: the model.
+        scale: γ.
+        n: samples per label.
+        generator: of all random numbers.
+        beta: inverse temperature β.
+    """
     allowed, count, length = arguide.only(learner.drawn), len(learner.labels), learner.length
     labels = torch.arange(count).repeat_interleave(n)
     law = continuation(learner, labels, scale, beta)
@@ -60,9 +69,9 @@ def autoregressive(
     drawn = Drawn(learner.decode(plain.tokens), labels, weight_spread(log_weights)._asdict())
     yield SEQUENTIAL, drawn
     if scale in (0.0, 1.0) and beta == 1:
-        yield JOINT, drawn._replace(told={})
+        yield JOINT, drawn._replace(diagnostics={})
         return
-    size = particles(drawn.told["log_path_spread"])
+    size = particles(drawn.diagnostics["log_path_spread"])
     law = continuation(learner, labels.repeat_interleave(size), scale, beta)
     options: dict[str, Any] = {"transform": allowed, "twist": arguide.particles.ahead, "generator": generator}
     runs = arguide.sample_joints(law, len(labels), size, length, **options)
@@ -71,10 +80,16 @@ def autoregressive(
 
 
 def continuation(learner: Causal, labels: Tensor, scale: float, beta: float = 1.0) -> Any:
-    """Return the guided law of what follows labels, one a row, [n], at inverse temperature β.
+    """Return the guided law of the sequences of some labels.
 
-    Most tokens never follow most texts, and what a model says of those is noise: at γ = 5 a token that the data never begin
-    with has most of the mass where p(x|y) is 2e-4 and p(x) is 6e-6. So texts are read with a little smoothing.
+    Most tokens never follow most texts, so their predicted probabilities are noise: at γ = 5 a token that never begins a text
+    of the data has most of the mass if p(x|y) is 2e-4 and p(x) is 6e-6. The laws of texts are therefore smoothed a little.
+
+    Args:
+        learner: the model.
+        labels: one per row, [n].
+        scale: γ.
+        beta: inverse temperature β.
     """
     law: Any = partial(
         arguide.continuation,
@@ -84,7 +99,7 @@ def continuation(learner: Causal, labels: Tensor, scale: float, beta: float = 1.
         temperature=1 / beta,
         negative_prompt_ids=learner.prompt(None),
     )
-    prompts = Prompt.of(learner.controls[labels][:, None])  # one a row: particles of one label are resampled among themselves
+    prompts = Prompt.of(learner.controls[labels][:, None])  # one per row: particles of one label are resampled together
     if learner.end is None:
         return replace(law(), prompt=prompts)
     ending = law(smoothing=SMOOTHING, eos_token_id=learner.end, max_new_tokens=learner.length)
@@ -92,7 +107,14 @@ def continuation(learner: Causal, labels: Tensor, scale: float, beta: float = 1.
 
 
 def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
-    """Yield n images a label by guided diffusion: the ODE, the SDE, and with weights."""
+    """Yield images by guided diffusion: the ODE, the SDE, and the SDE with weights.
+
+    Args:
+        denoiser: the model.
+        scale: γ.
+        n: images per label.
+        generator: of all random numbers.
+    """
     labels = torch.arange(denoiser.labels).repeat_interleave(n)
     sigmas, shape = grid(), (len(labels), *denoiser.shape)
     with torch.no_grad():
@@ -103,17 +125,26 @@ def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generat
         drawn = Drawn(image(noisy.x), labels, weight_spread(log_weights.reshape(-1, n))._asdict())
         yield SDE, drawn
         if scale in (0.0, 1.0):
-            yield CORRECTED, drawn._replace(told={})
+            yield CORRECTED, drawn._replace(diagnostics={})
             return
-        size = particles(drawn.told["log_path_spread"])
-        x, told = corrected(guided(denoiser, labels.repeat_interleave(size), scale), denoiser, n, size, generator)
-        yield CORRECTED, Drawn(x, labels, told)
+        size = particles(drawn.diagnostics["log_path_spread"])
+        x, diagnostics = corrected(guided(denoiser, labels.repeat_interleave(size), scale), denoiser, n, size, generator)
+        yield CORRECTED, Drawn(x, labels, diagnostics)
 
 
 def corrected(
     field: diffusion.LogLinear, denoiser: Denoiser, n: int, size: int, generator: torch.Generator, noise: float = 1.0
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return n images a label, each from a population of so many rows of the field, and what the populations tell."""
+    """Return images by weighted diffusion, each from its own population, and the diagnostics of the populations.
+
+    Args:
+        field: the guided score, with `size` rows per image.
+        denoiser: the model.
+        n: images per label.
+        size: particles per population.
+        generator: of all random numbers.
+        noise: stochasticity λ.
+    """
     count, shape = denoiser.labels * n, (size, *denoiser.shape)
     runs = diffusion.sample_joints(field, count, shape, grid(), noise=noise, generator=generator)
     return image(one_each(runs, generator)), convergence(runs, denoiser.labels)._asdict()
@@ -122,7 +153,15 @@ def corrected(
 def classifying(
     denoiser: Denoiser, classifiers: dict[str, Classifier], scale: float, n: int, generator: torch.Generator
 ) -> Iterator[tuple[str, Drawn]]:
-    """Yield n images a label by the unconditional score and γ times a classifier's gradient."""
+    """Yield images by the unconditional score plus γ times a classifier's gradient.
+
+    Args:
+        denoiser: the unconditional model.
+        classifiers: sampler ↦ its classifier.
+        scale: γ.
+        n: images per label.
+        generator: of all random numbers.
+    """
     labels = torch.arange(denoiser.labels).repeat_interleave(n)
     score = diffusion.conditioned(diffusion.from_denoiser(denoiser))
     for family, classifier in classifiers.items():
@@ -137,21 +176,27 @@ def classifying(
 
 
 def particles(spread: float) -> int:
-    """Return how many particles a population has, given the standard deviation of Σ log Z."""
+    """Return the number of particles per population, given the standard deviation of Σ log Z."""
     return PARTICLES if spread < HOPE else FEW
 
 
 def guided(denoiser: Denoiser, label: Any, scale: float) -> diffusion.LogLinear:
-    """Return the guided score of a denoiser."""
+    """Return the guided score of a denoiser.
+
+    Args:
+        denoiser: the model.
+        label: one, or one per row, [n].
+        scale: γ.
+    """
     score = diffusion.from_denoiser(denoiser)
     return diffusion.LogLinear.guidance(diffusion.conditioned(score, label), diffusion.conditioned(score), scale)
 
 
 def grid() -> Tensor:
-    """Return the noise levels of every sampler of diffusion."""
+    """Return the noise levels of every diffusion sampler."""
     return diffusion.edm(STEPS, sigma_min=LEAST, sigma_max=20.0).float()
 
 
 def image(x: Tensor) -> Tensor:
-    """Return images in [−1, 1], whatever a sampler has left."""
+    """Return images clamped to [−1, 1]; values that are not numbers become 0."""
     return x.nan_to_num(0.0).clamp(-1, 1)

@@ -1,7 +1,7 @@
-r"""Samples of learned models at γ = 1 and an inverse temperature β, by every way to lower the temperature of both wings.
+r"""Sample learned models at γ = 1 and an inverse temperature β, by every way to lower the temperature in both wings.
 
 AR sequential, AR joint     p(x_t | x_<t)^β at every token, or p(x)^β by weighted particles
-score × β, ODE, and SDE     the naive rule, without noise and with it
+score × β, ODE, and SDE     the naive rule, without and with noise
 noise scale                 the SDE's noise times β^{−1/2}, right for Gaussians
 score × β, weights          the same at λ = 2 with the weights that make it p(x)^β (Feynman–Kac)
 
@@ -25,7 +25,14 @@ LAMBDA = 2.0
 
 
 def denoising(denoiser: Denoiser, beta: float, n: int, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
-    """Yield n images a label by every way; at β = 1 scores and noise are as they are, and weights are even."""
+    """Yield images by every way to lower the temperature; at β = 1 scores, noise and weights are unchanged.
+
+    Args:
+        denoiser: the model.
+        beta: inverse temperature β.
+        n: images per label.
+        generator: of all random numbers.
+    """
     labels = torch.arange(denoiser.labels).repeat_interleave(n)
     score = diffusion.from_denoiser(denoiser)
     own = diffusion.conditioned(score, labels)
@@ -42,7 +49,7 @@ def denoising(denoiser: Denoiser, beta: float, n: int, generator: torch.Generato
         if beta == 1:
             yield WEIGHTS, drawn(own, diffusion.sde(LAMBDA))
         else:
-            size = samplers.FEW  # eight do not find this law of images even at β = 1.25
+            size = samplers.FEW  # eight particles do not converge even at β = 1.25
             many = diffusion.conditioned(score, labels.repeat_interleave(size))
-            x, told = samplers.corrected(diffusion.LogLinear((many,), (beta,)), denoiser, n, size, generator, LAMBDA)
-            yield WEIGHTS, Drawn(x, labels, told)
+            x, diagnostics = samplers.corrected(diffusion.LogLinear((many,), (beta,)), denoiser, n, size, generator, LAMBDA)
+            yield WEIGHTS, Drawn(x, labels, diagnostics)

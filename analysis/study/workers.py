@@ -1,4 +1,4 @@
-"""Pieces of work that each leave a file when they are finished, done one after another or in several processes."""
+"""Run tasks that each leave a file, one after another or in several processes."""
 
 import multiprocessing
 import os
@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 from threadpoolctl import threadpool_limits
 
 from analysis.files import run_folder
 from analysis.learning import learners
 from analysis.text import loading
 
+Work = Callable[[Sequence["Task"], Any, Path], Iterator[None]]
+
 
 class Task(NamedTuple):
     """One piece of work, which leaves a file.
 
-    name: of the file, and of the folder of a model.
-    run: what it does with the plan and the folder.
-    model: whether it leaves a model as well.
+    Attributes:
+        name: of the file, and of the folder of a model.
+        run: (plan, folder) ↦ frame.
+        model: whether the task leaves a model as well.
     """
 
     name: str
@@ -30,11 +34,11 @@ class Task(NamedTuple):
     model: bool = False
 
     def path(self, folder: Path) -> Path:
-        """Return the file that the task leaves."""
+        """Return the path of the file."""
         return folder / "experiments" / f"{self.name}.parquet"
 
     def finished(self, folder: Path) -> bool:
-        """Whether the file is there, whole and of this run, and the model that belongs to it is what it was."""
+        """Return whether the file and its model are undamaged and belong to the run of the folder."""
         frame = run_folder.read_finished(self.path(folder), run_folder.part_of(folder, self.name))
         if frame is None:
             return False
@@ -43,29 +47,30 @@ class Task(NamedTuple):
         return name is None
 
     def work(self, plan: Any, folder: Path) -> None:
-        """Do it on one thread, for tasks share the cores among themselves, and write the file."""
+        """Do the task on one thread, because tasks share the cores, and write the file."""
         loading.silence()
+        torch.set_num_threads(1)
         with threadpool_limits(1):
-            frame, place = self.run(plan, folder), folder / "models" / self.name
-        files = learners.files_of(place) if self.model else []
+            frame = self.run(plan, folder)
+        files = learners.files_of(folder / "models" / self.name) if self.model else []
         mark = run_folder.marked(frame, run_folder.part_of(folder, self.name), run_folder.digests(folder, files))
         run_folder.write_frame(self.path(folder), mark)
 
 
 @contextmanager
-def workers(jobs: int) -> Iterator[Callable[[Sequence[Task], Any, Path], Iterator[None]]]:
-    """Yield what does tasks, several at once in processes of their own if there are several jobs; it yields after each."""
+def workers(jobs: int) -> Iterator[Work]:
+    """Yield a function that does tasks and yields after each; with several jobs it uses that many processes."""
     if jobs == 1:
         yield _in_turn
         return
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
 
-        def worked(tasks: Sequence[Task], plan: Any, folder: Path) -> Iterator[None]:
+        def work(tasks: Sequence[Task], plan: Any, folder: Path) -> Iterator[None]:
             for future in as_completed([pool.submit(task.work, plan, folder) for task in tasks]):
                 yield future.result()
 
         try:
-            yield worked
+            yield work
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list((getattr(pool, "_processes", None) or {}).values()):
@@ -80,7 +85,7 @@ def _in_turn(tasks: Sequence[Task], plan: Any, folder: Path) -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Let this process end when the one that started it is killed, instead of waiting for work for ever."""
+    """End this process when its parent is killed, instead of waiting for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

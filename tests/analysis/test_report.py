@@ -12,8 +12,8 @@ from analysis.experiments.base import Experiment, Settings
 from analysis.files import run_folder
 from analysis.frames import BANNER, Chapter, Plot, Verdict, headline, tidy
 from analysis.learning.datasets import Source
-from analysis.study import plan as plans
 from analysis.study import run as study_run
+from analysis.study.plan import Plan, command
 
 VERDICT = "It is <i>so</i> & not otherwise"
 
@@ -43,7 +43,7 @@ def published(folder, monkeypatch, settings):
     return reproduce.publish(folder, done).read_text(encoding="utf-8"), done
 
 
-def test_a_quick_report_has_a_banner_and_numbers_and_no_verdict(tmp_path, monkeypatch, capsys):
+def test_a_quick_report_has_a_banner_and_no_verdict(tmp_path, monkeypatch, capsys):
     page, done = published(tmp_path / "quick", monkeypatch, Settings(quick=True))
     assert BANNER in page
     assert page.count("1.5 ± 0.1") == 2  # in the table and in its chapter
@@ -56,7 +56,7 @@ def test_a_quick_report_has_a_banner_and_numbers_and_no_verdict(tmp_path, monkey
     assert told == {"quick": BANNER, "headline": {"one": {"measure": "what decides", "number": "1.5 ± 0.1", "verdict": None}}}
 
 
-def test_a_full_report_has_its_verdict_and_no_banner(tmp_path, monkeypatch, capsys):
+def test_a_full_report_has_a_verdict_and_no_banner(tmp_path, monkeypatch, capsys):
     page, done = published(tmp_path / "full", monkeypatch, Settings())
     assert "Quick run" not in page
     assert "otherwise" in page
@@ -65,23 +65,23 @@ def test_a_full_report_has_its_verdict_and_no_banner(tmp_path, monkeypatch, caps
     assert headline(done)["headline"]["one"]["verdict"] == VERDICT
 
 
-def test_verdicts_and_captions_are_text(tmp_path, monkeypatch):
+def test_verdicts_and_captions_are_escaped(tmp_path, monkeypatch):
     page, _ = published(tmp_path / "out", monkeypatch, Settings())
     assert "It is &lt;i&gt;so&lt;/i&gt; &amp; not otherwise" in page
     assert page.count("first &lt;b&gt;caption&lt;/b&gt;") == 2  # as a caption, and for those who see no pictures
     assert not re.findall("<i>so|<b>caption", page)
 
 
-def test_figures_stand_in_the_order_of_their_experiment(tmp_path, monkeypatch):
+def test_figures_keep_their_order(tmp_path, monkeypatch):
     page, _ = published(tmp_path / "out", monkeypatch, Settings())
     assert re.findall(r"<figcaption>(\w+) ", page) == ["first", "second", "third"]
 
 
-def test_a_quick_study_says_so_too():
+def test_the_command_of_a_quick_study_is_quick():
     source = Source("digits", "image")
-    plan = plans.Plan(source, True, quick=True, effort=0.1, seeds=2)
+    plan = Plan(source, True, quick=True, effort=0.1, seeds=2)
     assert plan.config()["quick"] is True
-    told = shlex.split(plans.command(plan))
+    told = shlex.split(command(plan))
     assert "--quick" in told
     assert not {"--effort", "--seeds"} & set(told)
 
@@ -96,7 +96,7 @@ def test_a_command_can_be_pasted(tmp_path, name):
     assert shlex.split(report.command(config)) == ["arguide", "reproduce", "--quick", "--seed", "3", "--text", name]
 
 
-def test_a_model_in_a_folder_is_named_as_it_is(tmp_path):
+def test_a_model_folder_keeps_its_name(tmp_path):
     folder = tmp_path / "my model@home"
     folder.mkdir()
     config = reproduce.config(Settings(model=str(folder)))
@@ -107,14 +107,14 @@ def test_a_command_of_defaults_has_no_options():
     assert report.command(reproduce.config(Settings())) == "arguide reproduce"
 
 
-def test_a_command_of_a_study_quotes_alike(tmp_path):
+def test_the_command_of_a_study_is_quoted(tmp_path):
     path = tmp_path / "my names.csv"
     path.write_text("")
-    assert "--data 'my names.csv'" in plans.command(plans.Plan(Source(str(path), "text"), False))
+    assert "--data 'my names.csv'" in command(Plan(Source(str(path), "text"), False))
 
 
 @pytest.mark.parametrize("options", [[], ["--quick"]])
-def test_a_study_is_quick_where_the_command_says_so(run, tmp_path, monkeypatch, options):
+def test_quick_reaches_the_plan_and_the_banner(run, tmp_path, monkeypatch, options):
     plans = []
 
     def publish(plan, out, *rest, **more):

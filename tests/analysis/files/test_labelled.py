@@ -106,7 +106,7 @@ def test_image_paths_are_relative_to_the_data(tmp_path, monkeypatch):
         picture(tmp_path / f"elsewhere/{i}.png", 10 * i)
     cells = [{"bytes": None, "path": f"{i}.png"} for i in range(24)]
     pd.DataFrame({"image": cells, "label": ["a", "b"] * 12}).to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match=r"row 1, 0\.png: not a file of an image"):
+    with pytest.raises(ValueError, match=r"row 1, 0\.png: not an image file"):
         datasets.read_images(Source(str(tmp_path / "x.parquet"), "image"))
 
 

@@ -56,7 +56,7 @@ def prompts(model, tokenizer, names):
 @given(names=NAMES, long=st.booleans())
 @example(names=["b", "i"], long=True)
 @example(names=["any", "<any>", "<<any>>"], long=False)
-def test_every_label_keeps_a_token_of_its_own_when_it_is_saved(names, long):
+def test_every_label_keeps_its_own_token_when_saved(names, long):
     """The texts hold what stands for every label, so often that a tokenizer learns it as a piece."""
     controls = [*map(label_models.control, names), label_models.ANY, label_models.PAD, label_models.END]
     assert len(set(controls)) == len(names) + 3
@@ -77,7 +77,7 @@ def test_every_label_keeps_a_token_of_its_own_when_it_is_saved(names, long):
     assert torch.equal(again.encode(texts), tokens)
 
 
-def test_texts_that_hold_control_tokens_are_texts():
+def test_control_tokens_inside_texts_are_text():
     texts = ["<b> bold", "<i> thin <any>", "<end> <pad>", "< b>", "<b><b>"] * 8
     learner = learner_of(("b", "i"), texts)
     tokens = learner.encode(texts)
@@ -85,7 +85,7 @@ def test_texts_that_hold_control_tokens_are_texts():
     assert (tokens[:, :-1] == learner.end).sum() == (tokens[:, 1:] == label_models.IGNORED).any(1).sum()
 
 
-def test_what_is_learned_of_a_label_is_drawn_with_its_prompt():
+def test_a_prompt_draws_texts_of_its_label():
     """The texts of both labels hold what stands for one of them."""
     texts = ["aaaa <b>bold</b> bbbb aaaa", "xxxx <b>bold</b> yyyy xxxx"] * 16
     rows = datasets.Data(texts, torch.arange(32) % 2, ("b", "i"), texts[:4], torch.arange(4) % 2)
@@ -99,10 +99,25 @@ def test_what_is_learned_of_a_label_is_drawn_with_its_prompt():
     assert ["xxxx" in text for text in written] == [False, True], written
 
 
-def test_a_saved_model_whose_labels_share_tokens_is_refused(tmp_path):
+def test_shared_control_tokens_are_refused(tmp_path):
     learner = learner_of(("b", "i"), ["some text"] * 20)
     learner.save(tmp_path)
     told = json.loads((tmp_path / "labels.json").read_text())
     (tmp_path / "labels.json").write_text(json.dumps(told | {"words": told["words"] + 1}))
     with pytest.raises(ValueError, match="token of its own for every label"):
         label_models.Causal.load(tmp_path)
+
+
+def test_labels_called_any_and_end_keep_texts_apart():
+    texts = ["<end> good <any>", "<pad> fine", "short", "a longer text than the others"] * 12
+    rows = datasets.Data(texts, torch.arange(48) % 2, ("any", "end"), texts[:4], torch.arange(4) % 2)
+    learner = learners.new("lm", rows, learners.Size(16, 1), seed=0)
+    assert len(set(learner.controls.tolist())) == 3
+    assert learner.tokenizer.convert_tokens_to_ids(["<<any>>", "<<end>>", "<any>"]) == learner.controls.tolist()
+    tokens = learner.encode(texts[:3])
+    assert learner.decode(tokens.masked_fill(tokens < 0, learner.end)) == texts[:3]
+    assert ((tokens == learner.end).sum(1) == 1).all()
+    assert not torch.isin(tokens, learner.controls).any()
+    cut = learner.encode(["a longer text than the others" * 9])
+    assert cut.shape[1] == learner.length
+    assert not (cut == learner.end).any()

@@ -21,7 +21,7 @@ def names(tmp_path):
     return str(tmp_path / "names.parquet")
 
 
-def test_texts_are_split_label_by_label_and_nothing_is_lost(names):
+def test_every_label_of_texts_is_split(names):
     found = datasets.read_texts(Source(names, "text"))
     assert found.names == ("a", "b", "rare")
     assert found.held_labels.bincount().tolist() == [6, 9, 3]
@@ -48,7 +48,7 @@ def test_blank_texts_are_left_out_with_their_labels(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json"])
-def test_every_format_says_the_same(names, tmp_path, suffix):
+def test_every_format_gives_the_same_rows(names, tmp_path, suffix):
     frame, path = pd.read_parquet(names), tmp_path / f"names{suffix}"
     if suffix == ".csv":
         frame.to_csv(path, index=False)
@@ -69,7 +69,7 @@ def test_digits_are_images_between_minus_one_and_one():
     assert datasets.read_images(Source("digits", "image", size=12)).held.shape == (269, 1, 12, 12)
 
 
-def test_a_folder_of_images_has_a_label_a_folder(tmp_path):
+def test_folders_of_images_are_labels(tmp_path):
     for label, grey in (("dark", 10), ("light", 250)):
         (tmp_path / label).mkdir()
         for i in range(12):
@@ -119,7 +119,7 @@ FILES = CELLS["bytes"], CELLS["structs"]
 
 @pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize("size", [8, 4])
-def test_images_of_every_kind_are_the_same_images(tmp_path, pictures, kind, size):
+def test_every_kind_of_cell_gives_the_same_image(tmp_path, pictures, kind, size):
     grey, labels = pictures
     found = datasets.read_images(stored(tmp_path / "x.parquet", list(map(CELLS[kind], grey)), labels)._replace(size=size))
     width = 8 // size
@@ -131,7 +131,7 @@ def test_images_of_every_kind_are_the_same_images(tmp_path, pictures, kind, size
         assert (apart.argmin(1) % 2).tolist() == codes.tolist()
 
 
-def test_numbers_use_the_whole_range_whatever_it_is(tmp_path, pictures):
+def test_numbers_are_scaled_by_their_range(tmp_path, pictures):
     """The range is the column's and not the image's, and a colour weighs as PIL weighs it."""
     levels = [np.full((2, 2), i % 17).tolist() for i in range(40)]
     found = datasets.read_images(stored(tmp_path / "x.parquet", levels, ["a", "b"] * 20)._replace(size=2))
@@ -148,23 +148,23 @@ def test_numbers_use_the_whole_range_whatever_it_is(tmp_path, pictures):
 @pytest.mark.parametrize(
     ("kind", "cell", "says"),
     [
-        ("bytes", b"\x00\xff\x89 no picture", r"holds no images \(row 4: not a file of an image, or not the whole of one\)"),
-        ("bytes", encoded(np.eye(8, dtype=np.uint8))[:45], r"row 4: not a file of an image, or not the whole"),
+        ("bytes", b"\x00\xff\x89 no picture", r"must hold images, got another cell \(row 4: not an image file, or only a"),
+        ("bytes", encoded(np.eye(8, dtype=np.uint8))[:45], r"row 4: not an image file, or only a part"),
         ("bytes", None, "row 4 has no image in the column 'pixels'"),
         ("structs", None, "row 4 has no image"),
         ("structs", {"bytes": None, "path": None}, "row 4 has no image"),
-        ("structs", {"bytes": None, "path": "none.png"}, "row 4, none.png: not a file of an image"),
+        ("structs", {"bytes": None, "path": "none.png"}, "row 4, none.png: not an image file"),
         ("floats", None, "row 4 has no image"),
-        ("floats", [[0.0, float("nan")]] * 2, "row 4: numbers that are missing or not finite"),
-        ("floats", [[0.0, float("inf")]] * 2, "row 4: numbers that are missing or not finite"),
-        ("floats", [[0.0], [0.5, 1.0]], "row 4: neither an image nor numbers in rows of one length"),
-        ("flat", [1] * 12, r"row 4: numbers of the shape \[12\], which is none of an image"),
-        ("flat", [], r"row 4: numbers of the shape \[0\]"),
-        ("colours last", np.zeros((2, 5, 2)).tolist(), r"row 4: numbers of the shape \[2, 5, 2\]"),
+        ("floats", [[0.0, float("nan")]] * 2, "row 4: missing or infinite numbers"),
+        ("floats", [[0.0, float("inf")]] * 2, "row 4: missing or infinite numbers"),
+        ("floats", [[0.0], [0.5, 1.0]], "row 4: neither an image nor numbers in rows of equal length"),
+        ("flat", [1] * 12, r"row 4: the shape of an image must be \[H, W\].*, got \[12\]"),
+        ("flat", [], r"row 4: the shape of an image must be .*, got \[0\]"),
+        ("colours last", np.zeros((2, 5, 2)).tolist(), r"row 4: the shape of an image must be .*, got \[2, 5, 2\]"),
     ],
     ids=range(13),
 )
-def test_what_is_no_image_is_named_by_its_row(tmp_path, pictures, kind, cell, says):
+def test_a_bad_image_is_named_by_its_row(tmp_path, pictures, kind, cell, says):
     cells = list(map(CELLS[kind], pictures[0]))
     cells[3] = cell
     with pytest.raises(ValueError, match=says) as error:
@@ -178,12 +178,12 @@ def test_a_broken_file_in_a_folder_is_named(tmp_path):
         for i in range(12):
             Image.fromarray(np.full((6, 9), 7 * i, dtype=np.uint8)).save(tmp_path / label / f"{i}.png")
     (tmp_path / "light" / "3.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"holds no images \(row \d+, 3\.png: not a file of an image"):
+    with pytest.raises(ValueError, match=r"must hold images, got another cell \(row \d+, 3\.png: not an image file"):
         datasets.read_images(Source(str(tmp_path), "image"))
 
 
-def test_images_that_tell_nothing_apart_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="every number in the column 'pixels' is 3"):
+def test_equal_numbers_everywhere_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="the column 'pixels' must hold different numbers, got 3 everywhere"):
         datasets.read_images(stored(tmp_path / "x.parquet", [[3] * 4] * 24, ["a", "b"] * 12))
 
 
@@ -221,17 +221,17 @@ def same_time(path, content):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def test_what_to_learn_from_is_found(names, tmp_path):
+def test_the_column_of_the_data_is_found(names, tmp_path):
     assert datasets.kind_of("digits") == ("image", True)
     assert datasets.kind_of(names) == ("text", False)
     assert datasets.kind_of(names, image_column="text") == ("text", True)
     pd.DataFrame({"a": ["x"], "b": ["y"]}).to_csv(tmp_path / "other.csv", index=False)
-    with pytest.raises(ValueError, match=r"--text-column or --image-column what to learn from; it has a, b"):
+    with pytest.raises(ValueError, match=r"must have a column image or text, got a, b; try --text-column or --image-column"):
         datasets.kind_of(str(tmp_path / "other.csv"))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_labels_may_be_numbers_and_texts_anything_but_missing(tmp_path, suffix):
+def test_labels_may_be_numbers_and_texts_any_string(tmp_path, suffix):
     def written(name, frame):
         path = tmp_path / f"{name}{suffix}"
         if suffix == ".csv":
@@ -260,10 +260,10 @@ def test_labels_may_be_numbers_and_texts_anything_but_missing(tmp_path, suffix):
             read()
 
 
-def test_what_does_not_fit_is_refused(names, tmp_path):
+def test_bad_data_are_refused(names, tmp_path):
     cases = {
-        "one label": ({"text": ["x"] * 30, "label": ["a"] * 30}, "two labels of 10 rows at least"),
-        "few rows": ({"text": ["x"] * 12, "label": ["a"] * 6 + ["b"] * 6}, "two labels of 10 rows at least"),
+        "one label": ({"text": ["x"] * 30, "label": ["a"] * 30}, "must have two labels of 10 rows at least"),
+        "few rows": ({"text": ["x"] * 12, "label": ["a"] * 6 + ["b"] * 6}, "must have two labels of 10 rows at least"),
         "empty": ({"text": pd.Series([], dtype=str), "label": pd.Series([], dtype=str)}, "no rows"),
         "numbers": ({"text": [1.5] * 30, "label": ["a", "b"] * 15}, "row 1 has no text in the column 'text'"),
     }
@@ -274,11 +274,11 @@ def test_what_does_not_fit_is_refused(names, tmp_path):
             datasets.read_texts(Source(str(path), "text"))
     with pytest.raises(ValueError, match="no --label-column 'kind'; it has text, label"):
         datasets.read_texts(Source(names, "text", "kind"))
-    with pytest.raises(ValueError, match="--max-labels must be two at least, not 1"):
+    with pytest.raises(ValueError, match="--max-labels must be 2 at least, for guidance, got 1"):
         datasets.read_texts(Source(names, "text", most=1))
     with pytest.raises(ValueError, match="no column 'body'"):
         datasets.read_texts(Source(names, "body"))
-    with pytest.raises(ValueError, match="holds no images"):
+    with pytest.raises(ValueError, match="must hold images"):
         datasets.read_images(Source(names, "text"))
     with pytest.raises(ValueError, match="digits are images"):
         datasets.read_texts(Source("digits", "text"))

@@ -27,7 +27,7 @@ def texts():
     return Data(rows, torch.arange(2).repeat_interleave(20), ("ab", "xy"), rows, torch.arange(2).repeat_interleave(20))
 
 
-def test_a_text_holds_neither_padding_nor_more_than_the_length(texts):
+def test_a_text_has_no_padding_and_a_limited_length(texts):
     learner = learners.new("lm", texts, SMALL, seed=0)
     tokens = learner.encode(["xy" * 200])
     assert tokens.shape == (1, learner.length)
@@ -37,7 +37,7 @@ def test_a_text_holds_neither_padding_nor_more_than_the_length(texts):
     assert not {*learner.controls.tolist()} & {*learner.drawn}
 
 
-def test_a_text_may_end_where_its_end_is_what_pads(texts):
+def test_the_end_of_a_text_may_be_the_padding_token(texts):
     """As in GPT-2."""
     learner = learners.new("lm", texts, SMALL, seed=0)
     learner.tokenizer.pad_token = learner.tokenizer.eos_token
@@ -46,13 +46,13 @@ def test_a_text_may_end_where_its_end_is_what_pads(texts):
     assert {*tokens[tokens >= 0].tolist()} <= {*learner.drawn}
 
 
-def test_every_label_has_a_prompt_and_no_label_its_own(texts):
+def test_every_label_and_no_label_has_a_prompt(texts):
     learner = learners.new("lm", texts, SMALL, seed=0)
     prompts = [learner.prompt(label).item() for label in (0, 1, None)]
     assert learner.tokenizer.convert_ids_to_tokens(prompts) == ["<ab>", "<xy>", "<any>"]
 
 
-def test_pixels_are_read_and_written_without_loss(images):
+def test_decoding_inverts_encoding_of_pixels(images):
     learner = learners.new("pixels", images, SMALL, seed=0)
     tokens = learner.encode(images.rows)
     assert (int(tokens.min()), int(tokens.max())) == (0, 16)
@@ -60,7 +60,7 @@ def test_pixels_are_read_and_written_without_loss(images):
 
 
 @pytest.mark.parametrize("kind", ["lm", "denoiser"])
-def test_a_label_that_is_always_dropped_is_never_learned(texts, images, kind):
+def test_full_dropout_trains_only_the_null_label(texts, images, kind):
     """What stands for no label learns in its place, and every label's own stays as it was."""
     recipe = Recipe(3, batch=8, dropout=1.0, decay=0.0)
     rows_of = texts if kind == "lm" else images
@@ -75,7 +75,7 @@ def test_a_label_that_is_always_dropped_is_never_learned(texts, images, kind):
     assert not torch.equal(rows(learner)[2], rows(before)[2])
 
 
-def test_the_held_out_loss_is_a_mean_over_rows_with_its_error(images):
+def test_the_held_out_loss_is_a_mean_over_rows(images):
     learner = learners.new("pixels", images, SMALL, seed=0)
     with torch.no_grad():
         for labelled, first in ((True, learner.controls[images.held_labels]), (False, learner.controls[-1:].expand(8))):
@@ -86,7 +86,7 @@ def test_the_held_out_loss_is_a_mean_over_rows_with_its_error(images):
 
 
 @pytest.mark.parametrize("kind", ["denoiser", "classifier", "clean"])
-def test_the_error_of_a_held_out_loss_is_over_rows_of_images_too(images, kind):
+def test_the_held_out_error_is_over_rows_of_images(images, kind):
     """Each row's own loss is told by many copies of it, each with noise of its own."""
     learner = learners.new(kind.replace("clean", "classifier"), images, SMALL, seed=0, noised=kind != "clean")
     torch.nn.init.normal_(learner.trunk.last.weight, std=0.3, generator=torch.Generator().manual_seed(0))
@@ -108,7 +108,7 @@ def test_the_error_of_a_held_out_loss_is_over_rows_of_images_too(images, kind):
         ("classifier", Recipe(3, dropout=0.0), False, "# classifier of clean images"),
     ],
 )
-def test_a_card_says_what_is_true_of_its_kind(images, kind, recipe, noised, title):
+def test_a_card_describes_its_kind(images, kind, recipe, noised, title):
     lines = learners.card(kind, datasets.Source("digits", "image"), images, recipe, {"seed": 5}, noised=noised).splitlines()
     assert title in lines
     assert "- seed: 5" in lines
@@ -117,14 +117,14 @@ def test_a_card_says_what_is_true_of_its_kind(images, kind, recipe, noised, titl
 
 @pytest.mark.parametrize(("kind", "width", "most"), [("lm", 12, 8), ("lm", 20, 8), ("pixels", 10, 4)])
 def test_a_width_that_heads_cannot_share_is_refused(images, texts, kind, width, most):
-    with pytest.raises(ValueError, match=rf"must be a multiple of {most}.*, not {width}"):
+    with pytest.raises(ValueError, match=rf"must be a multiple of {most}.*, got {width}"):
         learners.new(kind, texts if kind == "lm" else images, Size(width, 1), seed=0)
 
 
 def test_a_model_of_other_images_is_not_loaded(images, texts, tmp_path):
     learners.save(learners.new("pixels", images, SMALL, seed=0), tmp_path, "")
     assert learners.load("pixels", images, tmp_path).length == 9
-    with pytest.raises(ValueError, match="is of images of 9 pixels; the data have 4"):
+    with pytest.raises(ValueError, match="must be a model of images of 4 pixels, got 9"):
         learners.load("pixels", images._replace(rows=images.rows[..., :2, :2]), tmp_path)
     with pytest.raises(ValueError, match="holds no lm"):
         learners.load("lm", texts._replace(names=images.names), tmp_path)
@@ -135,7 +135,7 @@ JOB = training.Job(
 )
 
 
-def test_a_job_is_trained_as_it_says(tmp_path, monkeypatch):
+def test_a_job_trains_with_its_settings(tmp_path, monkeypatch):
     seen, train = {}, learners.train
 
     def spied(learner, *args, **options):
@@ -153,7 +153,7 @@ def test_a_job_is_trained_as_it_says(tmp_path, monkeypatch):
     assert told["training loss"] == 1.5  # of the last twentieth
 
 
-def test_a_fresh_training_deletes_what_one_has_left_and_nothing_else(tmp_path):
+def test_fresh_deletes_only_the_files_of_a_training(tmp_path):
     run_folder.claim(tmp_path, JOB.config(), training.PROGRAM, parts=())
     for name in ("checkpoint.pt", "result.json", "model.safetensors", "mine.txt"):
         (tmp_path / name).write_text("")

@@ -1,4 +1,4 @@
-"""Measures of samples, against laws whose distances are known; and the judge on real data."""
+"""Measures of samples, against laws whose distances are known; and the evaluator on real data."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from scipy.stats import energy_distance
 
 from analysis.learning import datasets
-from analysis.learning import judge as judging
+from analysis.learning import evaluator as evaluators
 from analysis.metrics import sample_quality
 
 
@@ -17,8 +17,8 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def judge(digits):
-    return judging.Judge(digits)
+def evaluator(digits):
+    return evaluators.Evaluator(digits)
 
 
 def normal(n, seed=0, shift=0.0):
@@ -60,23 +60,23 @@ def test_the_spread_is_within_a_label():
     assert sample_quality.spread(x, torch.zeros(4000)) > 40
 
 
-def test_the_judge_ignores_the_requested_label(judge, digits):
-    assert judge.accuracy > 0.95
-    found = judge.measures(digits.held, digits.held_labels)
-    assert found["accuracy"] == judge.accuracy
+def test_the_classifier_ignores_requested_labels(evaluator, digits):
+    assert evaluator.accuracy > 0.95
+    found = evaluator.measures(digits.held, digits.held_labels)
+    assert found["accuracy"] == evaluator.accuracy
     assert found["class entropy"] == pytest.approx(math.log(10), abs=0.02)
     assert found["distinct"] == 1.0
     assert found["spread"] == pytest.approx(1.0, abs=0.02)
-    shifted = judge.measures(digits.held, (digits.held_labels + 1) % 10)
+    shifted = evaluator.measures(digits.held, (digits.held_labels + 1) % 10)
     assert shifted["accuracy"] < 0.05
-    copies = judge.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:1].expand(40))
+    copies = evaluator.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:1].expand(40))
     assert copies["distinct"] == 1 / 40
     assert copies["coverage"] < 0.1
-    alike = judge.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:40])
-    assert alike["class entropy"] == 0  # of the labels that the judge finds
+    alike = evaluator.measures(digits.held[:1].expand(40, -1, -1, -1), digits.held_labels[:40])
+    assert alike["class entropy"] == 0  # of what is found, whatever was asked for
 
 
-def test_texts_are_judged_by_their_pieces(tmp_path):
+def test_texts_are_classified_by_their_pieces(tmp_path):
     texts = datasets.Data(
         ["aba", "abba", "baab", "abab"] * 30 + ["xyx", "yyx", "xxy", "xyy"] * 30,
         torch.arange(2).repeat_interleave(120),
@@ -84,46 +84,44 @@ def test_texts_are_judged_by_their_pieces(tmp_path):
         ["abaa", "xyyx"] * 8,
         torch.arange(2).repeat(8),
     )
-    judge = judging.Judge(texts)
-    assert judge.accuracy == 1.0
-    assert judge.labels(["bab", "yyy"]).tolist() == [0, 1]
+    evaluator = evaluators.Evaluator(texts)
+    assert evaluator.accuracy == 1.0
+    assert evaluator.labels(["bab", "yyy"]).tolist() == [0, 1]
 
 
 def test_reference_data_are_new_and_balanced(digits):
     held = ["aba", "new", "newer", "xyx", "x", "xx", "xxx", "y"]
     texts = datasets.Data(["aba", "xyx"] * 5, torch.arange(10) % 2, ("a", "x"), held, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
-    rows, labels = judging.reference(texts)
+    rows, labels = evaluators.reference(texts)
     assert (rows[:2], labels.tolist()) == (["new", "newer"], [0, 0, 1, 1])
     assert len(set(rows[2:]) & {"x", "xx", "xxx", "y"}) == 2
-    rows, labels = judging.reference(
-        texts._replace(held_labels=torch.tensor([0] * 7 + [1]))
-    )  # a label with one row is left out
+    rows, labels = evaluators.reference(texts._replace(held_labels=torch.tensor([0] * 7 + [1])))  # one of a label is too few
     assert (rows, len(labels)) == (held, 8)
-    rows, labels = judging.reference(digits, 20)
+    rows, labels = evaluators.reference(digits, 20)
     assert labels.bincount().tolist() == [20] * 10
     pick = torch.randperm(len(digits.rows), generator=torch.Generator().manual_seed(0))[:300]
     assert sample_quality.neighbours(digits.rows[pick].flatten(1), rows.flatten(1))["coverage"] > 0.9
     ordered = digits._replace(held=torch.arange(270.0).reshape(-1, 1), held_labels=torch.arange(10).repeat_interleave(27))
-    rows, _ = judging.reference(ordered, 9)
-    assert rows.reshape(10, 9).max(1).values.remainder(27).min() > 13  # from all rows of the label, not the first ones
+    rows, _ = evaluators.reference(ordered, 9)
+    assert rows.reshape(10, 9).max(1).values.remainder(27).min() > 13  # of all the label's rows, not the first
 
 
 @pytest.mark.parametrize("rows", [4, 20])
 def test_few_rows_are_compared_in_fewer_features(rows):
     images = torch.rand(rows + 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(rows + 4) % 2
-    judge = judging.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
-    assert judge.held.shape == (4, rows - 1)
-    assert judge.measures(images[:4], labels[:4])["spread"] == pytest.approx(1.0)
+    evaluator = evaluators.Evaluator(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    assert evaluator.reference.shape == (4, rows - 1)
+    assert evaluator.measures(images[:4], labels[:4])["spread"] == pytest.approx(1.0)
     words = [f"{'ab'[i % 2]}{'ab'[i // 2 % 2]}" for i in range(rows)]
-    judge = judging.Judge(datasets.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
-    assert len(judge.held) == 4
+    evaluator = evaluators.Evaluator(datasets.Data(words, labels[4:], ("a", "b"), words[:4], labels[:4]))
+    assert len(evaluator.reference) == 4
 
 
 def test_equal_data_have_no_spread():
     images = torch.tensor([-1.0, 1.0]).repeat(12).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     labels = torch.arange(24) % 2
-    judge = judging.Judge(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
-    found = judge.measures(images[:4] + torch.linspace(0, 0.1, 4)[:, None, None, None], labels[:4])
+    evaluator = evaluators.Evaluator(datasets.Data(images[4:], labels[4:], ("a", "b"), images[:4], labels[:4]))
+    found = evaluator.measures(images[:4] + torch.linspace(0, 0.1, 4)[:, None, None, None], labels[:4])
     assert math.isnan(found["spread"])
     assert found["accuracy"] == 1.0

@@ -39,7 +39,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(samplers, "PARTICLES", 16)
 
 
-def test_samples_of_a_denoiser_move_to_their_label_as_the_scale_rises(quick):
+def test_samples_move_to_their_label_as_the_scale_rises(quick):
     """At γ = 0 the label has no effect, at γ = 1 the mean is the label's; weights take back a part of what is beyond it."""
     found = adherence(checkers(), (0.0, 1.0, 2.5))
     for family in (ODE, SDE, CORRECTED):
@@ -49,7 +49,7 @@ def test_samples_of_a_denoiser_move_to_their_label_as_the_scale_rises(quick):
     assert found[CORRECTED, 1.0] < found[CORRECTED, 2.5] < found[SDE, 2.5]
 
 
-def test_labels_that_say_nothing_move_no_sample(quick):
+def test_random_labels_move_no_sample(quick):
     data = checkers()
     order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(2))
     found = adherence(data._replace(labels=data.labels[order]), (1.0, 2.5))

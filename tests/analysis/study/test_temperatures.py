@@ -25,7 +25,7 @@ def variances(beta):
 
 
 @pytest.mark.parametrize("beta", [2.0, 4.0])
-def test_scaled_noise_divides_the_variance_of_a_gaussian_by_beta(beta):
+def test_scaled_noise_divides_a_variance_by_beta(beta):
     """The sampler is linear, so with the same normals its own bias cancels in the ratio."""
     plain, found = variances(1.0), variances(beta)
     assert plain[temperatures.NOISE] == pytest.approx(VARIANCE, rel=0.15)

@@ -1,0 +1,67 @@
+"""Panels: they draw the chosen rows with their intervals, whatever the order of the frame."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+
+from analysis.figures import style
+from analysis.frames import Plot
+
+
+@pytest.fixture
+def frame():
+    rows = [
+        {"quantity": "kl", "family": family, "scale": scale, "value": value, "std_error": 0.5}
+        for scale in (2.0, 0.0, 1.0)
+        for family, value in (("joint", scale), ("sequential", -scale), ("other", 7.0))
+    ]
+    return pd.DataFrame([*rows, rows[0] | {"quantity": "tv", "value": 99.0}])
+
+
+@pytest.fixture
+def ax():
+    yield plt.figure().subplots()
+    plt.close("all")
+
+
+def test_a_line_panel_draws_the_chosen_rows_in_order_of_x(frame, ax):
+    order = {"sequential": "of tokens", "joint": "joint"}
+    style.line_panel("Gap", "nats", "scale", {"quantity": "kl"}, order=order)(frame, ax)
+    assert [line.get_label() for line in ax.lines] == ["of tokens", "joint"]
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[0.0, 1.0, 2.0]] * 2
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.0, -1.0, -2.0], [0.0, 1.0, 2.0]]
+    assert (ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel()) == ("Gap", "scale γ", "nats")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["of tokens", "joint"]
+
+
+def band(ax: Axes) -> tuple[float, float]:
+    """Return the lowest and the highest point of the first band."""
+    y = ax.collections[0].get_paths()[0].vertices[:, 1]
+    return y.min(), y.max()
+
+
+def test_a_band_is_the_95_percent_interval(frame, ax):
+    style.lines(frame[frame["value"] == 7.0], ax, x="scale")
+    assert band(ax) == pytest.approx((7 - 1.96 * 0.5, 7 + 1.96 * 0.5), abs=1e-3)
+
+
+def test_a_band_may_be_asymmetric(ax):
+    style.curve(ax, np.array([0.0, 1.0]), np.array([1.0, 1.0]), (0.25, 3.0), colour="red")
+    assert band(ax) == (0.75, 4.0)
+
+
+def test_a_sampler_has_one_look_and_others_take_turns():
+    assert style.look("joint", 3) == style.look("joint")
+    assert len({style.look(f"unknown {i}", i) for i in range(7)}) == 7
+
+
+def test_a_saved_plot_is_one_picture_that_shows_its_note(frame, tmp_path):
+    plot = Plot("gap", (style.line_panel("Gap", "nats", "scale", {"quantity": "kl"}),), "")
+    pictures = []
+    for note in ("", "a warning"):
+        style.save_plot(tmp_path / "gap.png", plot, frame, note)
+        pictures.append((tmp_path / "gap.png").read_bytes())
+    assert pictures[0] != pictures[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["gap.png"]
