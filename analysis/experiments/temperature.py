@@ -6,6 +6,7 @@ noise × β^{−1/2} gives a/β.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ def run(settings: Settings, track: Track) -> pd.DataFrame:
     rows = [row for length in lengths for tau in TEMPERATURES for row in _discrete(length, tau)]
     rows += [row for tau in TEMPERATURES for row in _gaussian(5, tau)]
     betas = (0.7, 2.0, 3.0) if settings.quick else BETAS
-    cases = [(law, family, beta) for law in (GAUSSIAN, MIXTURE) for family in _SAMPLERS for beta in betas]
+    cases = [(law, family, beta) for law in (GAUSSIAN, MIXTURE) for family in (*_RULES, WEIGHTS) for beta in betas]
     for number, (law, family, beta) in enumerate(track(cases)):
         rows += _diffusion(law, family, beta, settings, number)
     for family, closed_form in _CLOSED_FORMS.items():
@@ -83,36 +84,13 @@ def _gaussian(length: int, tau: float) -> Iterator[Row]:
     yield case | {"quantity": "kl_sequential_joint", "value": abs(float(gaussian.kl(sequential, joint)))}
 
 
-def _ode(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
-    return Draws(diffusion.sample(diffusion.scaled(score, beta), (n, 1), grid, generator=generator).x)
-
-
-def _sde(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
-    field = diffusion.scaled(score, beta)
-    return Draws(diffusion.sample(field, (n, 1), grid, step=diffusion.sde(), generator=generator, total_weight=beta).x)
-
-
-def _noise(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
-    step = diffusion.sde(noise_scale=beta**-0.5)
-    return Draws(diffusion.sample(score, (n, 1), grid, step=step, generator=generator, total_weight=beta).x)
-
-
-def _corrected(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
-    field = diffusion.gaussian_correction(score, beta, VARIANCE)
-    return Draws(diffusion.sample(field, (n, 1), grid, generator=generator).x)
-
-
-def _weighted(score: Field, beta: float, grid: Tensor, n: int, generator: torch.Generator) -> Draws:
-    drawn = diffusion.sample_joint(diffusion.LogLinear((score,), (beta,)), (n, 1), grid, noise=2.0, generator=generator)
-    return Draws(drawn.x, drawn.log_weights)
-
-
-_SAMPLERS = {
-    "score × β, ODE": _ode,
-    "score × β, SDE": _sde,
-    "noise scale": _noise,
-    "Gaussian correction": _corrected,
-    "weights": _weighted,
+WEIGHTS = "weights"
+# (score, β) ↦ the field that is sampled, and the options of the sampler.
+_RULES: dict[str, Callable[[Field, float], tuple[Field, dict[str, Any]]]] = {
+    "score × β, ODE": lambda score, beta: (diffusion.scaled(score, beta), {}),
+    "score × β, SDE": lambda score, beta: (diffusion.scaled(score, beta), {"step": diffusion.sde(), "total_weight": beta}),
+    "noise scale": lambda score, beta: (score, {"step": diffusion.sde(noise_scale=beta**-0.5), "total_weight": beta}),
+    "Gaussian correction": lambda score, beta: (diffusion.gaussian_correction(score, beta, VARIANCE), {}),
 }
 # The variance for data N(0, a) in theory: of score × β, which is wrong, and of the target.
 _CLOSED_FORMS: dict[str, Callable[[float], float]] = {
@@ -130,7 +108,7 @@ def _diffusion(law: str, family: str, beta: float, settings: Settings, number: i
     axis, target = _target(mixture, beta)
     exact = axis[torch.multinomial(target, n * BATCHES, replacement=True, generator=generator)]
     measured = {family: _batches(family, mixture, beta, n, settings, generator)}
-    if family == "weights":
+    if family == WEIGHTS:
         measured["exact draws"] = list(map(Draws, exact[:, None].chunk(BATCHES)))
     for name, batches in measured.items():
         case = {"law": law, "family": name, "beta": beta}
@@ -144,10 +122,14 @@ def _batches(
 ) -> list[Draws]:
     """Return independent batches of n draws; particles interact, so every batch of theirs is a run."""
     grid = diffusion.edm(110 if settings.quick else 250, sigma_min=0.01, sigma_max=SIGMA_MAX).to(settings.device)
-    sampler, score = _SAMPLERS[family], diffusion.conditioned(mixture.score)
-    if family == "weights":
-        return [sampler(score, beta, grid, n, generator) for _ in range(BATCHES)]
-    return list(map(Draws, sampler(score, beta, grid, n * BATCHES, generator).x.chunk(BATCHES)))
+    score = diffusion.conditioned(mixture.score)
+    if family == WEIGHTS:
+        law = diffusion.LogLinear((score,), (beta,))
+        runs = [diffusion.sample_joint(law, (n, 1), grid, noise=2.0, generator=generator) for _ in range(BATCHES)]
+        return [Draws(run.x, run.log_weights) for run in runs]
+    field, options = _RULES[family](score, beta)
+    x = diffusion.sample(field, (n * BATCHES, 1), grid, generator=generator, **options).x
+    return list(map(Draws, x.chunk(BATCHES)))
 
 
 def _densities(settings: Settings) -> Iterator[Row]:
@@ -156,7 +138,7 @@ def _densities(settings: Settings) -> Iterator[Row]:
     axis, target = _target(mixture, beta)
     curves = {"p": (axis, mixture.log_density(axis[:, None]).softmax(0)), "p²": (axis, target)}
     generator = torch.Generator(settings.device).manual_seed(settings.seed)
-    for family in _SAMPLERS:
+    for family in (*_RULES, WEIGHTS):
         batches = _batches(family, mixture, beta, 1500 if settings.quick else 8000, settings, generator)
         curves[family] = torch.cat([each.x[:, 0] for each in batches]), torch.cat([each.weights for each in batches]) / BATCHES
     centres, width = (bins[1:] + bins[:-1]) / 2, float(bins[1] - bins[0])
