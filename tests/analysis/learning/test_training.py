@@ -108,7 +108,7 @@ def test_a_killed_training_continues_to_the_same_losses(run, fails, names, tmp_p
     code, _, err = run(*options)
     assert (code, err.splitlines()[-1]) == (
         130,
-        "arguide: interrupted; what is finished is kept, and the same command picks it up",
+        "arguide: interrupted; finished work is kept, and the same command resumes it",
     )
     monkeypatch.setattr(learners, "fit", fit)
     assert (tmp_path / "m" / "checkpoint.pt").exists()

@@ -4,7 +4,6 @@ import importlib
 import json
 import signal
 import subprocess
-import sys
 import time
 
 import pandas as pd
@@ -66,7 +65,7 @@ def test_a_repeated_scale_is_sampled_once(run, names, tmp_path, monkeypatch):
 def test_a_killed_study_continues_to_the_same_results(run, names, tmp_path):
     small = ("--effort", "0.02", "--scales", "0,1.5", "--seeds", "2", "--samples", "3", "--jobs", "1")
     options = ["study", "--data", str(names), *small]
-    command = [sys.executable, "-m", "analysis.cli", *options, "--out", str(tmp_path / "s")]
+    command = [ARGUIDE, *options, "--out", str(tmp_path / "s")]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     finished = tmp_path / "s" / "experiments" / "lm-0.parquet"
     while child.poll() is None and not finished.exists():
@@ -117,7 +116,7 @@ def test_a_killed_process_fails_in_one_line(fails, names, tmp_path, monkeypatch)
     monkeypatch.setattr(display, "bar", lambda what: lambda items, total: items)
     said = fails("study", "--data", names, "--out", tmp_path / "s", "--seeds", 2, "--jobs", 2)
     assert "a process was killed" in said
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said
 
 
 def test_a_study_takes_awkward_texts(run, tmp_path):

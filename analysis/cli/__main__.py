@@ -1,0 +1,5 @@
+"""Run the command as `python -m analysis.cli`."""
+
+from analysis.cli import main
+
+main()
