@@ -13,7 +13,11 @@ from analysis.files import paths
 
 
 def place(given: str | Path) -> Path:
-    """Return the path of an option; an empty text would mean the working directory."""
+    """Return the path of an option; an empty text would mean the working directory.
+
+    Raises:
+        BadParameter: an empty text.
+    """
     if not str(given):
         raise typer.BadParameter("a path must have a name, got an empty text; try . for the working directory")
     return Path(given)

@@ -85,7 +85,13 @@ def weighted(case: Case, table: Table) -> Iterator[Draws]:
 
 
 def unmasked(case: Case, table: Table, rule: masked.Rule) -> Iterator[Draws]:
-    """Draw by guided masked diffusion with weighted jumps."""
+    """Draw by guided masked diffusion with weighted jumps.
+
+    Args:
+        case: what is drawn.
+        table: the toy.
+        rule: the law of the next jump, see `diffusion.masked`.
+    """
     model = _guidance(table.denoise_masked, case.scale)
     for _ in range(case.batches):
         sample = masked.sample_joint(model, *case.shape, rule=rule, generator=case.generator)
@@ -93,7 +99,13 @@ def unmasked(case: Case, table: Table, rule: masked.Rule) -> Iterator[Draws]:
 
 
 def renoised(case: Case, table: Table, times: Tensor) -> Iterator[Draws]:
-    """Draw by guided diffusion of tokens under uniform noise with weighted steps."""
+    """Draw by guided diffusion of tokens under uniform noise with weighted steps.
+
+    Args:
+        case: what is drawn.
+        table: the toy.
+        times: a grid that falls to 0.
+    """
     model = _guidance(table.denoise_uniform, case.scale)
     for _ in range(case.batches):
         sample = uniform.sample_joint(model, case.samples, table.shape, times, generator=case.generator)
@@ -101,7 +113,13 @@ def renoised(case: Case, table: Table, times: Tensor) -> Iterator[Draws]:
 
 
 def diffused(case: Case, sigmas: Tensor, step: Step) -> Iterator[Draws]:
-    """Draw by guided diffusion without correction."""
+    """Draw by guided diffusion without correction.
+
+    Args:
+        case: what is drawn.
+        sigmas: a grid of noise levels.
+        step: the step of the sampler.
+    """
     score = guided(case.toy, case.scale)
     shape = (case.total, case.length)
     drawn = diffusion.sample(score, shape, sigmas, step=step, generator=case.generator, ends_at_zero=False)

@@ -52,7 +52,13 @@ class Point(NamedTuple):
 
 
 def points(frame: pd.DataFrame, prompt: str, family: str) -> list[Point]:
-    """Return the points of a prompt and a family in order of the scale."""
+    """Return the points of a prompt and a family in order of the scale.
+
+    Args:
+        frame: of the chapter on text.
+        prompt: the law of the frame.
+        family: "joint" or "sequential".
+    """
     rows = pick(frame, law=prompt, family=family)
     found = []
     for _, group in rows.groupby("scale"):
@@ -64,7 +70,13 @@ def points(frame: pd.DataFrame, prompt: str, family: str) -> list[Point]:
 
 
 def compared(frame: pd.DataFrame, prompt: str, scale: float) -> Compared:
-    """Return the differences of one prompt at one γ, and at the γ of equal adherence of the sequential law."""
+    """Return the differences of one prompt at one γ, and at the γ of equal adherence of the sequential law.
+
+    Args:
+        frame: of the chapter on text.
+        prompt: the law of the frame.
+        scale: γ of the joint law.
+    """
     joint = next(point for point in points(frame, prompt, "joint") if point.scale == scale)
     curve = points(frame, prompt, "sequential")
     same = next(point for point in curve if point.scale == scale)

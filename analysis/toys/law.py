@@ -60,7 +60,11 @@ def temperature(tau: float, label: Label = None) -> Weights:
 
 
 def log_combine(logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Return Σ_k w_k log p_k, elementwise, with the module's policy for zeros; +∞ stands for an improper tilt."""
+    """Return Σ_k w_k log p_k, elementwise, with the module's policy for zeros; +∞ stands for an improper tilt.
+
+    Raises:
+        ValueError: no law, or a weight that is not finite.
+    """
     if not logs or not all(map(math.isfinite, weights)):
         raise checks.refusal("weights", "finite, and at least one", list(weights))
     plain = torch.stack([weight * log for log, weight in zip(logs, weights, strict=True)]).sum(0)

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pandas as pd
+from command import ARGUIDE
 
 from analysis.cli import display
 from analysis.files import run_folder
