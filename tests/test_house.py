@@ -73,3 +73,14 @@ def test_folders_hold_few_modules():
     folders = {path.parent for path in MODULES}
     assert {str(folder): len(found) for folder in folders if len(found := list(folder.glob("*.py"))) > 14} == {}
     assert len([folder for folder in folders if folder.parent == ROOT / "analysis"]) <= 9
+
+
+def test_the_figure_of_the_architecture_names_what_exists():
+    figure = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
+    top, bottom = figure.split("◂ the wings ▸")
+    folders = {path.name for path in (ROOT / "analysis").iterdir() if (path / "__init__.py").is_file()}
+    assert folders <= {line.split()[0] for line in top.splitlines() if line.startswith("   ")}
+    for row in bottom.splitlines():
+        if row.startswith("   ") and len(row.split()) > 3 and row[3] != " ":
+            for wing, name in (("diffusion", row[3:].split()[0]), ("arguide", row[49:].split()[0])):
+                assert (ROOT / wing / name).is_dir() or (ROOT / wing / f"{name}.py").is_file(), (wing, name)
