@@ -148,7 +148,7 @@ SCORES = {
     "no tensor": (lambda x, sigma, label=None: 3.0, "a tensor of the shape"),
     "dtype": (lambda x, sigma, label=None: TOY.score(x, sigma, label).float(), "must be torch.float64"),
     "NaN": (lambda x, sigma, label=None: TOY.score(x, sigma, label) * math.nan, "must be finite"),
-    "changes x": (spoil, "must leave x as it is"),
+    "changes x": (spoil, "must not change x"),
     "random": (restless, "evaluated again"),
     "across rows": (lambda x, sigma, label=None: TOY.score(x, sigma, label) - x.mean(0), "of a batch must be that of its rows"),
     "no unconditional": (labelled, "with label None"),

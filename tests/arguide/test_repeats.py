@@ -26,7 +26,7 @@ def model(make_joint):
 @pytest.mark.parametrize("length", [1, 2, 5, 40])
 def test_half_of_the_probes_draw_one_token_per_text_evenly_and_half_a_tenth(length):
     """Of two tokens, one of which never comes, it comes in half of the even draws; a text of one token keeps a half."""
-    even = [2 * float(probing(length, number)["transform"](SURE)[1].exp()) for number in range(PROBES)]
+    even = [2 * float(probing(length, number).transform(SURE)[1].exp()) for number in range(PROBES)]
     assert even[1::2] == pytest.approx([0.1] * 3)
     assert [share * length for share in even[::2]] == pytest.approx([0.5 if length == 1 else 1.0] * 3)
 

@@ -31,7 +31,7 @@ def test_runs_and_chains_that_agree_are_consistent(runs, chains):
     assert told.consistent
     assert told.agreement < 4
     assert told.verdict.startswith("no disagreement found: log Ẑ agrees")
-    assert "chains agree" in told.verdict
+    assert "particles and chains agree" in told.verdict
     ratios = torch.stack([run.log_evidence for run in runs]).exp()
     assert told.log_evidence == pytest.approx(ratios.mean().log().item())
     assert told.std_error == pytest.approx((ratios.std() / ratios.mean() / 2).item())
@@ -43,7 +43,7 @@ def test_runs_and_chains_that_agree_are_consistent(runs, chains):
     [
         ("differs by", {"log_evidence": torch.tensor(5.0, dtype=torch.float64)}),
         ("effective sample size falls to 1.5%", {"ess": torch.tensor([200.0, 3.0, 200.0])}),
-        ("descend from one", {"ancestors": 1}),
+        ("only 1 distinct ancestor remains", {"ancestors": 1}),
     ],
 )
 def test_each_way_to_be_wrong_is_named(runs, words, wrong):
@@ -60,12 +60,12 @@ def test_a_sample_of_another_law_is_told_from_the_chains(model, runs, chains):
     flat = [run._replace(log_weights=even.double(), log_evidence=runs[0].log_evidence) for run in drawn]
     many = sample_metropolis(model, 20_000, 3, 20, generator=torch.Generator().manual_seed(1))
     assert diagnose(drawn, many).consistent
-    assert "chains disagree" in diagnose(flat, many).verdict
+    assert "particles and chains differ" in diagnose(flat, many).verdict
 
 
 def test_either_mean_alone_can_disagree(runs, chains):
     for name in ("log_target", "log_normalizer"):
-        assert "chains disagree" in diagnose(runs, chains._replace(**{name: getattr(chains, name) + 1})).verdict
+        assert "particles and chains differ" in diagnose(runs, chains._replace(**{name: getattr(chains, name) + 1})).verdict
 
 
 def test_the_probe_that_finds_most_counts(runs):
@@ -126,7 +126,7 @@ def test_what_every_run_misses_is_found_by_a_probe():
     assert told.log_evidence > 0.7  # the probes count
     assert told.log_evidence == pytest.approx(math.log(11), abs=1.0)
     assert not told.consistent
-    assert "another proposal finds" in told.verdict
+    assert "with another proposal" in told.verdict
     assert diagnose(runs).consistent
     mild = LogLinear.guidance(cond, uncond, 0.5)
     assert repeat_joint(mild, 200, 2, generator=generator)[1].consistent
