@@ -134,10 +134,10 @@ def check_law(model: Autoregressive, length: int = 3, *, keeps_states: bool = Tr
         old, state, before = state, model.append(state, token[:, 0].to(first.device)), law
         rows, law = torch.cat([rows, token], 1), _law(state, 3, first)
         if keeps_states:
-            _same("`append` must leave the law of the old state as it is", _law(old, 3, first), before, tolerance)
+            _same("`append` must not change the law of the old state", _law(old, 3, first), before, tolerance)
     chosen = model.select(state, index.to(first.device))
     if keeps_states:
-        _same("`select` must leave the law of the old state as it is", _law(state, 3, first), law, tolerance)
+        _same("`select` must not change the law of the old state", _law(state, 3, first), law, tolerance)
     _same("`select` must return rows index[i] of the state", _law(chosen, 4, first), law[index], tolerance)
     token = law[index].argmax(1, keepdim=True)
     after = _law(model.append(chosen, token[:, 0]), 4, first)

@@ -62,8 +62,8 @@ def sample_joints(
         resample: a scheme of `arguide.smc.resampling`.
         threshold: resample when ESS < threshold·N; 0 is plain importance sampling.
         block: number of tokens between two decisions to resample.
-        twist: look-ahead, a function of the `State` to log ψ, see `arguide.smc.driver.drive`; `ahead` is one. It must leave the
-            state as it is, which a language model's `append` and `select` do not.
+        twist: look-ahead, a function of the `State` to log ψ, see `arguide.smc.driver.drive`; `ahead` is one. It must
+            not change the state, as `append` and `select` of a language model do.
 
     Raises:
         ValueError: n below 1, a sample whose particles all have weight 0, or a scale per row.

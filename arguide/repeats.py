@@ -68,7 +68,7 @@ def repeat_joint(
 ) -> tuple[list[JointSample], Diagnosis]:
     """Draw from the joint law several times and compare: `repeats` runs of `sample_joint`, probes, and chains from their texts.
 
-    Chains that start at particles of the joint law leave that law as it is.
+    Chains that start at particles of the joint law keep that law.
 
     Args:
         model: as in `sample_joints`, as are n, length, generator, transform, propose, resample and threshold.

@@ -50,7 +50,7 @@ def guided_by(cond: Field, uncond: Field, rule: Rule, prediction: Prediction) ->
 def rescaled(scale: Scale, mix: float = 0.7) -> Rule:
     """Return φ·g·std(c)/std(g) + (1−φ)·g with g plain guidance and φ = `mix`; std over a sample's own dimensions.
 
-    A sample of standard deviation 0 is left as it is.
+    A sample of standard deviation 0 is not changed.
     """
     checks.share("mix", mix)
     scale_at = scale_of(scale)

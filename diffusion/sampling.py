@@ -27,7 +27,7 @@ from arguide.smc.draws import Draw as Draw
 from arguide.smc.draws import normal
 from arguide.smc.samples import Info, Sample
 from diffusion.guidance import Weight, guide
-from diffusion.models import Field, Guided, with_potential
+from diffusion.models import Field, Guided, LogLinear, with_potential
 
 
 class State(NamedTuple):
@@ -147,7 +147,7 @@ def step(score: Guided, state: State, sigma: Tensor, sigma_next: Tensor, draw: D
         solver: an ODE or SDE step.
     """
     x, first, last = solver(score, state.x, sigma, sigma_next, draw)
-    zeros = x.new_zeros(len(x))
+    zeros = x.new_zeros(()).expand(len(x))
     if first is None or last is None:
         return State(x), Info(zeros, zeros, zeros)
     log_normalizer = (sigma**2 - sigma_next**2) * (first + last) / 2
@@ -222,8 +222,10 @@ def sample(
     checks.shape("shape", shape), checks.positive("total_weight", total_weight)
     checks.falling("sigmas", sigmas, ends_at_zero=ends_at_zero)
     checks.functions(score=score, step=step)
-    x, infos = init(sigmas.new_empty(shape), sigmas[0], draw, total_weight).x, []
+    x, logs = init(sigmas.new_empty(shape), sigmas[0], draw, total_weight).x, []
     for state, info in _steps(score, x, sigmas, step, draw):
         x = state.x
-        infos.append(info)
-    return Sample(x, *Info.stack(infos))
+        logs.append(info.log_normalizer)
+    zeros = x.new_zeros(()).expand(len(x), len(logs))  # one number in memory
+    log_normalizer = torch.stack(logs, 1) if isinstance(score, LogLinear) else zeros
+    return Sample(x, log_normalizer, zeros, log_normalizer)

@@ -72,7 +72,7 @@ def merge(target: Cache, caches: list[Any]) -> None:
             seam.fill_states(target, i, [_below(states) for states in zip(*map(seam.recurrent_states, layers), strict=True)])
         elif getattr(layers[0], "keys", None) is not None:
             keys, values = _padded([layer.keys for layer in layers]), _padded([layer.values for layer in layers])
-            for layer in layers:  # at most one layer is held twice
+            for layer in layers:  # so that at most one layer is in memory twice
                 layer.keys = layer.values = None
             target.update(keys, values, i)
 
@@ -151,8 +151,8 @@ def fill(
     step = prompt.width if chunk is None or cache is None or seam.recurs(cache) else chunk
     for start in range(0, prompt.width, step):
         here = slice(start, start + step)
-        seen = None if mask is None else mask[:, : start + step]
-        logits = forward(model, prompt.inputs[:, here], seen, positions[:, here], cache, keep, first=start == 0)
+        past = None if mask is None else mask[:, : start + step]
+        logits = forward(model, prompt.inputs[:, here], past, positions[:, here], cache, keep, first=start == 0)
     if cache is not None:
         check_cached(model, not any(map(_is_empty, filter(seam.is_recurrent, cache.layers))))
         if index is not None:

@@ -234,7 +234,7 @@ class Reading:
 
     @property
     def is_linear(self) -> list[bool]:
-        """Whether a layer has no length, for one layer that stands for all."""
+        """Whether each layer has no length; one entry for all layers."""
         return [False]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:

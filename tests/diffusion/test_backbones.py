@@ -1,4 +1,4 @@
-"""Networks on vectors and on images: what they take, what they are told, and that a U-Net learns."""
+"""Networks on vectors and on images: their inputs and embeddings, and that a U-Net learns."""
 
 import json
 
@@ -76,7 +76,7 @@ def test_the_network_reads_and_aims_at_unit_variance(network, sigma):
 
 
 @pytest.mark.parametrize("network", [MLP, UNET])
-def test_what_is_told_once_is_what_is_told_every_row(network):
+def test_one_embedding_for_all_rows_equals_one_per_row(network):
     model, x = build([1, 5, 6], network), noise(4, 1, 5, 6)
     with torch.no_grad():
         once = model(x, torch.tensor(0.3), 1)

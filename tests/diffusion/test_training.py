@@ -126,11 +126,11 @@ def test_nothing_learned_loses_one(monkeypatch):
         assert denoising_loss(silent([1, 2]), x, torch.zeros(20_000).long(), generator).item() == pytest.approx(1, abs=0.05)
 
 
-def test_a_classifier_of_clean_data_is_told_no_noise_level():
+def test_a_classifier_of_clean_data_ignores_the_noise_level():
     x = torch.randn(4, 1, generator=torch.Generator().manual_seed(0))
-    for told, same in ((False, True), (True, False)):
+    for reads, same in ((False, True), (True, False)):
         with torch.no_grad():
-            found = [build(Classifier, noised=told)(x, torch.tensor(sigma)) for sigma in (0.1, 2.0)]
+            found = [build(Classifier, noised=reads)(x, torch.tensor(sigma)) for sigma in (0.1, 2.0)]
         assert torch.equal(*found) is same
 
 

@@ -39,7 +39,7 @@ def test_a_command_says_so_in_one_line(tmp_path):
     assert re.fullmatch(r"arguide: transformers must be .*, got 5\.99\.0; try: .*\n", done.stderr)
 
 
-def test_the_range_is_the_one_that_pip_is_told():
+def test_the_range_is_that_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     oldest, beyond = (".".join(map(str, bound)) for bound in (seam.OLDEST, seam.BEYOND))
     assert f"transformers>={oldest},<{beyond}" in project["dependencies"]
