@@ -1,7 +1,7 @@
-"""Checks at the public edge: each returns what it was given, or raises one `ValueError` of one line.
+"""Checks of arguments: each returns its argument, or raises a `ValueError` of one line.
 
-An error reads "name must be …, got …", with a hint where one is known. Arguments that have passed are trusted inside. Every
-check takes the name of the argument and its value, and raises ValueError.
+An error reads "name must be …, got …", with a hint where there is one. Public functions check their arguments; functions inside
+trust them.
 """
 
 import math
@@ -15,7 +15,14 @@ T = TypeVar("T")
 
 
 def refusal(name: str, wanted: str, value: Any, hint: str = "") -> ValueError:
-    """Return the error that names an argument, what it must be, and what it is."""
+    """Return the error "name must be wanted, got value; hint".
+
+    Args:
+        name: of the argument.
+        wanted: what the argument must be.
+        value: what it is.
+        hint: what to try.
+    """
     return ValueError(f"{name} must be {wanted}, got {shown(value)}" + (f"; {hint}" if hint else ""))
 
 
@@ -28,7 +35,13 @@ def shown(value: Any) -> str:
 
 
 def integer(name: str, value: Any, least: int = 1) -> int:
-    """Require an integer of at least `least`, of 64 bits."""
+    """Return an integer of 64 bits, at least `least`, or raise ValueError.
+
+    Args:
+        name: of the argument.
+        value: its value.
+        least: the smallest integer that passes.
+    """
     try:
         number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -39,7 +52,14 @@ def integer(name: str, value: Any, least: int = 1) -> int:
 
 
 def number(name: str, value: Any, wanted: str = "a finite number", holds: Callable[[float], bool] = math.isfinite) -> float:
-    """Require a number, or a tensor of one, for which `holds` is true; it is never asked of NaN."""
+    """Return a number that satisfies `holds`, or raise ValueError; NaN never passes.
+
+    Args:
+        name: of the argument.
+        value: a number, or a tensor of one number.
+        wanted: what the number must be, for the message.
+        holds: whether a number, not NaN, passes.
+    """
     try:
         found = math.nan if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError, RuntimeError):
@@ -50,22 +70,22 @@ def number(name: str, value: Any, wanted: str = "a finite number", holds: Callab
 
 
 def positive(name: str, value: Any) -> float:
-    """Require a positive and finite number."""
+    """Return a positive and finite number, or raise ValueError."""
     return number(name, value, "positive and finite", lambda found: 0 < found < math.inf)
 
 
 def not_negative(name: str, value: Any) -> float:
-    """Require a finite number of at least 0."""
+    """Return a finite number of at least 0, or raise ValueError."""
     return number(name, value, "finite and at least 0", lambda found: 0 <= found < math.inf)
 
 
 def share(name: str, value: Any) -> float:
-    """Require a number in [0, 1]."""
+    """Return a number in [0, 1], or raise ValueError."""
     return number(name, value, "in [0, 1]", lambda found: 0 <= found <= 1)
 
 
 def finite(name: str, value: T) -> T:
-    """Require a finite number, or a tensor of them: a scale or a weight."""
+    """Return a finite number or a tensor of finite numbers, such as a scale or a weight, or raise ValueError."""
     if not isinstance(value, Tensor):
         number(name, value, "finite")
     elif value.is_complex() or not value.isfinite().all():
@@ -74,7 +94,13 @@ def finite(name: str, value: T) -> T:
 
 
 def tensor(name: str, value: Any, axes: int = 1) -> Tensor:
-    """Require a tensor of real numbers with at least so many axes, none of them empty."""
+    """Return a tensor of real numbers, or raise ValueError.
+
+    Args:
+        name: of the argument.
+        value: its value.
+        axes: the smallest number of axes that passes; an empty tensor does not pass.
+    """
     if not isinstance(value, Tensor):
         raise refusal(name, "a tensor", value, "try torch.as_tensor")
     if value.is_complex() or value.ndim < axes or 0 in value.shape:
@@ -83,7 +109,7 @@ def tensor(name: str, value: Any, axes: int = 1) -> Tensor:
 
 
 def tokens(name: str, value: Any) -> tuple[int, ...]:
-    """Require one token or more, integers of at least 0."""
+    """Return one token or more, integers of at least 0, or raise ValueError."""
     listed = value.tolist() if isinstance(value, Tensor) else value
     if isinstance(listed, str | bytes) or not isinstance(listed, Sequence | set | frozenset) or not listed:
         raise refusal(name, "a sequence of at least one token", value)
@@ -91,27 +117,47 @@ def tokens(name: str, value: Any) -> tuple[int, ...]:
 
 
 def within(name: str, largest: int, size: int) -> None:
-    """Require that the largest token is one of a vocabulary."""
+    """Raise ValueError if a token is outside the vocabulary.
+
+    Args:
+        name: of the argument.
+        largest: the largest token.
+        size: V.
+    """
     if largest >= size:
         raise refusal(name, f"below the size of the vocabulary, {size}", largest)
 
 
 def function(name: str, value: T) -> T:
-    """Require something to call."""
+    """Return a function, or raise ValueError."""
     if not callable(value):
         raise refusal(name, "a function", value)
     return value
 
 
+def functions(**named: Any) -> None:
+    """Raise ValueError unless all arguments are functions; each keyword is the name of an argument."""
+    for name, value in named.items():
+        function(name, value)
+
+
 def model(name: str, value: T) -> T:
-    """Require an autoregressive model."""
+    """Return an autoregressive model, or raise ValueError."""
     if not (hasattr(value, "start") and hasattr(value, "append")):
         raise refusal(name, "an autoregressive model with start, append and select", value)
     return value
 
 
 def matched(name: str, values: Any, others: Any, of: str, least: int = 1) -> None:
-    """Require a sequence with one value for each of the others, of which there are at least so many."""
+    """Raise ValueError unless there is one value for each of the others.
+
+    Args:
+        name: of the argument.
+        values: a sequence.
+        others: a sequence.
+        of: the noun for one of the others.
+        least: the smallest number of others that passes.
+    """
     if not hasattr(values, "__len__") or isinstance(values, str):
         raise refusal(name, f"a sequence with one value per {of}", values)
     if len(others) < least:
@@ -121,22 +167,35 @@ def matched(name: str, values: Any, others: Any, of: str, least: int = 1) -> Non
 
 
 def shape(name: str, value: Any, axes: int = 1) -> tuple[int, ...]:
-    """Require a shape of at least so many axes, integers of at least 1."""
+    """Return a shape, integers of at least 1, or raise ValueError.
+
+    Args:
+        name: of the argument.
+        value: its value.
+        axes: the smallest number of axes that passes.
+    """
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) < axes:
         raise refusal(name, f"a shape of at least {axes} {'axis' if axes == 1 else 'axes'}", value)
     return tuple(integer(name, size) for size in value)
 
 
-def falling(name: str, value: Any, *, ends_at_zero: bool = True, strictly: bool = True, least: int = 2) -> Tensor:
-    """Require a grid of noise levels or times: finite, at least 0, falling, and closed by 0 unless it may end above."""
+def falling(name: str, value: Any, *, ends_at_zero: bool = True, least: int = 2) -> Tensor:
+    """Return a falling grid of noise levels or times, finite and at least 0, or raise ValueError.
+
+    Args:
+        name: of the argument.
+        value: its value.
+        ends_at_zero: whether the last level must be 0.
+        least: the smallest number of levels that passes.
+    """
     hint = "try a grid of diffusion.noise, such as diffusion.edm(50)"
     if not isinstance(value, Tensor) or value.ndim != 1 or len(value) < least or not value.is_floating_point():
         raise refusal(name, f"a floating-point tensor of at least {least} {'level' if least == 1 else 'levels'}", value, hint)
     levels = value.detach().cpu()
-    if not levels.isfinite().all() or (levels < 0).any():
-        raise refusal(name, "finite and at least 0", levels[~(levels.isfinite() & (levels >= 0))][0], hint)
-    steps = levels.diff()
-    if ((steps >= 0) if strictly else (steps > 0)).any():
+    allowed = levels.isfinite() & (levels >= 0)
+    if not allowed.all():
+        raise refusal(name, "finite and at least 0", levels[~allowed][0], hint)
+    if (levels.diff() >= 0).any():
         raise refusal(name, "falling", levels.tolist(), hint)
     if ends_at_zero and levels[-1] != 0:
         raise refusal(name, "a grid that ends in 0", levels[-1], hint)

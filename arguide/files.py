@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, that show damage, and that an interruption leaves no traces of."""
+"""Write files atomically, detect damaged ones, and delete the temporary files of interrupted writers."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
 
 
 def digest(content: Path | bytes) -> str:
-    """Return the first digits of the SHA-256 of a file, or of bytes: it differs between versions of the same file."""
+    """Return the first digits of the SHA-256 of a file or of bytes."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()[:DIGITS]
     with content.open("rb") as file:
@@ -47,10 +47,10 @@ def seal(path: Path) -> None:
 
 
 def unsealed(path: Path) -> bytes:
-    """Return what a sealed file holds, without the digest.
+    """Return the content of a sealed file, without the digest.
 
     Raises:
-        ValueError: the content does not have this digest.
+        ValueError: the digest is not that of the content.
     """
     whole = path.read_bytes()
     content, mark = whole[:-DIGITS], whole[-DIGITS:]
@@ -60,7 +60,7 @@ def unsealed(path: Path) -> bytes:
 
 
 def sweep(folder: Path, names: Iterable[str]) -> None:
-    """Delete the temporary neighbours that killed writers of these files have left; names may have wildcards and folders."""
+    """Delete the temporary neighbours of these files that killed writers have left; names may have wildcards and folders."""
     for name in map(PurePath, names):
         left = name.with_name(f".{name.stem}-????????{name.suffix}")
         for path in folder.glob(str(left)):

@@ -7,11 +7,11 @@ conditions γ_i have (γ_1, …, 1 − Σ γ_i). Zeros follow one policy, so tha
 
 * a weight of 0 ignores its branch, whatever it holds;
 * log p_k = −∞ under a positive weight gives −∞, and so does −∞ in every branch;
-* what is left, log p_k = −∞ under a negative weight, is an *improper tilt*: infinite mass on one token. It raises, or,
-  given a `floor`, a branch of negative weight is read as max(log p_k, floor).
+* the remaining case, log p_k = −∞ under a negative weight, is an *improper tilt*: infinite mass on one token. It raises an
+  error, unless a `floor` replaces log p_k by max(log p_k, floor) in branches of negative weight.
 
-Sources: Ho & Salimans, "Classifier-free diffusion guidance" (2022), eq. 6, for scores; Dieleman, "Guidance: a cheat code
-for diffusion models" (2022), for logits.
+Sources: Ho & Salimans, "Classifier-free diffusion guidance", arXiv:2207.12598, eq. 6, for scores; Dieleman, "Guidance: a cheat
+code for diffusion models" (2022), https://sander.ai/2022/05/26/guidance.html, for logits.
 """
 
 import math
@@ -28,7 +28,7 @@ Weight = float | Tensor
 
 
 class Normalized(NamedTuple):
-    """A law in log space, [..., V], and the log of the sum it was divided by, [...]."""
+    """Normalised log-probs, [..., V], and the log normalizer that was subtracted, [...]."""
 
     log_probs: Tensor
     log_normalizer: Tensor
@@ -54,8 +54,8 @@ def guide(cond: Tensor, uncond: Tensor, scale: Weight, *, floor: float | None = 
     Args:
         cond: logits or log-probs under the condition, [..., V]. Half precisions are combined in float32.
         uncond: the same without the condition, [..., V].
-        scale: γ, a number or one value a row, [...].
-        floor: see the module; without it an improper tilt raises.
+        scale: γ, a number or one value per row, [...].
+        floor: lower bound of the log-probs of a branch with negative weight; without it an improper tilt raises an error.
 
     Returns:
         Unnormalised guided logits [..., V]. Their `logsumexp` is the log normalizer log Z_t if both inputs are log-probs.
@@ -72,8 +72,8 @@ def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float
 
     Args:
         logits: K tensors [..., V].
-        weights: K numbers, or tensors with one value a row, [...].
-        floor: the least log-probability that a branch of negative weight is read with.
+        weights: K numbers, or tensors with one value per row, [...].
+        floor: lower bound of the log-probs of branches with negative weight.
 
     Raises:
         ValueError: an improper tilt without a `floor`, a weight that is not finite or whose shape does not fit the rows, logits
@@ -87,24 +87,24 @@ def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float
         total = wide[0] * columns[0]
         for branch, column in zip(wide[1:], columns[1:], strict=True):
             total = total + branch * column
-        if math.isfinite(total.sum().item()):  # one pass: whatever is not finite makes the sum so
+        if math.isfinite(total.sum().item()):  # one pass: the sum is finite only if all of its terms are
             return total
     return _combine_zeros(wide, weights, floor)
 
 
 def _combine_zeros(logits: Sequence[Tensor], weights: Sequence[Weight], floor: float | None) -> Tensor:
-    """Combine branches that hold −∞, by the policy of the module."""
+    """Combine branches with −∞ by the policy of the module."""
     for weight in weights:
         checks.finite("weights", weight)
     total = logits[0].new_zeros(())
-    vetoed = improper = spoilt = torch.zeros_like(total, dtype=torch.bool)
+    vetoed = improper = undefined = torch.zeros_like(total, dtype=torch.bool)
     empty = torch.ones_like(vetoed)
     for branch, number in zip(logits, weights, strict=True):
         weight = torch.as_tensor(_column(number, branch), dtype=total.dtype, device=total.device)
         if floor is not None:
             branch = torch.where(weight < 0, branch.clamp(min=floor), branch)
         zero = branch == -math.inf
-        spoilt = spoilt | (weight != 0) & ~(branch < math.inf)
+        undefined = undefined | (weight != 0) & ~(branch < math.inf)
         total = total + torch.where(weight == 0, 0.0, weight * branch.masked_fill(zero, 0.0))
         vetoed, improper, empty = vetoed | zero & (weight > 0), improper | zero & (weight < 0), empty & zero
     removed = vetoed | empty
@@ -113,13 +113,13 @@ def _combine_zeros(logits: Sequence[Tensor], weights: Sequence[Weight], floor: f
             "improper tilt: a branch of negative weight gives probability 0 to a token that the others allow; "
             "guide raw logits before any mask or truncation, or give a floor"
         )
-    if (spoilt | ~removed & ~(total < math.inf)).any():
+    if (undefined | ~removed & ~(total < math.inf)).any():
         raise ValueError("logits must be finite or -inf in every branch whose weight is not 0, got NaN or +inf")
     return total.masked_fill(removed, -math.inf)
 
 
 def _check(logits: Sequence[Tensor], weights: Sequence[Weight], floor: float | None) -> None:
-    """Raise ValueError unless the branches share a vocabulary and their rows, and have a weight each."""
+    """Raise ValueError unless the branches share one vocabulary and one shape of rows, and each has a weight."""
     checks.matched("weights", weights, logits, "branch")
     shapes = [checks.tensor("logits", branch).shape for branch in logits]
     if len(set(shapes)) > 1:
@@ -127,7 +127,7 @@ def _check(logits: Sequence[Tensor], weights: Sequence[Weight], floor: float | N
     if floor is not None:
         checks.number("floor", floor)
     for weight in weights:
-        if not isinstance(weight, Tensor):  # what is not finite in a tensor is found in the sum
+        if not isinstance(weight, Tensor):  # tensors are checked by the sum in `combine`
             checks.finite("weights", weight)
 
 
@@ -138,11 +138,6 @@ def _check_shapes(shapes: Sequence[torch.Size]) -> None:
         raise ValueError(f"logits must share one vocabulary, got shapes {found}")
     if any(len({*sizes} - {1}) > 1 for sizes in zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1)):
         raise ValueError(f"logits must have rows that fit each other, got shapes {found}")
-
-
-def check_temperature(tau: float) -> None:
-    """Raise ValueError unless τ is positive and finite."""
-    checks.positive("temperature", tau)
 
 
 def normalize(logits: Tensor) -> Normalized:
@@ -167,7 +162,7 @@ def _precision(logits: Sequence[Tensor]) -> torch.dtype:
 
 
 def _column(weight: Weight, branch: Tensor) -> Weight:
-    """Return a weight as what broadcasts over the vocabulary: a number as it is, a tensor with one axis more."""
+    """Return a weight to broadcast over the vocabulary: a number as it is, a tensor with one more axis."""
     if not isinstance(weight, Tensor):
         return weight
     column = weight.to(branch)

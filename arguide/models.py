@@ -1,7 +1,7 @@
-r"""What is guided: autoregressive models, and their log-linear combinations, which are autoregressive models again.
+r"""Autoregressive models, and their log-linear combinations, which are autoregressive models too.
 
-A model steps an explicit state that holds the law of the next token. The combination normalises at every position, so it *is*
-sequential guidance. Its normalizers Z_t are the difference to the joint law:
+A model maps a state and a token to a state that has the law of the next token. A combination normalises at every position, so
+it *is* sequential guidance. Its normalizers Z_t are the difference from the joint law:
 
     q(x) = Π_t p̃(x_t | x_<t) / Z_t(x_<t),    Z_t(x_<t) = Σ_v Π_k p_k(v | x_<t)^{w_k}.
 
@@ -41,12 +41,12 @@ class Autoregressive(Protocol):
         ...
 
     def select(self, state: Any, index: Tensor) -> Any:
-        """Return the state whose row i is row index[i] of this one: a reordering, or a resampling."""
+        """Return the state whose row i is row index[i] of this one: for reordering or resampling."""
         ...
 
 
 class Combined(NamedTuple):
-    """State of a `LogLinear`: its branches' states, and the guided law with its log normalizer log Z_t, [n]."""
+    """State of a `LogLinear`: the states of its branches, the guided log-probs [n, V], and log Z_t, [n]."""
 
     branches: tuple[Any, ...]
     position: int
@@ -55,7 +55,7 @@ class Combined(NamedTuple):
 
     @property
     def laws(self) -> tuple[Tensor, ...]:
-        """Every branch's own law of the next token, K tensors [n, V]."""
+        """Log-probs of the next token of every branch, K tensors [n, V]."""
         return tuple(branch.log_probs for branch in self.branches)
 
 
@@ -111,10 +111,10 @@ class LogLinear(Product[Autoregressive]):
 
 
 def check_law(model: Autoregressive, length: int = 3, *, keeps_states: bool = True, tolerance: float = 1e-4) -> None:
-    """Check on a few random prefixes what samplers rely on; return nothing if all of it holds.
+    """Raise ValueError unless a model satisfies, on a few random prefixes, what samplers assume.
 
-    The law is normalised, [n, V], of one dtype and device, without NaN. `append` and `select` leave the old state usable.
-    `select` copies and reorders rows. A batch gives the laws of its rows.
+    The law is normalised, [n, V], with one dtype and device and without NaN. `append` and `select` do not change the old state.
+    `select` copies and reorders rows. The laws of a batch are those of its rows.
 
     Args:
         model: the model to check.
@@ -123,7 +123,7 @@ def check_law(model: Autoregressive, length: int = 3, *, keeps_states: bool = Tr
         tolerance: largest difference of probabilities.
 
     Raises:
-        ValueError: the first of these that fails, with a message that says which.
+        ValueError: the first of these that fails, named in the message.
     """
     checks.model("model", model), checks.integer("length", length, 2), checks.positive("tolerance", tolerance)
     generator, index = torch.Generator().manual_seed(0), torch.tensor([2, 0, 0, 1])
@@ -134,10 +134,10 @@ def check_law(model: Autoregressive, length: int = 3, *, keeps_states: bool = Tr
         old, state, before = state, model.append(state, token[:, 0].to(first.device)), law
         rows, law = torch.cat([rows, token], 1), _law(state, 3, first)
         if keeps_states:
-            _same("`append` must leave the law of the old state as it is", _law(old, 3, first), before, tolerance)
+            _same("`append` must not change the law of the old state", _law(old, 3, first), before, tolerance)
     chosen = model.select(state, index.to(first.device))
     if keeps_states:
-        _same("`select` must leave the law of the old state as it is", _law(state, 3, first), law, tolerance)
+        _same("`select` must not change the law of the old state", _law(state, 3, first), law, tolerance)
     _same("`select` must return rows index[i] of the state", _law(chosen, 4, first), law[index], tolerance)
     token = law[index].argmax(1, keepdim=True)
     after = _law(model.append(chosen, token[:, 0]), 4, first)
@@ -154,7 +154,7 @@ def _after(model: Autoregressive, rows: Tensor) -> Any:
 
 
 def _law(state: Any, n: int, first: Tensor | None = None) -> Tensor:
-    """Return the law of a state, [n, V], if it is one."""
+    """Return the law of a state, [n, V], or raise ValueError."""
     law = getattr(state, "log_probs", None)
     if not isinstance(law, Tensor) or not law.is_floating_point() or law.ndim != 2 or len(law) != n:
         raise checks.refusal("log_probs", f"a floating-point tensor [{n}, V]", law)

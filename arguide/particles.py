@@ -1,7 +1,7 @@
-r"""Drawing from the joint law: sequences as weighted particles, on the driver of `arguide.smc`.
+r"""Joint sampling: draw sequences from the joint law as weighted particles, with the driver of `arguide.smc`.
 
-A move draws a token. With sequential guidance as the proposal its incremental weight is log Z_t(x_<t), which the sampler has
-computed already, and
+A move draws a token. With sequential guidance as the proposal its log incremental weight is log Z_t(x_<t), which the sampler
+computes anyway, and
 
     Π_t Z_t(x_<t) q(x) = Π_k p_k(x)^{w_k},    E[mean weight] = Z = Σ_x Π_k p_k(x)^{w_k}:
 
@@ -15,18 +15,17 @@ from torch import Generator, Tensor
 
 from arguide import checks
 from arguide.models import Autoregressive
-from arguide.sampling import Propose, State, check, ended, init, sequential, step
+from arguide.sampling import Propose, State, check_sizes, ended, init, sequential, step
 from arguide.smc.draws import Draw, categorical
 from arguide.smc.driver import Twist, drive, single
 from arguide.smc.resampling import Resample, systematic
 from arguide.smc.samples import Info, JointSample
 from arguide.smc.samples import pooled as pooled
-from arguide.stopping import check_length
 from arguide.transforms import Transform, identity
 
 
 def ahead(state: State) -> Tensor:
-    """Look one token ahead: return log ψ = log Z_t(x_<t) of the next token, [N], which is known; 0 without a normalizer."""
+    """Return the look-ahead log ψ = log Z_t(x_<t) of the next token, [N]; 0 for a model without a normalizer."""
     model = state.model
     log_normalizer: Tensor = getattr(model, "log_normalizer", torch.zeros_like(model.log_probs[:, 0]))
     return log_normalizer.clamp(min=torch.finfo(log_normalizer.dtype).min / 4)
@@ -47,11 +46,11 @@ def sample_joints(
     block: int = 1,
     twist: Twist | None = None,
 ) -> list[JointSample]:
-    """Draw `count` independent samples of n weighted sequences, side by side in one batch, as `sample_joint` draws each.
+    """Draw `count` independent samples of n weighted sequences of the joint law, side by side in one batch.
 
     Args:
         model: a `LogLinear` or another model with a log normalizer; `stopping.Ending` of one for variable length. Its
-            condition may differ by row where all n rows of a sample are alike.
+            condition may differ between samples, but not between the n rows of a sample.
         count: number of samples.
         n: N, particles of a sample.
         length: T, number of tokens.
@@ -63,18 +62,16 @@ def sample_joints(
         resample: a scheme of `arguide.smc.resampling`.
         threshold: resample when ESS < threshold·N; 0 is plain importance sampling.
         block: number of tokens between two decisions to resample.
-        twist: look-ahead, a function of the `State` to log ψ, see `arguide.smc.driver.drive`; `ahead` is one. It must leave the
-            state as it is, which a language model's `append` and `select` do not.
+        twist: look-ahead, a function of the `State` to log ψ, see `arguide.smc.driver.drive`; `ahead` is one. It must
+            not change the state, as `append` and `select` of a language model do.
 
     Raises:
         ValueError: n below 1, a sample whose particles all have weight 0, or a scale per row.
     """
-    check(model, n, length)
+    check_sizes(model, n, length)
     checks.integer("count", count), checks.integer("block", block)
     draw = checks.function("draw", draw or categorical(generator))
-    for name, part in (("transform", transform), ("propose", propose), ("twist", twist or ahead)):
-        checks.function(name, part)
-    check_length(model, length)
+    checks.functions(transform=transform, propose=propose, twist=twist or ahead)
 
     def move(state: State, tokens: int) -> tuple[State, Info]:
         infos = []

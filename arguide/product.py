@@ -18,7 +18,7 @@ Model = TypeVar("Model")
 
 @dataclass(frozen=True)
 class Product(Generic[Model]):
-    """A product of experts Π_k p_k^{w_k}: what the `LogLinear` of both wings have in common.
+    """A product of experts Π_k p_k^{w_k}: the common base of the `LogLinear` of both wings.
 
     Attributes:
         models: K models.

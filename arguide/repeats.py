@@ -1,9 +1,9 @@
 r"""Repeat a sample of the joint law of tokens and diagnose it: runs, probes with wider proposals, and chains.
 
-A token that the sequential law hardly ever draws may lead to sequences of great weight. A probe therefore draws a share of its
+A token that the sequential law almost never draws may lead to sequences of large weight. A probe therefore draws a share of its
 tokens uniformly, which its weights correct: one token per sequence, or a tenth of all tokens. It resamples with the normalizer
-of the next token, and some probes resample only after blocks of two to four tokens, so that such a token survives until its
-weight is known.
+of the next token. Some probes resample only after blocks of two to four tokens, so that such a token survives until its weight
+is known.
 """
 
 from collections.abc import Sequence
@@ -38,12 +38,12 @@ class Probing(NamedTuple):
 
 
 def probing(length: int, number: int, transform: Transform = identity) -> Probing:
-    """Return the options of the probe of that number, 0, 1, …, for sequences of `length` tokens.
+    """Return the options of a probe of sequences of `length` tokens.
 
     Args:
         length: T.
-        number: selects the share of uniform draws and the block.
-        transform: of the runs, which the probe applies first.
+        number: of the probe, 0, 1, …; it selects the share of uniform draws and the block.
+        transform: of the runs; the probe applies it first.
     """
     share = SHARE if number % 2 else min(MOST, 1 / max(length, 1))
     return Probing(compose(transform, defensive(share)), ahead, BLOCKS[number % PROBES])
@@ -68,7 +68,7 @@ def repeat_joint(
 ) -> tuple[list[JointSample], Diagnosis]:
     """Draw from the joint law several times and compare: `repeats` runs of `sample_joint`, probes, and chains from their texts.
 
-    Chains that start at particles of the joint law leave that law as it is.
+    Chains that start at particles of the joint law keep that law.
 
     Args:
         model: as in `sample_joints`, as are n, length, generator, transform, propose, resample and threshold.
@@ -77,11 +77,11 @@ def repeat_joint(
         repeats: number of runs, 2 at least.
         probes: number of runs with wider proposals, see `probing`; their particles serve the diagnosis alone.
         chains: number of chains, n at most.
-        steps: of every chain.
+        steps: number of steps per chain.
         generator: of all randomness.
         transform: of the proposal.
         propose: the proposal before the transform.
-        resample: the scheme.
+        resample: the scheme of resampling.
         threshold: of the ESS.
         block: of runs and probes; by default 1 in runs and 1 to 4 in probes.
         twist: of runs and probes; by default none in runs and `ahead` in probes.

@@ -1,11 +1,12 @@
-r"""Drawing from an autoregressive law, token by token: sequential sampling.
+r"""Sequential sampling: draw from an autoregressive law, token by token.
 
-`init` and `step` are pure; `sample` is the thin loop over them. All randomness goes through `draw`: log-probs [n, V] to
-tokens [n], see `arguide.smc.draws`.
+`init` and `step` are pure; `sample` is a loop over them. All randomness comes from `draw`, log-probs [n, V] ↦ tokens [n], see
+`arguide.smc.draws`.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from arguide import checks
 from arguide.models import Autoregressive
 from arguide.smc.draws import Draw
 from arguide.smc.draws import categorical as categorical
+from arguide.smc.driver import walk
 from arguide.smc.samples import Info, Sample
 from arguide.stopping import check_length
 from arguide.transforms import Transform, identity
@@ -23,7 +25,7 @@ Propose = Callable[[Any], Tensor]
 
 
 class State(NamedTuple):
-    """n prefixes: the model's state, and the tokens so far as `x`, [n, t]."""
+    """n prefixes: the state of the model, and the tokens x, [n, t]."""
 
     model: Any
     x: Tensor
@@ -66,7 +68,7 @@ def step(
         draw: log-probs [n, V] ↦ tokens [n].
         transform: of the proposal.
         propose: model state ↦ log-probs of the proposal, [n, V].
-        last: leave the model without a state, since no token follows.
+        last: whether no token follows; the new state then has no model state.
     """
     guided, law = state.model.log_probs, propose(state.model)
     log_normalizer = getattr(state.model, "log_normalizer", None)
@@ -107,21 +109,28 @@ def sample(
     Raises:
         ValueError: a prefix after which no token has positive probability; n below 1, a length below 0, or no model.
     """
-    check(model, n, length)
-    for name, part in (("draw", draw or categorical), ("transform", transform), ("propose", propose)):
-        checks.function(name, part)
-    drawn = rollout(model, n, length, draw=draw or categorical(generator), transform=transform, propose=propose)
+    check_sizes(model, n, length)
+    draw = checks.function("draw", draw or categorical(generator))
+    checks.functions(transform=transform, propose=propose)
+    drawn = rollout(model, n, length, draw=draw, transform=transform, propose=propose)
     dead = (drawn.log_target == -math.inf).any(0)
     if dead.any():
         raise ValueError(f"dead end at position {int(dead.int().argmax())}: the branches leave no possible token")
     return drawn
 
 
-def check(model: Autoregressive, n: int, length: int, least: int = 0) -> None:
-    """Raise ValueError unless model, n and length fit a sampler; the length is at least `least`."""
+def check_sizes(model: Autoregressive, n: int, length: int, least: int = 0) -> None:
+    """Raise ValueError unless n and the length fit a model.
+
+    Args:
+        model: an autoregressive model; one with a cap needs the cap as its length.
+        n: number of sequences, 1 at least.
+        length: T.
+        least: the smallest T that passes.
+    """
     checks.model("model", model)
     checks.integer("n", n)
-    checks.integer("length", length, least)
+    check_length(model, checks.integer("length", length, least))
 
 
 def rollout(
@@ -133,16 +142,22 @@ def rollout(
     transform: Transform = identity,
     propose: Propose = sequential,
 ) -> Sample:
-    """Draw as `sample` does, with the same arguments; where a prefix leaves no possible token log_target is −∞."""
-    check_length(model, length)
-    state, infos = init(model, n), list[Info]()
-    none = state.model.log_probs.new_empty((n, 0))
-    for t in range(length):
-        state, info = step(model, state, draw, transform, propose, last=t == length - 1)
-        infos.append(info)
-        if ended(state):
-            break
-    return Sample(state.x, *(Info.stack(infos) if infos else (none,) * 3))
+    """Draw as `sample` does, without checks; log_target is −∞ where a prefix leaves no possible token.
+
+    Args:
+        model: as in `sample`, as are all other arguments.
+        n: number of sequences.
+        length: T.
+        draw: log-probs [n, V] ↦ tokens [n].
+        transform: of the proposal.
+        propose: the proposal before the transform.
+    """
+    state = init(model, n)
+    if length == 0:
+        none = state.model.log_probs.new_empty((n, 0))
+        return Sample(state.x, none, none, none)
+    move = partial(step, model, draw=draw, transform=transform, propose=propose)
+    return walk(state, [*[move] * (length - 1), partial(move, last=True)], stop=ended)
 
 
 def retrace(model: Autoregressive, tokens: Tensor, *, transform: Transform = identity, propose: Propose = sequential) -> Sample:
@@ -155,8 +170,9 @@ def retrace(model: Autoregressive, tokens: Tensor, *, transform: Transform = ide
         propose: as in `sample`.
 
     Raises:
-        ValueError: tokens outside the vocabulary.
+        ValueError: tokens outside the vocabulary, or a T that is not the cap of the model.
     """
+    check_length(model, tokens.shape[1])
     columns, ends = iter(tokens.unbind(1)), tokens.aminmax() if tokens.numel() else (0, 0)
     least, largest = map(int, ends)
     checks.integer("tokens", least, 0)
@@ -169,6 +185,6 @@ def retrace(model: Autoregressive, tokens: Tensor, *, transform: Transform = ide
 
 
 def ended(state: State) -> bool:
-    """Whether every row has ended; a model without endings never has."""
+    """Whether every row has ended; False for a model without endings."""
     finished = getattr(state.model, "finished", None)
     return finished is not None and bool(finished.all())

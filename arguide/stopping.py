@@ -1,9 +1,9 @@
 r"""Stopping: sequences of variable length, which end with an ending token, and at the latest at a length cap.
 
-After its end a row is padded with the ending token, with probability 1 and a normalizer of 1, so padding changes no density.
-The meaning of a cap at T tokens is part of the target:
+After its end a row is padded with the ending token, with probability 1 and normalizer 1, so padding changes no density. The
+cap of T tokens is part of the target:
 
-    truncate    the law of the first T tokens: an unfinished sequence has the weight Π_{t≤T} Π_k p_k^{w_k}
+    truncate    the law of the first T tokens: an unfinished sequence has weight Π_{t≤T} Π_k p_k^{w_k}
     force       the law of whole sequences of at most T tokens: token T is an ending token, with its own weight
 """
 
@@ -57,7 +57,7 @@ class Ending:
         return Ended(self, state, torch.zeros(n, dtype=torch.bool, device=state.log_probs.device), 0)
 
     def append(self, state: "Ended", token: Tensor) -> "Ended":
-        """Return the state after one more token a row, [n]."""
+        """Return the state after one more token per row, [n]."""
         ends = torch.isin(token, torch.tensor(self.tokens, device=token.device))
         return Ended(self, self.model.append(state.state, token), state.finished | ends, state.position + 1)
 
@@ -77,17 +77,17 @@ class Ended:
 
     @property
     def log_probs(self) -> Tensor:
-        """Law of the next token, [n, V]; of the padding alone after the end."""
+        """Log-probs of the next token, [n, V]; after the end, of the padding token with probability 1."""
         return self._open[0]
 
     @property
     def log_normalizer(self) -> Tensor:
-        """Log Z_t, [n]; 0 after the end; where the cap forces the end, plus the log-weight of ending."""
+        """Log Z_t, [n]; 0 after the end; plus the log-probability of an ending token where the cap forces one."""
         return self._open[1]
 
     @property
     def laws(self) -> tuple[Tensor, ...]:
-        """Every branch's law, with the same ends."""
+        """Log-probs of every branch, with the same ends."""
         return tuple(self._closed(law, torch.zeros_like(law[:, 0]))[0] for law in self.state.laws)
 
     @cached_property
@@ -110,7 +110,7 @@ class Ended:
 
 
 def lengths(tokens: Tensor, ends: tuple[int, ...]) -> Tensor:
-    """Return the length of every sequence of [n, T] with its ending token, T where there is none, [n]."""
+    """Return the lengths of sequences [n, T], [n], each with its ending token; T without an ending token."""
     ended = torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype, device=tokens.device))
     return torch.where(ended.any(1), ended.int().argmax(1) + 1, tokens.shape[1])
 

@@ -1,15 +1,16 @@
-r"""Learning a conditional and an unconditional model in one: conditioning dropout, and the loop that both wings train with.
+r"""Training of one network as a conditional and an unconditional model: conditioning dropout, and the loop of both wings.
 
-With probability π a batch's label is replaced by the null label, so that one network learns p(x|y) and p(x) (Ho & Salimans,
-"Classifier-free diffusion guidance", 2022, algorithm 1). Dropout may begin late, in a finetuning phase only (Nichol et al.,
-"GLIDE", 2021, section 2.3). The loop writes checkpoints; a run that was killed goes on from the last one to the same result,
-since all that is random comes from one generator whose state is kept.
+Each label of a batch is replaced by the null label with probability π, so that one network learns p(x|y) and p(x) (Ho &
+Salimans, "Classifier-free diffusion guidance", arXiv:2207.12598, algorithm 1). Dropout may be restricted to a finetuning phase
+(Nichol et al., "GLIDE", arXiv:2112.10741, section 2.3). The loop writes checkpoints. A killed run resumes from the last one and
+gives the same result, because all randomness comes from one generator whose state is saved.
 """
 
 import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,18 @@ Track = Callable[[Iterable[int]], Iterable[int]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """Settings of training.
 
     Attributes:
-        steps: of the optimizer, AdamW; its rate rises over the first twentieth and falls to 0 by a cosine.
-        batch: rows a step, drawn evenly over the labels if `balanced`, evenly over the rows otherwise.
+        steps: number of steps of the optimizer, AdamW; its rate rises over the first twentieth of them and falls to 0 by a
+            cosine.
+        batch: number of rows per step.
         rate: the highest learning rate.
         dropout: π, the share of labels that are dropped.
-        dropout_from: the share of the steps after which dropout begins; 0 for all steps.
-        decay: of the weights.
-        average: decay of the exponential average of the weights, which is what is kept in the end; 0 keeps the last.
+        dropout_from: the share of the steps before dropout begins; 0 for dropout in all steps.
+        balanced: whether rows are drawn uniformly over the labels, and not over the rows.
+        decay: weight decay.
+        average: decay of the exponential average of the weights, which replaces the weights at the end; 0 for no average.
 
     Raises:
         ValueError: a number out of range.
@@ -68,7 +71,14 @@ class Recipe:
 
 
 def drop(labels: Tensor, null: int, share: float, generator: torch.Generator | None = None) -> Tensor:
-    """Return labels [n] of which each is the null label with probability `share`: conditioning dropout."""
+    """Return labels [n], each replaced by the null label with probability `share`: conditioning dropout.
+
+    Args:
+        labels: [n].
+        null: the null label.
+        share: π.
+        generator: source of randomness, on the CPU.
+    """
     dropped = torch.rand(labels.shape, generator=generator) < share
     return labels.masked_fill(dropped.to(labels.device), null)
 
@@ -89,12 +99,16 @@ def fit(
     """Train a model in place; return the loss of every step.
 
     Args:
-        data: rows [n, …], what the labels [n] belong to.
-        null: the label that stands for none.
-        loss: (rows [b, …], labels [b] after dropout, generator) ↦ [], of the model being trained.
-        generator: all randomness, on the cpu.
-        checkpoint: a file that is written every so many steps, and gone on from if it is there.
-        track: wraps the numbers of the steps that are left, for a progress bar.
+        model: the model.
+        data: rows [n, …].
+        labels: one per row, [n].
+        null: the null label.
+        loss: (rows [b, …], labels [b] after dropout, generator) ↦ the loss of the model, [].
+        recipe: settings of training.
+        generator: of all randomness, on the CPU.
+        checkpoint: a file that is written after every `every` steps; training resumes from it if it exists.
+        every: number of steps between two checkpoints.
+        track: wraps the numbers of the remaining steps, for a progress bar.
 
     Raises:
         ValueError: a checkpoint that cannot be read or written or is damaged, or a loss that is not finite.
@@ -113,7 +127,7 @@ def fit(
             group["lr"] = recipe.rate_at(step)
         value = loss(data[rows], given, generator)
         if not value.isfinite():
-            raise ValueError(f"the loss is {float(value.detach())} at step {step + 1}; lower the learning rate")
+            raise checks.refusal(f"the loss at step {step + 1}", "finite", value, "lower the learning rate")
         optimizer.zero_grad()
         torch.autograd.backward(value)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -123,7 +137,8 @@ def fit(
             share = min(recipe.average, (step + 1) / (step + 10))
             torch._foreach_lerp_(average, [p.detach() for p in model.parameters()], 1 - share)
         if checkpoint is not None and (step + 1) % every == 0 and step + 1 < recipe.steps:
-            _keep(checkpoint, model, optimizer, average, generator, losses)
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "generator": generator.get_state()}
+            files.write(checkpoint, partial(_save, state | {"average": average, "losses": losses}))
     with torch.no_grad():
         for parameter, mean in zip(model.parameters(), average, strict=bool(average)):
             parameter.copy_(mean)
@@ -142,36 +157,18 @@ def _rows(groups: Sequence[Tensor], n: int, batch: int, generator: torch.Generat
     return torch.cat(list(groups))[starts[which] + within]
 
 
-def _keep(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: list[Tensor],
-    generator: torch.Generator,
-    losses: list[float],
-) -> None:
-    """Write a checkpoint whole or not at all, with its digest at the end."""
-    state: dict[str, Any] = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average,
-        "generator": generator.get_state(),
-        "losses": losses,
-    }
-
-    def save(place: Path) -> None:
-        held = io.BytesIO()
-        torch.save(state, held)  # not to the file, where torch raises no OSError when the disk is full
-        place.write_bytes(held.getbuffer())
-        files.seal(place)
-
-    files.write(path, save)
+def _save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint with its digest at the end."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)  # not to the file, where torch raises no OSError when the disk is full
+    path.write_bytes(buffer.getbuffer())
+    files.seal(path)
 
 
 def _restore(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: list[Tensor], generator: torch.Generator
 ) -> list[float]:
-    """Put back what a checkpoint holds, and return its losses."""
+    """Restore the state of a checkpoint, and return its losses."""
     try:
         content = io.BytesIO(files.unsealed(path))
         state = torch.load(content, weights_only=True, map_location=next(model.parameters()).device)
@@ -182,5 +179,5 @@ def _restore(
         generator.set_state(state["generator"].cpu())
         losses: list[float] = state["losses"]
     except Exception as error:  # a broken pickle may raise anything
-        raise ValueError(f"{path} is no checkpoint of this training; delete it to begin anew") from error
+        raise ValueError(f"{path} is no checkpoint of this training; delete it to start again") from error
     return losses

@@ -18,16 +18,16 @@ from torch import Tensor
 from arguide import checks
 
 Transform = Callable[[Tensor], Tensor]
-NO_LAW = "log_probs must hold a possible token in every row and no NaN, got a row that does not; nothing is left to draw"
+NO_LAW = "log_probs must have a possible token in every row and no NaN, got a row that does not; try a weaker truncation"
 
 
 def identity(log_probs: Tensor) -> Tensor:
-    """Return the law as it is."""
+    """Return the law unchanged."""
     return log_probs
 
 
 def compose(*transforms: Transform) -> Transform:
-    """Return the transform that applies the given ones, the first first."""
+    """Return the transform that applies the given transforms in their order."""
     for transform in transforms:
         checks.function("transforms", transform)
 
@@ -46,7 +46,7 @@ def temperature(tau: float) -> Transform:
 
 
 def top_k(k: int) -> Transform:
-    """Return the law restricted to its k likeliest tokens; ties with the k-th stay."""
+    """Return the law restricted to its k likeliest tokens, and those as likely as the k-th."""
     checks.integer("k", k)
 
     def apply(log_probs: Tensor) -> Tensor:
@@ -57,24 +57,18 @@ def top_k(k: int) -> Transform:
 
 
 def nucleus(mass: float) -> Transform:
-    """Return the law restricted to the smallest set of likeliest tokens that holds at least `mass` (top-p)."""
-    _check_mass(mass)
-    if mass == 1:
-        return identity
-    return _lawful(lambda log_probs: _smallest_set(log_probs, -log_probs, mass))
+    """Return the law restricted to the likeliest tokens, as few as have a probability of at least `mass` (top-p)."""
+    return _smallest_set(mass, torch.neg)
 
 
 def typical(mass: float) -> Transform:
-    """Return the law restricted to the smallest set of tokens nearest the entropy, |−log p − H|, that holds `mass`."""
-    _check_mass(mass)
-    if mass == 1:
-        return identity
+    """Return the law restricted to the tokens of smallest |−log p − H|, H the entropy, up to a probability of `mass`."""
 
-    def apply(log_probs: Tensor) -> Tensor:
+    def distance(log_probs: Tensor) -> Tensor:
         entropy = -torch.special.xlogy(log_probs.exp(), log_probs.exp()).sum(-1, keepdim=True)
-        return _smallest_set(log_probs, (-log_probs - entropy).abs(), mass)
+        return (-log_probs - entropy).abs()
 
-    return _lawful(apply)
+    return _smallest_set(mass, distance)
 
 
 def only(tokens: Sequence[int]) -> Transform:
@@ -84,10 +78,13 @@ def only(tokens: Sequence[int]) -> Transform:
 
 
 def defensive(share: float) -> Transform:
-    """Return p ↦ (1 − ε) p + ε/K on the K possible tokens: a proposal that gives none of them a tiny probability.
+    """Return p ↦ (1 − ε) p + ε/K on the K possible tokens: a proposal without tiny probabilities.
 
-    Under guidance a token that is hardly ever proposed may have so large a weight that log Ẑ is too low in nearly every run.
+    Under guidance a token that is almost never proposed may have so large a weight that log Ẑ is too low in nearly every run.
     With this proposal no weight exceeds p̃ K/ε. It costs about a share ε of the particles per token.
+
+    Raises:
+        ValueError: a share outside [0, 1); on calls, a law without a possible token.
     """
     checks.number("share", share, "in [0, 1)", lambda found: 0 <= found < 1)
     if share == 0:
@@ -104,32 +101,35 @@ def defensive(share: float) -> Transform:
 
 
 def one_of(tokens: Sequence[int], like: Tensor) -> Tensor:
-    """Return which entries of a vocabulary like that of log-probs [..., V] are these tokens, [V]."""
+    """Return which entries of the vocabulary of log-probs [..., V] are among the tokens, [V]."""
     checks.within("tokens", max(tokens), like.shape[-1])
     which = torch.zeros(like.shape[-1], dtype=torch.bool, device=like.device)
     which[list(tokens)] = True
     return which
 
 
-def _smallest_set(log_probs: Tensor, rank: Tensor, mass: float) -> Tensor:
-    """Keep the tokens of least rank up to the one whose cumulated probability reaches `mass`."""
-    order = rank.argsort(stable=True, dim=-1)
-    ranked = log_probs.gather(-1, order).exp()
-    before = ranked.cumsum(-1) - ranked
-    return log_probs.masked_fill(torch.zeros_like(ranked, dtype=torch.bool).scatter(-1, order, before >= mass), -math.inf)
+def _smallest_set(mass: float, rank: Callable[[Tensor], Tensor]) -> Transform:
+    """Return the restriction to the tokens of lowest rank, up to the one where their probability reaches `mass`."""
+    checks.number("mass", mass, "in (0, 1]", lambda found: 0 < found <= 1)
+    if mass == 1:
+        return identity
+
+    def apply(log_probs: Tensor) -> Tensor:
+        order = rank(log_probs).argsort(stable=True, dim=-1)
+        ranked = log_probs.gather(-1, order).exp()
+        outside = ranked.cumsum(-1) - ranked >= mass
+        return log_probs.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), -math.inf)
+
+    return _lawful(apply)
 
 
 def _lawful(logits_of: Transform) -> Transform:
-    """Return the transform of laws to the laws of these logits; NaN in a row, or −∞ alone, makes its first entry NaN."""
+    """Return the transform log_probs ↦ log_softmax(logits_of(log_probs))."""
 
     def apply(log_probs: Tensor) -> Tensor:
         law = logits_of(checks.tensor("log_probs", log_probs)).log_softmax(-1)
-        if law[..., 0].isnan().any():
+        if law[..., 0].isnan().any():  # in a row with NaN, or of −∞ alone, every entry is NaN
             raise ValueError(NO_LAW)
         return law
 
     return apply
-
-
-def _check_mass(mass: float) -> None:
-    checks.number("mass", mass, "in (0, 1]", lambda found: 0 < found <= 1)

@@ -84,18 +84,29 @@ def potential(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
     if isinstance(total, Tensor) or abs(total - 1) > 1e-12:
         terms += [((total - 1) * weight / 2, score) for score, weight in pairs]
     norms = [torch.linalg.vector_norm(term.flatten(1).to(_floating(term)), dim=1).square() for _, term in terms]
-    return weighted_sum(norms, [weight for weight, _ in terms]) if terms else scores[0].new_zeros(len(scores[0]))
+    if not terms:  # one score of weight 1: zeros, but NaN where the score has NaN
+        return 0 * scores[0].flatten(1).sum(1)
+    return weighted_sum(norms, [weight for weight, _ in terms])
 
 
 def _floating(like: Tensor) -> torch.dtype:
     return like.dtype if like.is_floating_point() else torch.get_default_dtype()
 
 
+def columns(values: Tensor, like: Tensor) -> Tensor:
+    """Return values [n], or [1], as [n, 1, …, 1], to broadcast with samples `like` [n, …]."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
 def expand(weight: Weight, like: Tensor) -> Weight:
-    """Return a weight that broadcasts over the samples' own dimensions: a number as it is, a tensor [n] with more axes."""
+    """Return a weight to broadcast with samples `like` [n, …]: a number as it is, a tensor [n] as [n, 1, …, 1].
+
+    Raises:
+        ValueError: a tensor with neither one value nor n.
+    """
     if not isinstance(weight, Tensor):
         return weight
     column = weight.to(device=like.device, dtype=_floating(like))
     if column.ndim and column.numel() not in (1, len(like)):
         raise checks.refusal("a weight or scale per sample", f"of shape ({len(like)},)", column)
-    return column if column.ndim == 0 else column.reshape(-1, *(1,) * (like.ndim - 1))
+    return column if column.ndim == 0 else columns(column, like)

@@ -25,9 +25,10 @@ from arguide.continuous import Mixture as Mixture
 from arguide.continuous import MixtureNetwork as MixtureNetwork
 from arguide.smc.draws import Draw, normal, uniform
 from arguide.smc.samples import Chains
+from diffusion.guidance import columns
 from diffusion.models import Field
-
-Target = Callable[[Tensor], tuple[Tensor, Tensor]]
+from diffusion.models import Target as Target
+from diffusion.models import with_autograd as with_autograd
 
 
 class State(NamedTuple):
@@ -36,20 +37,6 @@ class State(NamedTuple):
     x: Tensor
     log_density: Tensor
     score: Tensor
-
-
-def with_autograd(log_density: Callable[[Tensor], Tensor]) -> Target:
-    """Return x ↦ (log π(x), ∇ log π(x)) by autograd, from a log-density [n, d] ↦ [n]."""
-    checks.function("log_density", log_density)
-
-    def target(x: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            value = log_density(leaf)
-            (gradient,) = torch.autograd.grad(value.sum(), leaf)
-        return value.detach(), gradient
-
-    return target
 
 
 def target(model: ContinuousLogLinear) -> Target:
@@ -104,7 +91,7 @@ def step(target: Target, state: State, step_size: Tensor | float, draw: Draw, un
     back = _log_proposal(proposed, state.x, step_size) - _log_proposal(state, proposed.x, step_size)
     log_ratio = proposed.log_density - state.log_density + back
     accepted = uniform(log_ratio).log() < log_ratio
-    kept = (torch.where(_rows(accepted, new), new, old) for new, old in zip(proposed, state, strict=True))
+    kept = (torch.where(columns(accepted, new), new, old) for new, old in zip(proposed, state, strict=True))
     return State(*kept), accepted
 
 
@@ -187,8 +174,8 @@ def annealed_mala(
         ValueError: as `annealed`, and as `mala` at every level.
     """
     checks.function("target_at", target_at), _start(x)
-    levels, accepted = _levels(sigmas, steps, ratio), []
-    for sigma in levels:
+    accepted = []
+    for sigma in _levels(sigmas, steps, ratio):
         chains = mala(target_at(sigma), x, step_size=ratio * sigma**2, steps=steps, generator=generator)
         x = chains.x
         accepted.append(chains.accepted)
@@ -217,7 +204,3 @@ def _levels(sigmas: Tensor, steps: int, ratio: float) -> Tensor:
 def _log_proposal(start: State, end: Tensor, step_size: Tensor | float) -> Tensor:
     """Return log N(end; x + h·s, 2h·I) up to a constant, [n]."""
     return -(end - start.x - step_size * start.score).flatten(1).square().sum(-1) / (4 * step_size)
-
-
-def _rows(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.reshape(-1, *(1,) * (like.ndim - 1))

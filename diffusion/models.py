@@ -1,4 +1,4 @@
-r"""What is guided: scores ∇_x log p_σ(x | y), from whatever a network predicts, and their log-linear combinations.
+r"""Scores ∇_x log p_σ(x | y), from the prediction of a network, and their log-linear combinations.
 
 With x = x_0 + σ·ε and D = E[x_0 | x]:    s = (D − x)/σ² = −E[ε | x]/σ    (Tweedie; Karras et al., eq. 3).
 
@@ -20,6 +20,7 @@ from diffusion.guidance import Weight, combine, potential
 
 Field = Callable[[Tensor, Tensor], Tensor]
 Guided = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
+Target = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Score(Protocol):
@@ -75,19 +76,23 @@ class LogLinear(Product[Field]):
         x = (radius * max(1.0, float(sigma)) * x / x.norm(dim=1, keepdim=True)).reshape(shape)
         inward = (self(x, sigma) * x).flatten(1).sum(1)
         if inward.isnan().any():
-            raise ValueError("scores must be finite far from the data, got NaN")
+            raise ValueError("scores must be finite far from the data, got NaN; try a smaller radius")
         if (inward >= 0).any():
             raise ValueError("improper tilt: far samples are pushed outwards, so the combination has infinite mass")
 
     def _branches(self, x: Tensor, sigma: Tensor) -> tuple[list[Tensor], list[Weight]]:
-        """Return the scores and their weights, without those whose weight is the number 0: guidance that is off is free."""
+        """Return the scores and their weights; scores whose weight is the number 0 are not evaluated."""
         pairs = list(zip(self.models, self.weights_at(sigma), strict=True))
         read = [pair for pair in pairs if isinstance(pair[1], Tensor) or pair[1] != 0] or pairs[:1]
         return [score(x, sigma) for score, _ in read], [weight for _, weight in read]
 
 
 def combination(model: Any) -> LogLinear:
-    """Require a `LogLinear`."""
+    """Return the model if it is a `LogLinear`.
+
+    Raises:
+        ValueError: another object.
+    """
     if not isinstance(model, LogLinear):
         raise checks.refusal("model", "a diffusion.LogLinear", model)
     return model
@@ -142,6 +147,20 @@ def scale_of(scale: Weight | Callable[[Tensor], Weight]) -> Callable[[Tensor], W
     return lambda _: scale
 
 
+def with_autograd(log_density: Callable[[Tensor], Tensor]) -> Target:
+    """Return x ↦ (log π(x), ∇ log π(x)) by autograd, from a log-density [n, …] ↦ [n]."""
+    checks.function("log_density", log_density)
+
+    def target(x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            value = log_density(leaf)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return value.detach(), gradient
+
+    return target
+
+
 def with_classifier(score: Field, log_classifier: Field, scale: Weight | Callable[[Tensor], Weight]) -> Field:
     """Return classifier guidance, s(x, σ) + γ ∇_x log p(y | x, σ), the gradient by autograd.
 
@@ -156,33 +175,31 @@ def with_classifier(score: Field, log_classifier: Field, scale: Weight | Callabl
     Raises:
         ValueError: a scale that is not finite, or parts that are no functions.
     """
-    checks.function("score", score), checks.function("log_classifier", log_classifier)
+    checks.functions(score=score, log_classifier=log_classifier)
     scale_at = scale_of(scale)
 
     def guided(x: Tensor, sigma: Tensor) -> Tensor:
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(log_classifier(leaf, sigma).sum(), leaf)
+        _, gradient = with_autograd(lambda noised: log_classifier(noised, sigma))(x)
         return combine((score(x, sigma), gradient), (1.0, scale_at(sigma)))
 
     return guided
 
 
 def check_score(score: Score, x: Tensor, sigma: Tensor, *, labels: Sequence[Any] = (None,), tolerance: float = 1e-4) -> None:
-    """Check at given samples what samplers rely on; return nothing if all of it holds.
+    """Raise ValueError unless a score satisfies, at given samples, what samplers assume.
 
-    For every label, the score has the shape, dtype and device of x, is finite, is the same when it is evaluated again, and
-    a batch gives the scores of its rows; x is left as it is.
+    For every label, the score has the shape, dtype and device of x, is finite, has the same value when evaluated again, and
+    does not change x. The scores of a batch are those of its rows.
 
     Args:
         score: the score to check.
-        x: samples [n, …], such as data plus σ·ε; 2 at least.
+        x: at least 2 samples [n, …], such as data plus σ·ε.
         sigma: a noise level, [], of the dtype and device of x.
         labels: to check; None is unconditional.
         tolerance: largest difference, relative to the largest entry of the score.
 
     Raises:
-        ValueError: the first of these that fails, with a message that says which, and for which label.
+        ValueError: the first of these that fails, named in the message with the label.
     """
     checks.function("score", score), checks.tensor("x", x, 2), checks.positive("sigma", sigma)
     checks.integer("the number of samples", len(x), 2)
@@ -201,10 +218,10 @@ def _check_one(score: Score, x: Tensor, sigma: Tensor, label: Any, tolerance: fl
     if not found.isfinite().all():
         raise ValueError(f"the score {at} must be finite, got NaN or inf at sigma {float(sigma):g}")
     if not given.equal(x):
-        raise ValueError(f"the score {at} must leave x as it is, got a score that changes its input; try x.clone()")
+        raise ValueError(f"the score {at} must not change x, got a score that does; try x.clone()")
     limit = tolerance * max(float(found.abs().max()), 1e-30)
     if (score(x, sigma, label) - found).abs().max() > limit:
-        raise ValueError(f"the score {at} must be the same when evaluated again, got another; try model.eval()")
+        raise ValueError(f"the score {at} must be the same when evaluated again, got another value; try model.eval()")
     alone = torch.cat([score(row[None], sigma, label) for row in x])
     if (distance := float((alone - found).abs().max())) > limit:
         raise ValueError(f"the score {at} of a batch must be that of its rows, got a difference of {distance:.2g}")

@@ -34,10 +34,9 @@ def guided_by(cond: Field, uncond: Field, rule: Rule, prediction: Prediction) ->
         prediction: the quantity, one of `diffusion.predictions`.
 
     Raises:
-        ValueError: parts that are no functions, or another quantity.
+        ValueError: arguments that are no functions, or another quantity.
     """
-    for name, part in (("cond", cond), ("uncond", uncond), ("rule", rule)):
-        checks.function(name, part)
+    checks.functions(cond=cond, uncond=uncond, rule=rule)
     if not isinstance(prediction, Prediction):
         raise checks.refusal("prediction", "one of diffusion.predictions", prediction)
 
@@ -51,7 +50,7 @@ def guided_by(cond: Field, uncond: Field, rule: Rule, prediction: Prediction) ->
 def rescaled(scale: Scale, mix: float = 0.7) -> Rule:
     """Return φ·g·std(c)/std(g) + (1−φ)·g with g plain guidance and φ = `mix`; std over a sample's own dimensions.
 
-    A sample of standard deviation 0 is left as it is.
+    A sample of standard deviation 0 is not changed.
     """
     checks.share("mix", mix)
     scale_at = scale_of(scale)
@@ -102,13 +101,22 @@ class Momentum:
         self._first, self._running = math.inf, None  # type: float, Tensor | None
 
     def __call__(self, cond: Tensor, uncond: Tensor, sigma: Tensor) -> Tensor:
-        """Return rule(c, c − Δ̄, σ)."""
+        """Return rule(c, c − Δ̄, σ).
+
+        Args:
+            cond: c, [n, …].
+            uncond: u, [n, …].
+            sigma: σ, [].
+
+        Raises:
+            ValueError: a call of another run.
+        """
         delta = cond - uncond
         if self._running is None:
             self._first, self._running = float(sigma), delta
             return self.rule(cond, uncond, sigma)
         if float(sigma) >= self._first or delta.shape != self._running.shape:
-            raise ValueError("momentum belongs to one run: make a new Momentum for every run")
+            raise ValueError("momentum must be that of one run, got a call of another; try a new Momentum for every run")
         self._running = delta + self.beta * self._running
         return self.rule(cond, cond - self._running, sigma)
 

@@ -4,10 +4,13 @@ With x = x_0 + σ·ε and α = 1/√(1+σ²), conditional means given x are
 
     denoised  D = x + σ²·s,    noise  ε = −σ·s,    velocity  v = α·ε − √(1−α²)·D = −ασ·(x + (1+σ²)·s).
 
-All are affine in the score s, so plain guidance is the same in each; the rest (thresholds, `nonlinear_guidance`) is not
+All are affine in the score s, so plain guidance gives the same score through each of them. Thresholds and `nonlinear_guidance`
+do not.
 
-Sources: Karras et al., "Elucidating the design space" (2022), eq. 3; Salimans & Ho, "Progressive distillation" (2022),
-appendix D, for v; Saharia et al., "Photorealistic text-to-image diffusion models" (Imagen, 2022), section 2.3.
+Sources: Karras et al., "Elucidating the design space of diffusion-based generative models", arXiv:2206.00364, eq. 3; Salimans &
+Ho, "Progressive distillation for fast sampling of diffusion models", arXiv:2202.00512, appendix D, for v; Saharia et al.,
+"Photorealistic text-to-image diffusion models with deep language understanding" (Imagen), arXiv:2205.11487, section 2.3, for
+thresholds.
 """
 
 from collections.abc import Callable
@@ -26,7 +29,7 @@ Transform = Callable[[Tensor], Tensor]
 class Prediction(NamedTuple):
     """A quantity affine in the score.
 
-    of: (score, x, σ) ↦ the prediction, all [n, …] but σ [].
+    of: (score [n, …], x [n, …], σ []) ↦ the prediction, [n, …].
     score: (prediction, x, σ) ↦ the score; the inverse.
     """
 
@@ -50,7 +53,7 @@ velocity = Prediction(_velocity, _score_of_velocity)
 
 def with_denoised(score: Field, transform: Transform) -> Field:
     """Return the score (f(D) − x)/σ² of a transformed denoised estimate, D = x + σ²·s ↦ f(D)."""
-    checks.function("score", score), checks.function("transform", transform)
+    checks.functions(score=score, transform=transform)
 
     def transformed(x: Tensor, sigma: Tensor) -> Tensor:
         return denoised.score(transform(denoised.of(score(x, sigma), x, sigma)), x, sigma)
@@ -59,9 +62,9 @@ def with_denoised(score: Field, transform: Transform) -> Field:
 
 
 def dynamic_threshold(quantile: float = 0.995, bound: float = 1.0) -> Transform:
-    """Return the transform clip(D, −s, s)·bound/s, for data in [−bound, bound].
+    """Return the transform D ↦ clip(D, −s, s)·bound/s, for data in [−bound, bound].
 
-    s is the `quantile` of a sample's own |D|, interpolated, and at least `bound`; what lies within the bound stays as it is.
+    s is the interpolated `quantile` of |D| over each sample, and at least `bound`; a sample within the bound is unchanged.
     """
     checks.share("quantile", quantile), checks.positive("bound", bound)
 
@@ -74,7 +77,7 @@ def dynamic_threshold(quantile: float = 0.995, bound: float = 1.0) -> Transform:
 
 
 def _quantile(rows: Tensor, quantile: float) -> Tensor:
-    """Return the quantile of every row, [n, d] ↦ [n]; `torch.quantile` refuses more than 2^24 numbers."""
+    """Return the quantile of every row, [n, d] ↦ [n]; `torch.quantile` takes at most 2^24 numbers."""
     ordered, at = rows.sort(1).values, quantile * (rows.shape[1] - 1)
     below = int(at)
     return torch.lerp(ordered[:, below], ordered[:, min(below + 1, rows.shape[1] - 1)], at - below)

@@ -15,7 +15,7 @@ design space of diffusion-based generative models", arXiv:2206.00364, algorithms
 al., "CFG++", arXiv:2406.08070.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from arguide.smc.draws import Draw as Draw
 from arguide.smc.draws import normal
 from arguide.smc.samples import Info, Sample
 from diffusion.guidance import Weight, guide
-from diffusion.models import Field, Guided, with_potential
+from diffusion.models import Field, Guided, LogLinear, with_potential
 
 
 class State(NamedTuple):
@@ -146,18 +146,12 @@ def step(score: Guided, state: State, sigma: Tensor, sigma_next: Tensor, draw: D
         draw: standard normals.
         solver: an ODE or SDE step.
     """
-    moved = solver(score, state.x, sigma, sigma_next, draw)
-    return State(moved.x), Info(*(rows[:, 0] for rows in _densities([moved[1:]], torch.stack([sigma, sigma_next]), moved.x)))
-
-
-def _densities(potentials: Sequence[Sequence[Tensor | None]], sigmas: Tensor, x: Tensor) -> Info:
-    """Return the densities of all steps of a grid, [n, steps] each, given r at the first and last evaluation of each."""
-    none = x.new_zeros(()).expand(len(x), len(potentials))
-    both = [first + last for first, last in potentials if first is not None and last is not None]
-    if not both:
-        return Info(none, none, none)
-    log_normalizer = -sigmas.square().diff() * torch.stack(both, 1) / 2
-    return Info(log_normalizer, none, log_normalizer)
+    x, first, last = solver(score, state.x, sigma, sigma_next, draw)
+    zeros = x.new_zeros(()).expand(len(x))
+    if first is None or last is None:
+        return State(x), Info(zeros, zeros, zeros)
+    log_normalizer = (sigma**2 - sigma_next**2) * (first + last) / 2
+    return State(x), Info(log_normalizer, zeros, log_normalizer)
 
 
 def trajectory(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) -> Iterator[State]:
@@ -175,27 +169,25 @@ def trajectory(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) 
     """
     checks.tensor("x", x)
     checks.falling("sigmas", sigmas, ends_at_zero=False)
-    for name, part in (("score", score), ("step", step), ("draw", draw)):
-        checks.function(name, part)
-    return (State(moved.x) for moved in _steps(with_potential(score), x, sigmas, step, draw))
+    checks.functions(score=score, step=step, draw=draw)
+    return (state for state, _ in _steps(score, x, sigmas, step, draw))
 
 
-def _steps(score: Guided, x: Tensor, sigmas: Tensor, solver: Step, draw: Draw) -> Iterator[Stepped]:
-    """Yield the result of every step; finiteness is checked once, at the end, where no step waits for it."""
-    sums = [x.detach().sum()]
+def _steps(score: Field, x: Tensor, sigmas: Tensor, solver: Step, draw: Draw) -> Iterator[tuple[State, Info]]:
+    """Yield the result of every step; check finiteness once, after the last, since a check makes the device wait."""
+    guided, state, sums = with_potential(score), State(x), [x.detach().sum()]
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas), 2):
-        moved = solver(score, x, sigma, sigma_next, draw)
-        x = moved.x
-        sums.append(x.detach().sum())
+        state, info = step(guided, state, sigma, sigma_next, draw, solver)
+        sums.append(state.x.detach().sum())
         if i == len(sigmas):
             _check_finite(torch.stack(sums), sigmas)
-        yield moved
+        yield state, info
 
 
 def _check_finite(sums: Tensor, sigmas: Tensor) -> None:
-    spoilt = ~sums.isfinite()
-    if spoilt.any():
-        first = int(spoilt.int().argmax())
+    infinite = ~sums.isfinite()
+    if infinite.any():
+        first = int(infinite.int().argmax())
         where = f"in the step from sigma {float(sigmas[first - 1]):g}" if first else "at the start"
         raise ValueError(f"x must stay finite, got {float(sums[first])} {where}; check the score, the scale and the grid there")
 
@@ -229,10 +221,11 @@ def sample(
     draw = checks.function("draw", draw or normal(generator))
     checks.shape("shape", shape), checks.positive("total_weight", total_weight)
     checks.falling("sigmas", sigmas, ends_at_zero=ends_at_zero)
-    for name, part in (("score", score), ("step", step)):
-        checks.function(name, part)
-    x, potentials = init(sigmas.new_empty(shape), sigmas[0], draw, total_weight).x, []
-    for moved in _steps(with_potential(score), x, sigmas, step, draw):
-        x = moved.x
-        potentials.append(moved[1:])
-    return Sample(x, *_densities(potentials, sigmas, x))
+    checks.functions(score=score, step=step)
+    x, logs = init(sigmas.new_empty(shape), sigmas[0], draw, total_weight).x, []
+    for state, info in _steps(score, x, sigmas, step, draw):
+        x = state.x
+        logs.append(info.log_normalizer)
+    zeros = x.new_zeros(()).expand(len(x), len(logs))  # one number in memory
+    log_normalizer = torch.stack(logs, 1) if isinstance(score, LogLinear) else zeros
+    return Sample(x, log_normalizer, zeros, log_normalizer)

@@ -26,9 +26,12 @@ def gaussian_correction(score: Field, beta: float, variance: float) -> Field:
     """Return β(a+τ)/(a+βτ)·s(x, σ), exact for N(m, a·I): the score of N(m, a/β·I) noised by τ = σ².
 
     Args:
+        score: the score of N(m, a·I) noised by τ.
+        beta: β.
         variance: a.
     """
-    checks.function("score", score), checks.positive("beta", beta), checks.positive("variance", variance)
+    checks.function("score", score)
+    checks.positive("beta", beta), checks.positive("variance", variance)
 
     def corrected(x: Tensor, sigma: Tensor) -> Tensor:
         tau = sigma**2

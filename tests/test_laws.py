@@ -101,8 +101,8 @@ BROKEN = {
     "not chosen": (Broken(chosen=lambda index: index * 0), "`select` must return rows"),
     "reversed": (Broken(chosen=lambda index: 2 - index), "`select` must return rows"),
     "across rows": (Broken(law=of_the_batch), "a batch must give the laws of its rows|`select` must return rows"),
-    "append": (Mutable(selects=False), "`append` must leave"),
-    "select": (Mutable(appends=False), "`select` must leave|floating-point tensor"),
+    "append": (Mutable(selects=False), "`append` must not change"),
+    "select": (Mutable(appends=False), "`select` must not change|floating-point tensor"),
     "no model": (3, "autoregressive model"),
 }
 
@@ -119,7 +119,7 @@ def test_a_broken_law_is_named(name):
 
 def test_a_model_may_change_its_states_if_that_is_said():
     arguide.check_law(Mutable(), keeps_states=False)
-    with pytest.raises(ValueError, match="`append` must leave"):
+    with pytest.raises(ValueError, match="`append` must not change"):
         arguide.check_law(Mutable())
 
 
@@ -148,7 +148,7 @@ SCORES = {
     "no tensor": (lambda x, sigma, label=None: 3.0, "a tensor of the shape"),
     "dtype": (lambda x, sigma, label=None: TOY.score(x, sigma, label).float(), "must be torch.float64"),
     "NaN": (lambda x, sigma, label=None: TOY.score(x, sigma, label) * math.nan, "must be finite"),
-    "changes x": (spoil, "must leave x as it is"),
+    "changes x": (spoil, "must not change x"),
     "random": (restless, "evaluated again"),
     "across rows": (lambda x, sigma, label=None: TOY.score(x, sigma, label) - x.mean(0), "of a batch must be that of its rows"),
     "no unconditional": (labelled, "with label None"),

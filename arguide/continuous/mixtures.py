@@ -60,24 +60,31 @@ def log_density(model: Bound, x: Tensor) -> Tensor:
 
 
 class MixtureNetwork(nn.Module):
-    """A recurrent mixture density network: `Conditionals` of sequences under `labels` labels and none.
+    """A recurrent mixture density network: `Conditionals` with `labels` labels, or None for no label.
 
     Args:
-        labels: how many labels there are; their indices, and None, are what the model is called with.
+        labels: number of labels.
         components: K.
+        hidden: width of the recurrent state.
+
+    Raises:
+        ValueError: a number below 1.
     """
 
     def __init__(self, labels: int, *, components: int = 4, hidden: int = 32) -> None:
         super().__init__()
-        for name, size in (("labels", labels), ("components", components), ("hidden", hidden)):
-            checks.integer(name, size)
+        checks.integer("labels", labels), checks.integer("components", components), checks.integer("hidden", hidden)
         self.none, self.components = labels, components
         self.embed = nn.Embedding(labels + 1, hidden)
         self.recur = nn.GRU(1 + hidden, hidden, batch_first=True)
         self.head = nn.Linear(2 * hidden, 3 * components)
 
     def forward(self, x: Tensor, label: Tensor | int | None = None) -> Mixture:
-        """Return the mixtures of all conditionals, [n, T, K]; a label for all rows or one a row, [n]."""
+        """Return the mixtures of all conditionals, [n, T, K], with one label for all rows or one per row, [n].
+
+        Raises:
+            ValueError: a label that is not one of the indices.
+        """
         checks.tensor("x", x, 2)
         index = torch.as_tensor(self.none if label is None else label)
         if index.is_floating_point() or (index.device.type == "cpu" and not ((index >= 0) & (index <= self.none)).all()):
@@ -91,10 +98,13 @@ class MixtureNetwork(nn.Module):
 
 
 def loss(network: MixtureNetwork, x: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Return the mean of −log p(x | label) over sequences [n, T], []; `arguide.training.fit` minimises it, labels dropped.
+    """Return the mean of −log p(x | label) over sequences, []; `arguide.training.fit` minimises it.
 
     Args:
-        labels: indices [n]; `network.none` is no label.
+        network: the model.
+        x: sequences, [n, T].
+        labels: indices [n]; `network.none` is the null label.
+        generator: not used; the loss has no randomness.
     """
     del generator
     return -log_density(partial(network, label=labels), x).mean()

@@ -2,12 +2,11 @@ r"""Sequential and joint sampling of continuous autoregressive models, one value
 
 Σ_k w_k log p_k(x) is the log-density of the joint law Π_k p_k^{w_k} / Z; with its gradient MALA draws from it, see
 `diffusion.langevin.target`. `sample_joint` takes another route. For mixtures Z_t(x_<t) = ∫ Π_k p_k(x_t|x_<t)^{w_k} dx_t has no
-closed form, so each x_t is one of M candidates of one p_j(x_t | x_<t), drawn in proportion to ω = Π_k p_k^{w_k} / p_j. The mean
-of ω is an unbiased estimate of Z_t. Weighted by the product of these means, sequences are proper for the joint law at any M;
-without weights they follow sequential guidance as M → ∞.
+closed form, so each x_t is one of M candidates from one p_j(x_t | x_<t), drawn in proportion to ω = Π_k p_k^{w_k} / p_j. The
+mean of ω is an unbiased estimate of Z_t. Weighted by the product of these means, sequences are proper for the joint law at any
+M; without weights they follow sequential guidance as M → ∞.
 
-Source: Naesseth, Lindsten & Schön,
-"Nested sequential Monte Carlo methods", arXiv:1502.02536, for estimated weights.
+Source: Naesseth, Lindsten & Schön, "Nested sequential Monte Carlo methods", arXiv:1502.02536, for estimated weights.
 """
 
 import math
@@ -48,7 +47,13 @@ class State(NamedTuple):
 
 
 def init(n: int, length: int, like: Tensor | None = None) -> State:
-    """Return n empty sequences of the dtype and device of `like`, by default float64 on the CPU."""
+    """Return n empty sequences.
+
+    Args:
+        n: number of sequences.
+        length: T.
+        like: gives dtype and device; float64 on the CPU by default.
+    """
     zeros = torch.zeros((n, length), dtype=torch.float64) if like is None else like.new_zeros((n, length))
     return State(zeros, 0)
 
@@ -203,6 +208,5 @@ def repeat_joint(
 def _check(model: LogLinear, n: int, length: int, candidates: int, draw: Draw | None, generator: Generator | None) -> Draw:
     if not isinstance(model, LogLinear):
         raise checks.refusal("model", "an arguide.continuous.LogLinear", model)
-    for name, size in (("n", n), ("length", length), ("candidates", candidates)):
-        checks.integer(name, size)
+    checks.integer("n", n), checks.integer("length", length), checks.integer("candidates", candidates)
     return checks.function("draw", draw or torch_categorical(generator))

@@ -1,28 +1,29 @@
 r"""Compare independent runs of weighted particles on one target, and report where they disagree.
 
-Weights never show what every particle missed. So runs are repeated and compared in log Ẑ, in effective sample size, in the
-number of ancestors, and, where the caller gives values, in means. Runs with one proposal may all miss the same rare words
-of great weight; probes, runs on the same target with another proposal, look for those. No finite number of runs proves
-convergence, so the positive verdict is "no disagreement found"; benchmarks/README.md has its rate of errors.
+Weights do not show which sequences all particles missed. So runs are repeated and compared in log Ẑ, in effective sample size,
+in the number of ancestors and, where values are given, in means. Runs with one proposal may all miss the same rare tokens of
+large weight. Probes look for such tokens: they are runs on the same target with another proposal. No finite number of runs
+proves convergence, so the positive verdict is "no disagreement found"; benchmarks/README.md has its error rate.
 
-Each Ẑ is unbiased whatever its proposal, so log Ẑ is pooled over runs and probes, two groups with weights 1/(v_g + τ²), v_g
-the variance of a group's mean. The variance between groups is τ² = max(0, (m_1 − m_2)² − 4 (v_1 + v_2))/2: means that
-differ by less than two standard errors are taken for equal. Where a probe finds log Ẑ to be more than half a nat larger,
-the v_g are too small, and all runs and probes have equal weights.
+Ẑ is unbiased for every proposal, so log Ẑ is pooled over two groups, runs and probes, with weights 1/(v_g + τ²), v_g the
+variance of a group's mean. The variance between groups is τ² = max(0, (m_1 − m_2)² − 4 (v_1 + v_2))/2, which is 0 for means
+m_1, m_2 that differ by less than two standard errors. If the log Ẑ of a probe is more than half a nat larger than that of the
+runs, the v_g are too small, and all runs and probes have equal weights.
 
-Source: DerSimonian & Laird, "Meta-analysis in clinical trials" (1986), for random effects.
+Source: DerSimonian & Laird, "Meta-analysis in clinical trials" (1986), doi:10.1016/0197-2456(86)90046-2, for random effects.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from arguide import checks
 from arguide.smc.samples import Chains, JointSample
 
-# Limits of a positive verdict: nats, a share of N, particles, standard errors, and a ratio of standard deviations.
+# Limits of a positive verdict: nats, a share of N, ancestors, standard errors, and a ratio of standard deviations.
 SPREAD, SHARE, ANCESTORS, DEVIATIONS, DISPERSION = 0.5, 0.05, 4, 4.0, 3.0
 
 
@@ -34,11 +35,11 @@ class Diagnosis(NamedTuple):
     spread: standard deviation of log Ẑ over runs and probes.
     ess_share: the smallest effective sample size of a run after any move, over N.
     ancestors: the smallest number of distinct ancestors of a run.
-    agreement: the largest distance of the particles' means from the chains', in standard errors; None without chains.
-    missed: the largest log Ẑ of a probe minus log of the mean of Ẑ over the runs; None without probes.
-    dispersion: standard deviation of the runs' means over what their effective sample sizes imply; None without values.
-    consistent: whether no comparison exceeds its limit. It is no proof of convergence.
-    verdict: the same in words, with advice.
+    agreement: the largest difference between the means of particles and of chains, in standard errors; None without chains.
+    missed: the largest log Ẑ of a probe minus the log of the mean Ẑ of the runs; None without probes.
+    dispersion: see `dispersion`; None without values.
+    consistent: whether no comparison exceeds its limit; this does not prove convergence.
+    verdict: the comparisons in words, with advice.
     """
 
     log_evidence: float
@@ -64,47 +65,50 @@ def diagnose(
     values: Sequence[Tensor] | None = None,
     advice: str = ADVICE,
 ) -> Diagnosis:
-    """Compare independent runs on one target with one another, with probes and with chains.
+    """Compare independent runs on one target with each other, with probes and with chains.
 
     Args:
-        runs: two at least, of one number of particles.
-        chains: of `sample_metropolis`; the runs and probes must then be those of `sample_joint`.
-        probes: runs on the same target from other proposals, see `transforms.defensive`.
-        values: what is averaged to compare the runs, [N, …] for each of them.
-        advice: what a negative verdict recommends.
+        runs: two at least, with the same number of particles.
+        chains: of `sample_metropolis`; runs and probes must then be samples of `sample_joint`.
+        probes: runs on the same target with other proposals, see `transforms.defensive`.
+        values: per run, values [N, …] whose means are compared.
+        advice: the end of a negative verdict.
 
     Raises:
         ValueError: fewer than two runs.
     """
     if len(runs) < 2:
-        raise ValueError(f"runs must be two at least, got {len(runs)}; one run cannot be compared with itself")
-    own, every = _logs(runs), _logs([*runs, *probes])
-    missed = float(every[len(runs) :].max() - own.logsumexp(0)) + math.log(len(runs)) if probes else None
-    apart = len(probes) > 1 and missed is not None and missed <= SPREAD
-    log_evidence, std_error = _pooled(own, every[len(runs) :]) if apart else _mean_of(every)
+        raise checks.refusal("runs", "two at least", len(runs), "one run cannot be compared with itself")
+    logs = torch.stack([run.log_evidence for run in (*runs, *probes)]).double()
+    of_runs, of_probes = logs.tensor_split([len(runs)])
+    missed = float(of_probes.max() - of_runs.logsumexp(0)) + math.log(len(runs)) if probes else None
+    grouped = len(probes) > 1 and missed is not None and missed <= SPREAD
+    log_evidence, std_error = _random_effects(of_runs, of_probes) if grouped else _mean_of(logs)
     found = Diagnosis(
         log_evidence=log_evidence,
         std_error=std_error,
-        spread=float(every.std()),
+        spread=float(logs.std()),
         ess_share=min((float(run.ess.min()) / len(run.log_weights) for run in runs if len(run.ess)), default=1.0),
         ancestors=min(run.ancestors for run in runs),
-        agreement=None if chains is None else _agreement([*runs, *probes], every, chains),
+        agreement=None if chains is None else _agreement([*runs, *probes], logs, chains),
         missed=missed,
         dispersion=None if values is None else dispersion(runs, values),
         consistent=False,
         verdict="",
     )
-    doubts = _doubts(found)
-    verdict = f"not converged: {', '.join(doubts)}; {advice}" if doubts else f"no disagreement found: {_facts(found)}"
+    doubts = list(_doubts(found))
+    verdict = f"not converged: {', '.join(doubts)}; {advice}"
+    if not doubts:
+        verdict = f"no disagreement found: {', '.join(_facts(found))}"
     return found._replace(consistent=not doubts, verdict=verdict)
 
 
 def over_runs(values: Sequence[float] | Tensor, log_evidences: Sequence[float] | Tensor) -> tuple[float, float]:
-    """Return the mean over R runs, each weighted by its Ẑ, and its standard error: √(Σ_r W_r² (v_r − mean)² R/(R − 1)).
+    """Return m = Σ_r W_r v_r over R runs, W_r ∝ Ẑ_r, and its standard error √(Σ_r W_r² (v_r − m)² R/(R − 1)).
 
     Args:
-        values: v_r, what every run estimates, [R].
-        log_evidences: log Ẑ of every run, [R]; equal ones make the mean that of equals.
+        values: v_r, the estimate of each run, [R].
+        log_evidences: log Ẑ_r of each run, [R]; if all are equal, m is the plain mean.
 
     Raises:
         ValueError: shapes that differ, fewer than two runs, or numbers that are not finite.
@@ -113,7 +117,7 @@ def over_runs(values: Sequence[float] | Tensor, log_evidences: Sequence[float] |
     if rows.ndim != 1 or rows.shape != logs.shape or len(rows) < 2:
         raise ValueError(f"values and log_evidences must be [R], R at least 2, got {tuple(rows.shape)} and {tuple(logs.shape)}")
     if not (rows.isfinite().all() and logs.amax().isfinite()):
-        raise ValueError("values must be finite and log_evidences not NaN, +inf or all -inf, got others")
+        raise ValueError("values must be finite, and the largest of log_evidences too, got NaN or inf")
     weights = logs.softmax(0)
     mean = (weights * rows).sum()
     error = (weights.square() * (rows - mean).square()).sum() * len(rows) / (len(rows) - 1)
@@ -121,33 +125,33 @@ def over_runs(values: Sequence[float] | Tensor, log_evidences: Sequence[float] |
 
 
 def dispersion(runs: Sequence[JointSample], values: Sequence[Tensor]) -> float:
-    """Return √(Σ_j Var_r(m_rj) / Σ_j mean_r(v_rj/n_r)), about 1 where effective sample sizes are honest.
+    """Return √(Σ_j Var_r(m_rj) / Σ_j mean_r(v_rj/n_r)), about 1 where effective sample sizes are right.
 
-    m_rj and v_rj are mean and variance of coordinate j in run r, and n_r is its last effective sample size or, where it is
-    smaller, its number of ancestors. The larger of the ratios for the values and for their squares is returned: where weights
-    have heavy tails, means scatter far more than effective sample sizes imply.
+    m_rj and v_rj are the mean and variance of coordinate j in run r, and n_r is the smaller of its last effective sample size
+    and its number of ancestors. Of the ratios for the values and for their squares the larger is returned. Weights with heavy
+    tails make means vary far more than effective sample sizes imply.
     """
     return max(_dispersion(runs, [each.double() ** power for each in values]) for power in (1, 2))
 
 
 def _dispersion(runs: Sequence[JointSample], values: Sequence[Tensor]) -> float:
-    means, claims = [], []
+    means, implied = [], []
     for run, rows in zip(runs, values, strict=True):
         weights, rows = run.log_weights.double().exp(), rows.flatten(1)
         means.append(weights @ rows)
-        claims.append(weights @ (rows - means[-1]).square() / min(float(run.ess[-1]), run.ancestors))
-    claimed = torch.stack(claims).mean(0).sum()
-    return float((torch.stack(means).var(0).sum() / claimed.clamp(min=torch.finfo(claimed.dtype).tiny)).sqrt())
+        implied.append(weights @ (rows - means[-1]).square() / min(float(run.ess[-1]), run.ancestors))
+    variance = torch.stack(implied).mean(0).sum()
+    return float((torch.stack(means).var(0).sum() / variance.clamp(min=torch.finfo(variance.dtype).tiny)).sqrt())
 
 
 def _mean_of(logs: Tensor) -> tuple[float, float]:
-    """Return log of the mean of Ẑ, and the standard error of that log."""
+    """Return the log of the mean of Ẑ, and its standard error."""
     ratios = (logs - logs.max()).exp()
     return float(ratios.mean().log() + logs.max()), float(ratios.std() / ratios.mean() / math.sqrt(len(logs)))
 
 
-def _pooled(*groups: Tensor) -> tuple[float, float]:
-    """Return log Ẑ of two groups by the random-effects model, and its standard error."""
+def _random_effects(*groups: Tensor) -> tuple[float, float]:
+    """Return log Ẑ pooled over two groups by the random-effects model, and its standard error."""
     top = torch.cat(groups).max()
     ratios = [(logs - top).exp() for logs in groups]
     means = torch.stack([each.mean() for each in ratios])
@@ -158,38 +162,33 @@ def _pooled(*groups: Tensor) -> tuple[float, float]:
     return float(mean.log() + top), float(weights.sum().rsqrt() / mean)
 
 
-def _logs(runs: Sequence[JointSample]) -> Tensor:
-    return torch.stack([run.log_evidence for run in runs]).double()
-
-
-def _doubts(found: Diagnosis) -> list[str]:
-    doubts = []
+def _doubts(found: Diagnosis) -> Iterator[str]:
+    """Yield a sentence for every comparison that exceeds its limit."""
     if not found.spread <= SPREAD:
-        doubts.append(f"log Ẑ differs by {found.spread:.2g} nats between runs")
+        yield f"log Ẑ differs by {found.spread:.2g} nats between runs"
     if not found.ess_share >= SHARE:
-        doubts.append(f"the effective sample size falls to {found.ess_share:.1%} of the particles")
+        yield f"the effective sample size falls to {found.ess_share:.1%} of the particles"
     if found.ancestors < ANCESTORS:
-        doubts.append("all particles descend from " + ("one" if found.ancestors == 1 else f"{found.ancestors}"))
+        yield f"only {found.ancestors} distinct {'ancestor remains' if found.ancestors == 1 else 'ancestors remain'}"
     if found.agreement is not None and not found.agreement <= DEVIATIONS:
-        doubts.append(f"particles and chains disagree by {found.agreement:.1f} standard errors")
+        yield f"the means of particles and chains differ by {found.agreement:.1f} standard errors"
     if found.missed is not None and not found.missed <= SPREAD:
-        doubts.append(f"another proposal finds log Ẑ to be {found.missed:.2g} nats more")
+        yield f"log Ẑ is {found.missed:.2g} nats larger with another proposal"
     if found.dispersion is not None and not found.dispersion <= DISPERSION:
-        doubts.append(f"means differ between runs {found.dispersion:.1f} times as much as their effective sample sizes imply")
-    return doubts
+        yield f"the means of runs vary {found.dispersion:.1f} times as much as their effective sample sizes imply"
 
 
-def _facts(found: Diagnosis) -> str:
-    facts = [f"log Ẑ agrees to {found.spread:.2g} nats between runs"]
-    facts.append(f"the effective sample size is at least {found.ess_share:.0%} of the particles")
-    facts.append(f"{found.ancestors} distinct ancestors remain")
+def _facts(found: Diagnosis) -> Iterator[str]:
+    """Yield a sentence for every comparison."""
+    yield f"log Ẑ agrees to {found.spread:.2g} nats between runs"
+    yield f"the effective sample size is at least {found.ess_share:.0%} of the particles"
+    yield f"{found.ancestors} distinct ancestors remain"
     if found.agreement is not None:
-        facts.append(f"chains agree within {found.agreement:.1f} standard errors")
-    return ", ".join(facts)
+        yield f"the means of particles and chains agree within {found.agreement:.1f} standard errors"
 
 
 def _agreement(runs: Sequence[JointSample], log_evidences: Tensor, chains: Chains) -> float:
-    """Return the largest distance of two means, Σ log Z_t and log p̃, in standard errors."""
+    """Return the larger difference of the means of Σ log Z_t and of log p̃, in standard errors."""
     return max(
         _distance([_mean(run, getattr(run, name)) for run in runs], log_evidences, getattr(chains, name).double().sum(1))
         for name in ("log_normalizer", "log_target")
@@ -197,13 +196,13 @@ def _agreement(runs: Sequence[JointSample], log_evidences: Tensor, chains: Chain
 
 
 def _distance(means: list[float], log_evidences: Tensor, chains: Tensor) -> float:
-    """Return how far the mean over runs is from that over chains."""
+    """Return the difference between the means over runs and over chains, in standard errors."""
     mean, error = over_runs(means, log_evidences)
     distance = abs(mean - float(chains.mean()))
     return distance / max(math.sqrt(error**2 + float(chains.var()) / len(chains)), 1e-9)
 
 
 def _mean(run: JointSample, rows: Tensor) -> float:
-    """Return the weighted mean of a sum over tokens; rows of weight 0 may hold anything."""
+    """Return the weighted mean of sums over tokens; rows of weight 0 may hold any value, NaN included."""
     weights = run.log_weights.double().exp()
     return float((weights * rows.double().sum(1).masked_fill(weights == 0, 0.0)).sum())

@@ -1,9 +1,9 @@
-r"""Draws: the one seam of randomness. Every sampler takes `draw`, or makes one from `generator`; nothing seeds globally.
+r"""Draws: the only source of randomness. Every sampler takes `draw`, or makes one from `generator`; nothing seeds globally.
 
     tokens, indices      log-probs [n, K] ↦ indices [n], each with probability exp(log-prob)
     continuous values    x ↦ standard normals with the shape, dtype and device of x
 
-A sampler that runs once along every branch of its `draw` yields its exact law.
+The exact law of a sampler follows from running it once along every branch of its `draw`.
 """
 
 from collections.abc import Callable
@@ -29,10 +29,10 @@ def categorical(generator: torch.Generator | None = None) -> Draw:
         probs = log_probs.to(torch.promote_types(log_probs.dtype, torch.float32)).exp()
         cumulated = probs.to(wide).cumsum_(-1)
         level = torch.rand(len(cumulated), 1, generator=generator, dtype=wide, device=log_probs.device) * cumulated[:, -1:]
-        # Rounded, u · total stays below the total for every u < 1; the index is K only where the row is no law.
+        # Rounded, u · total stays below the total for every u < 1; the index is K only in a row of zeros or with NaN.
         index = torch.searchsorted(cumulated, level, right=True).squeeze(-1)
         if (index == cumulated.shape[-1]).any():
-            raise ValueError("log_probs must be laws with a possible index in every row, got a row without one, or with NaN")
+            raise ValueError("log_probs must have a possible index in every row and no NaN, got a row that does not")
         return index
 
     return draw

@@ -1,11 +1,11 @@
 r"""The particle driver: weighted particles that are moved and resampled, G populations of N side by side.
 
-A move advances every particle and returns the densities of what it drew, whose ratio is the incremental weight. The driver
-knows nothing of what moves: tokens, values, or samples at a noise level. It records the densities and, at the end, traces them
-back along every particle's ancestors.
+A move advances every particle and returns the target and proposal densities of its draw; their ratio is the incremental weight.
+The driver works for any state: tokens, values, or samples at a noise level. It records the densities and, at the end, traces
+them back along every particle's ancestors.
 
-Sources: Del Moral, Doucet & Jasra, "Sequential Monte Carlo samplers" (2006); Chopin & Papaspiliopoulos, "An introduction to
-sequential Monte Carlo" (2020), ch. 10.
+Sources: Del Moral, Doucet & Jasra, "Sequential Monte Carlo samplers" (2006), doi:10.1111/j.1467-9868.2006.00553.x; Chopin &
+Papaspiliopoulos, "An introduction to sequential Monte Carlo" (2020), doi:10.1007/978-3-030-47845-2, ch. 10.
 """
 
 import functools
@@ -31,11 +31,11 @@ Rest = ParamSpec("Rest")
 class Population(NamedTuple):
     """G populations of N weighted particles, each with weights, resamplings and a Ẑ of its own.
 
-    state: what the moves act on; its `x` has G·N rows, one population after another.
-    log_weights: [G, N], gathered since the last resampling.
-    log_banked: the part of log Ẑ that earlier resamplings have settled, [G].
-    origin: the first particle that each descends from, [G, N].
-    resamplings: how often each population was resampled, [G].
+    state: the argument of the moves; its `x` has G·N rows, one population after another.
+    log_weights: [G, N], since the last resampling.
+    log_banked: the part of log Ẑ from before the last resampling, [G].
+    origin: index of every particle's first ancestor, [G, N].
+    resamplings: number of resamplings of every population, [G].
     """
 
     state: Any
@@ -46,7 +46,7 @@ class Population(NamedTuple):
 
     @property
     def log_evidence(self) -> Tensor:
-        """Log Ẑ = log of the mean weight, [G], with E[Ẑ] = Z under any rule of when to resample."""
+        """Log Ẑ = log of the mean weight, [G]; E[Ẑ] = Z for any rule of when to resample."""
         return self.log_banked + self.log_weights.logsumexp(-1) - math.log(self.log_weights.shape[-1])
 
     @property
@@ -56,17 +56,17 @@ class Population(NamedTuple):
 
     @property
     def ancestors(self) -> Tensor:
-        """Number of distinct first particles that remain, [G]."""
+        """Number of distinct first ancestors, [G]."""
         return torch.zeros_like(self.origin, dtype=torch.bool).scatter(1, self.origin, True).sum(1)
 
     @property
     def std_error(self) -> Tensor:
         """Standard error of log Ẑ, estimated from one population, [G].
 
-        It compares families, the particles that descend from one first particle: Var(Ẑ)/Z² is estimated by
-        1 − (N/(N−1))^{r+1} (1 − Σ_f W_f²) with W_f the weight of family f and r the number of resamplings (Lee & Whiteley,
-        "Variance estimation in the particle filter", 2018, eq. 7). This holds for multinomial resampling and is approximate
-        for other schemes. With one family left the estimate is 1 and carries no information: repeat the run.
+        A family is the particles with one first ancestor. Var(Ẑ)/Z² is estimated by 1 − (N/(N−1))^{r+1} (1 − Σ_f W_f²), with
+        W_f the weight of family f and r the number of resamplings (Lee & Whiteley, "Variance estimation in the particle
+        filter", arXiv:1509.00394, eq. 7). This holds for multinomial resampling and is approximate for other schemes. With a
+        single family the estimate is 1 and carries no information: repeat the run.
         """
         n = self.log_weights.shape[1]
         families = torch.zeros_like(self.log_weights).scatter_add(1, self.origin, self.log_weights.softmax(1))
@@ -94,7 +94,7 @@ def resampled(
         select: as for `drive`.
         ancestors: indices within each population, [G, N]; their own where a population is not resampled.
         log_twist: log ψ, [G, N].
-        which: the populations to resample, [G].
+        which: whether to resample each population, [G].
     """
     n = ancestors.shape[1]
     rows = (ancestors + n * torch.arange(len(ancestors), device=ancestors.device)[:, None]).flatten()
@@ -130,15 +130,15 @@ def drive(
     stop: Callable[[Any], bool] | None = None,
     generator: torch.Generator | None = None,
 ) -> list[JointSample]:
-    """Move the particles, resampling a population before a move when its ESS < threshold·N; return one sample per population.
+    """Move the particles, and resample a population before a move if its ESS < threshold·N; return one sample per population.
 
     Args:
-        state: of G·N particles, one population after another; `state.x` is what the samples hold.
+        state: of G·N particles, one population after another; `state.x` becomes the x of the samples.
         log_weights: of the first particles, [G, N].
         moves: each maps a state to the moved state and the densities of what it drew.
         select: (state, index) ↦ the state whose row i is row index[i].
         resample: a scheme of `arguide.smc.resampling`.
-        threshold: 0 never resamples (importance sampling); 1 does whenever the weights differ.
+        threshold: 0 never resamples (importance sampling); 1 resamples whenever the weights differ.
         twist: state ↦ log ψ, one per row: the weight that a particle is expected to gain. Resampling then follows w ψ.
         stop: state ↦ whether no further move is needed.
         generator: randomness of the resampling.
@@ -164,10 +164,18 @@ def drive(
     return _samples(population, record)
 
 
-def walk(state: Any, moves: Iterable[Move]) -> Sample:
-    """Move n draws without weights; return them with the densities of every move, of which there must be one."""
+def walk(state: Any, moves: Iterable[Move], *, stop: Callable[[Any], bool] | None = None) -> Sample:
+    """Move n draws without weights; return them with the densities of every move.
+
+    Args:
+        state: of n draws; `state.x` becomes the x of the sample.
+        moves: at least one, as for `drive`.
+        stop: state ↦ whether no further move is needed.
+    """
     infos = []
     for move in moves:
+        if stop is not None and stop(state):
+            break
         state, info = move(state)
         infos.append(info)
     return Sample(state.x, *Info.stack(infos))
@@ -193,20 +201,18 @@ def _checked(log_weights: Tensor) -> Tensor:
 
 def _samples(population: Population, record: Sequence[_Moved]) -> list[JointSample]:
     """Return every population as a sample."""
-    none = population.log_weights[:, :0]
-    ess, evidences = (
-        torch.stack(column, 1) if column else none
-        for column in ([moved.ess for moved in record], [moved.log_evidence for moved in record])
-    )
+    count, none = len(population.log_weights), population.log_weights[:, :0]
+    ess = torch.stack([moved.ess for moved in record], 1) if record else none
+    evidences = torch.stack([moved.log_evidence for moved in record], 1) if record else none
     fields = (
-        population.state.x.chunk(len(none)),
+        population.state.x.chunk(count),
         population.log_weights.log_softmax(1),
         population.log_evidence,
         ess,
         population.ancestors.tolist(),
         population.std_error,
         evidences,
-        *(rows.chunk(len(none)) for rows in _traced(population, record)),
+        *(rows.chunk(count) for rows in _traced(population, record)),
     )
     return [JointSample(*each) for each in zip(*fields, strict=True)]
 

@@ -1,7 +1,7 @@
-r"""Many small populations of one law: a draw from each, and how far they are from it.
+r"""Many small populations with one target: one draw from each, and statistics of convergence.
 
-Particles of one population share ancestors, so n independent draws need n populations, one particle each. A draw is then biased
-by about Var(Ẑ)/Z² of a population.
+Particles of one population share ancestors, so n independent draws need n populations, one draw per population. The bias of a
+draw is about Var(Ẑ)/Z² of its population.
 """
 
 import math
@@ -34,7 +34,7 @@ class Convergence(NamedTuple):
     ess_share: the smallest ESS of a population after any move, over N.
     ancestors: distinct ancestors over N.
     log_z: log of the mean Ẑ.
-    log_z_apart: distance of log Ẑ between the two halves of the populations, in nats.
+    log_z_apart: absolute difference of log Ẑ between the two halves of the populations, in nats.
     left: Var(Ẑ)/Z², a proxy for the remaining bias.
     """
 
@@ -55,7 +55,7 @@ def weight_spread(log_weights: Tensor) -> WeightSpread:
 
 
 def convergence(runs: Sequence[JointSample], targets: int) -> Convergence:
-    """Return the statistics of populations, equally many for each of the targets, one target after another."""
+    """Return the statistics of populations, the same number for each target, one target after another."""
     logs = torch.stack([run.log_evidence for run in runs]).double().reshape(targets, -1)
     halves = torch.stack([half.logsumexp(1) - math.log(half.shape[1]) for half in logs.tensor_split(2, 1)])
     relative = (logs - logs.logsumexp(1, keepdim=True)).exp() * logs.shape[1]
@@ -69,6 +69,6 @@ def convergence(runs: Sequence[JointSample], targets: int) -> Convergence:
 
 
 def one_each(runs: Sequence[JointSample], generator: torch.Generator | None = None) -> Tensor:
-    """Return one particle of every population, drawn by weight, [G, …]."""
+    """Return one particle per population, drawn by weight, [G, …]."""
     index = categorical(generator)(torch.stack([run.log_weights for run in runs]).log_softmax(1))
     return torch.stack([run.x[i] for run, i in zip(runs, index.tolist(), strict=True)])

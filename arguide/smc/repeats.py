@@ -1,4 +1,4 @@
-"""Repeat a sample of the joint law and diagnose it: independent runs, and probes from other proposals on the same target."""
+"""Repeat a sample of the joint law and diagnose it: independent runs, and probes, runs with other proposals."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,15 +20,15 @@ def repeat(
     values: Callable[[JointSample], Tensor] | None = None,
     advice: str = ADVICE,
 ) -> tuple[list[JointSample], Diagnosis]:
-    """Draw `repeats` runs and every probe; return the runs, and the diagnosis of all.
+    """Draw `repeats` runs and every probe; return the runs, and the diagnosis of runs and probes.
 
     Args:
         draw: draws a run.
-        probes: each draws from another proposal on the same target.
+        probes: each draws a run with another proposal on the same target.
         repeats: number of runs, 2 at least.
         chains: (runs and probes) ↦ Markov chains on the same target.
         values: run ↦ values whose means are compared between runs, [N, …].
-        advice: what a negative verdict recommends.
+        advice: the end of a negative verdict.
 
     Raises:
         ValueError: fewer than two runs; and as the draws.

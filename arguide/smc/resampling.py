@@ -1,10 +1,10 @@
 r"""Resampling: from N weighted particles to N equally weighted ones, without bias.
 
 Every scheme has one signature, (log_weights [N], generator) ↦ ancestors [N], and one law: particle i is copied
-N·w_i times in expectation. They differ in variance only: systematic and stratified least, then residual, multinomial most.
-Weights that are NaN or +∞, or all 0, have no such law, and raise a `ValueError`.
+N·w_i times in expectation. Only the variance differs: systematic and stratified resampling have the smallest, multinomial
+resampling the largest. Weights that are NaN or +∞, or all 0, raise a `ValueError`.
 
-Source: Douc & Cappé, "Comparison of resampling schemes for particle filtering" (2005).
+Source: Douc & Cappé, "Comparison of resampling schemes for particle filtering", arXiv:cs/0507025.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def systematic(log_weights: Tensor, generator: torch.Generator | None = None) ->
 
 
 def residual(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Copy particle i ⌊N·w_i⌋ times, and draw the rest in proportion to what remains of N·w_i."""
+    """Copy particle i ⌊N·w_i⌋ times, and draw the other ancestors in proportion to N·w_i − ⌊N·w_i⌋."""
     weights = _weights(log_weights)
     n = len(weights)
     copies = (n * weights).floor()
@@ -57,7 +57,7 @@ def _comb(weights: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _weights(log_weights: Tensor) -> Tensor:
-    """Return the normalised weights, [N]; NaN and +∞, or −∞ alone, have none."""
+    """Return the normalised weights, [N]; raise ValueError for NaN, +∞, or −∞ alone."""
     if checks.tensor("log_weights", log_weights).ndim != 1:
         raise checks.refusal("log_weights", "one per particle, [N]", log_weights)
     largest = log_weights.amax()
@@ -69,8 +69,4 @@ def _weights(log_weights: Tensor) -> Tensor:
 def _invert(weights: Tensor, levels: Tensor) -> Tensor:
     """Return, for every level in [0, 1), the first particle whose cumulated weight exceeds it; never one of weight 0."""
     cumulated = weights.double().cumsum(0)
-    return torch.searchsorted(cumulated, levels * cumulated[-1], right=True).clamp(max=_last_positive(weights))
-
-
-def _last_positive(weights: Tensor) -> int:
-    return int(weights.nonzero()[-1])
+    return torch.searchsorted(cumulated, levels * cumulated[-1], right=True).clamp(max=int(weights.nonzero()[-1]))

@@ -6,7 +6,7 @@ A sampler draws x_t with proposal density q_t and targets the unnormalised densi
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import torch
@@ -54,7 +54,7 @@ class Sample(NamedTuple):
 
     @property
     def tokens(self) -> Tensor:
-        """X of a sampler of tokens, [n, T]."""
+        """The same as x, [n, T] for a sampler of tokens."""
         return self.x
 
     @property
@@ -70,9 +70,9 @@ class JointSample(NamedTuple):
     log_weights: [N], normalised to Σ exp = 1.
     log_evidence: log Ẑ, [].
     ess: effective sample size after every move, before resampling, [moves].
-    ancestors: number of distinct first particles that remain.
+    ancestors: number of distinct first ancestors.
     std_error: standard error of log Ẑ, [], see `driver.Population.std_error`.
-    evidences: log Ẑ of the steps so far, after every move, [moves].
+    evidences: log Ẑ of all steps up to each move, [moves].
     log_target: log p̃_t along every particle's ancestry, [N, steps].
     log_normalizer: log Z_t along it, [N, steps].
     """
@@ -89,7 +89,7 @@ class JointSample(NamedTuple):
 
     @property
     def tokens(self) -> Tensor:
-        """X of a sampler of tokens, [N, T]."""
+        """The same as x, [N, T] for a sampler of tokens."""
         return self.x
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -103,7 +103,7 @@ class Chains(NamedTuple):
 
     x: tokens [n, T], or values [n, …].
     accepted: share of accepted steps, [n]; 1 for an unadjusted chain.
-    log_target: log p̃ of x, [n, T] for tokens, [n, 1] for a density up to a constant, [n, 0] without one.
+    log_target: log p̃ of x, [n, T] for tokens, [n, 1] for a density up to a constant, [n, 0] without a density.
     log_normalizer: log Z_t along x, of the shape of log_target; 0 for a density.
     log_weight: log p̃(x)/q(x) after every step, [steps, n]; [0, n] for chains without an independent proposal.
     """
@@ -116,7 +116,7 @@ class Chains(NamedTuple):
 
     @property
     def tokens(self) -> Tensor:
-        """X of chains of tokens, [n, T]."""
+        """The same as x, [n, T] for chains of tokens."""
         return self.x
 
 
@@ -134,15 +134,13 @@ def pooled(runs: Sequence[JointSample]) -> JointSample:
         ValueError: fewer than two runs.
     """
     if isinstance(runs, JointSample) or len(runs) < 2:
-        raise checks.refusal(
-            "runs", "at least two independent samples", len(runs), "one run has no spread to estimate an error by"
-        )
+        raise checks.refusal("runs", "at least two independent samples", len(runs), "one run gives no standard error")
     logs = torch.stack([run.log_evidence + math.log(len(run.x)) for run in runs])
     log_weights = torch.cat([run.log_weights + log for run, log in zip(runs, logs, strict=True)]).log_softmax(0)
     sizes = torch.tensor([len(run.x) for run in runs]).to(logs)
     off = logs.softmax(0) - sizes / sizes.sum()
     return JointSample(
-        x=_joined([run.x for run in runs], lambda rows: rows[:, -1:]),
+        x=_joined([run.x for run in runs], repeat_last=True),
         log_weights=log_weights,
         log_evidence=logs.logsumexp(0) - math.log(sum(len(run.x) for run in runs)),
         ess=effective_sample_size(log_weights)[None],
@@ -154,10 +152,9 @@ def pooled(runs: Sequence[JointSample]) -> JointSample:
     )
 
 
-def _joined(parts: Sequence[Tensor], last: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """Concatenate rows [n, t, …], padded to the largest t with their `last` column, or with 0."""
+def _joined(parts: Sequence[Tensor], *, repeat_last: bool = False) -> Tensor:
+    """Concatenate rows [n, t, …], padded to the largest t with 0, or with their last column."""
     width = max(part.shape[1] for part in parts)
-    if last is None:
+    if not repeat_last:
         return torch.cat([functional.pad(part, (0, width - part.shape[1])) for part in parts])
-    padded = [torch.cat([part, *[last(part)] * (width - part.shape[1])], 1) for part in parts]
-    return torch.cat(padded)
+    return torch.cat([part[:, torch.arange(width, device=part.device).clamp(max=part.shape[1] - 1)] for part in parts])

@@ -6,24 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
+from arguide.text import seam
 from arguide.text.prompts import Prompt
-from arguide.text.seam import (
-    MERGEABLE,
-    arguments,
-    attention_kind,
-    cache_name,
-    empty_cache,
-    fill_states,
-    full_cache,
-    is_recurrent,
-    keeps_cache,
-    prepares_plainly,
-    recurrent_states,
-    recurs,
-)
 
 ROOM = 32  # further tokens that a layer has room for
 # Models that take a mask [m, 1, 1, L] unchanged, each tested; others make their own mask at every step.
@@ -31,7 +18,7 @@ READY_MASKS = {"gemma", "gpt2", "gpt_neox", "llama", "opt", "phi3", "qwen2", "qw
 
 
 class RoomyLayer(DynamicLayer):
-    """Keys and values with room for further tokens, where transformers copies all of them at every token."""
+    """Keys and values with room for further tokens; the layer of transformers copies all of them at every token."""
 
     keys: Tensor
     values: Tensor
@@ -54,7 +41,7 @@ class RoomyLayer(DynamicLayer):
         self.rooms.clear()
 
     def _followed(self, name: str, states: Tensor, new: Tensor) -> Tensor:
-        """Return states with new ones after them, written into their room if they still stand there."""
+        """Return states with new ones after them, written into the room if it still holds these states."""
         old, total = states.shape[-2], states.shape[-2] + new.shape[-2]
         room = self.rooms.get(name)
         if room is None or room.data_ptr() != states.data_ptr() or len(room) != len(states) or room.shape[-2] < total:
@@ -65,40 +52,27 @@ class RoomyLayer(DynamicLayer):
         return room.narrow(-2, 0, total)
 
 
-def prepared(
-    model: PreTrainedModel, config: GenerationConfig, *, rows: int = 1, length: int = 0, mode: Any = None, encoded: Any = None
-) -> tuple[Cache, Callable[..., Any]]:
-    """Return an empty cache, and what reads a further token into it: the model, or its compiled form.
-
-    Args:
-        model: the model that will read.
-        config: the kind of cache.
-        rows: number of prompts, before beams and samples multiply them.
-        length: number of tokens that a static cache has room for.
-        mode: mode of generation, if there is one.
-        encoded: output of an encoder, if there is one.
-    """
-    cache, call = empty_cache(model, config, rows=rows, length=length, mode=mode, encoded=encoded)
+def add_room(cache: Cache) -> None:
+    """Give the layers of an empty dynamic cache room for further tokens; leave other caches as they are."""
     if isinstance(cache, DynamicCache):
         cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
         if cache.layer_class_to_replicate is DynamicLayer:
             cache.layer_class_to_replicate = RoomyLayer
-    return cache, call
 
 
 def mergeable(model: PreTrainedModel) -> bool:
     """Whether caches of a model can be merged: its layers hold keys and values, or states without a length."""
-    return all(type(layer) in MERGEABLE for layer in full_cache(model).layers)
+    return all(type(layer) in seam.MERGEABLE for layer in seam.full_cache(model).layers)
 
 
 def merge(target: Cache, caches: list[Any]) -> None:
     """Fill an empty cache with the rows of others, padded on the left to one length."""
     for i, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
-        if is_recurrent(layers[0]):
-            fill_states(target, i, [_below(states) for states in zip(*map(recurrent_states, layers), strict=True)])
+        if seam.is_recurrent(layers[0]):
+            seam.fill_states(target, i, [_below(states) for states in zip(*map(seam.recurrent_states, layers), strict=True)])
         elif getattr(layers[0], "keys", None) is not None:
             keys, values = _padded([layer.keys for layer in layers]), _padded([layer.values for layer in layers])
-            for layer in layers:  # at most one layer is held twice
+            for layer in layers:  # so that at most one layer is in memory twice
                 layer.keys = layer.values = None
             target.update(keys, values, i)
 
@@ -122,30 +96,30 @@ def forward(
         inputs: token ids [m, t], or embeddings [m, t, d].
         mask: of all positions, [m, L]; None without padding.
         positions: of the inputs, [m, t].
-        cache: what the model has read before; filled in place.
+        cache: states of all tokens before the inputs; filled in place.
         keep: number of positions whose logits are returned, the last ones.
-        first: whether nothing has been read before.
-        call: stands for the model where it has been compiled.
+        first: whether no tokens come before the inputs.
+        call: the compiled model, if there is one.
         context: further arguments of the model.
 
     Returns:
         Logits, [m, keep, V].
     """
-    kind, name, device = model.__class__, cache_name(model), model.device
+    kind, name, device = model.__class__, seam.cache_name(model), model.device
     inputs, mask = inputs.to(device), None if mask is None else mask.to(device)
     given: dict[str, Any] = {"use_cache": cache is not None, "attention_mask": mask, **context}
     if name:
         given[name] = cache
-    if positions is not None and "position_ids" in arguments(kind):
+    if positions is not None and "position_ids" in seam.arguments(kind):
         given["position_ids"] = positions.to(device)
-    if "logits_to_keep" in arguments(kind):
+    if "logits_to_keep" in seam.arguments(kind):
         given["logits_to_keep"] = keep
     if inputs.ndim == 3:
         given["inputs_embeds"] = inputs
         inputs = torch.empty(inputs.shape[:2], dtype=torch.long, device=inputs.device)
     fixed = cache is not None and cache.is_compileable
     with torch.inference_mode():
-        if fixed or model.config.is_encoder_decoder or not prepares_plainly(kind):
+        if fixed or model.config.is_encoder_decoder or not seam.prepares_plainly(kind):
             given = model.prepare_inputs_for_generation(inputs, is_first_iteration=first, **given)
         elif "inputs_embeds" not in given:
             given["input_ids"] = inputs
@@ -160,7 +134,7 @@ def fill(
     Args:
         model: the model that reads them.
         prompt: the prompts, m rows.
-        index: the prompt of every row that is wanted, [n]; None for all prompts as they are.
+        index: index of the prompt of each of n rows, [n]; None for one row per prompt.
         cache: filled in place; None to read without one.
         keep: number of positions whose logits are returned, the last ones.
         chunk: number of positions to read at once; None for all.
@@ -174,39 +148,34 @@ def fill(
     mask = None if prompt.mask.all() else prompt.mask
     positions = (prompt.mask.cumsum(1) - 1).clamp(min=0)
     # A recurrent state takes padding in one piece only.
-    step = prompt.width if chunk is None or cache is None or recurs(cache) else chunk
+    step = prompt.width if chunk is None or cache is None or seam.recurs(cache) else chunk
     for start in range(0, prompt.width, step):
         here = slice(start, start + step)
-        seen = None if mask is None else mask[:, : start + step]
-        logits = forward(model, prompt.inputs[:, here], seen, positions[:, here], cache, keep, first=start == 0)
+        past = None if mask is None else mask[:, : start + step]
+        logits = forward(model, prompt.inputs[:, here], past, positions[:, here], cache, keep, first=start == 0)
     if cache is not None:
-        check_keeps_cache(model, kept=not any(map(_is_empty, filter(is_recurrent, cache.layers))))
+        check_cached(model, not any(map(_is_empty, filter(seam.is_recurrent, cache.layers))))
         if index is not None:
             cache.reorder_cache(index)
     return logits if index is None else logits[index]
 
 
 def takes_ready_mask(model: PreTrainedModel, cache: Cache) -> bool:
-    """Whether one more token may come with a mask [m, 1, 1, L], which saves the model from making one."""
+    """Whether the model takes a mask [m, 1, 1, L] with one more token, and so need not make one."""
     dynamic = all(type(layer) in (DynamicLayer, RoomyLayer) for layer in cache.layers)
-    return dynamic and model.config.model_type in READY_MASKS and attention_kind(model) == "sdpa"
+    return dynamic and model.config.model_type in READY_MASKS and seam.attention_kind(model) == "sdpa"
 
 
-def check_keeps_cache(model: PreTrainedModel, *, kept: bool | None = None) -> None:
-    """Raise ValueError if a model keeps a state outside of its cache, where all branches would share it.
-
-    Args:
-        model: the model.
-        kept: whether its state was found in its cache; what is known of its class by default.
-    """
-    if not (keeps_cache(model) if kept is None else kept):
+def check_cached(model: PreTrainedModel, cached: bool) -> None:
+    """Raise ValueError unless the whole state of a model is `cached`: all branches would share a state outside of the cache."""
+    if not cached:
         name = type(model).__name__
         raise ValueError(f"model must keep its state in a cache of transformers to be guided, got {name}, which does not")
 
 
 def _is_empty(layer: Any) -> bool:
     """Whether a recurrent layer has no state."""
-    return all(state is None for pair in recurrent_states(layer) for state in pair)
+    return all(state is None for pair in seam.recurrent_states(layer) for state in pair)
 
 
 def _padded(states: list[Tensor]) -> Tensor:

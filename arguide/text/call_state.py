@@ -1,4 +1,4 @@
-"""The state of one guided call of `generate`: what it passes from step to step, and what it does in place of the model."""
+"""The state of one guided call of `generate`, and its steps in place of those of the model."""
 
 import copy
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from transformers.modeling_outputs import BaseModelOutput
 
 from arguide import checks
-from arguide.text.caches import check_keeps_cache
+from arguide.text.caches import check_cached
 from arguide.text.combination import Combination, Guided
 from arguide.text.prompts import Prompt
 from arguide.text.reading import Reading
-from arguide.text.seam import CACHE, CACHES, OWN, cache_name, drafts, takes_static_cache
+from arguide.text.seam import CACHE, CACHES, OWN, cache_name, drafts, keeps_cache, takes_static_cache
 
 LAWS = ("sequential", "joint")
 
@@ -72,10 +72,6 @@ class CallState:
         width = max(self.encoded.width, self._widest)  # a static cache needs room for it
         return BaseModelOutput(last_hidden_state=torch.empty(len(inputs), width, 0, device=inputs.device))
 
-    def begin(self, width: int) -> None:
-        """Record the number of tokens of the prompts, with padding."""
-        self.width = width
-
     def prepare_cache(self, config: GenerationConfig, given: dict[str, Any], mode: Any, rows: int, length: int) -> None:
         """Put empty caches for all branches into the arguments of the next step, unless no cache is wanted.
 
@@ -107,13 +103,13 @@ class CallState:
 
         Args:
             config: the settings of the call.
-            width: number of tokens of the prompts; healing a prompt's last token may have changed it.
-            others: the processors of the model; for beams of the joint law one that restores log Z_t comes before them.
+            width: number of tokens of the prompts; token healing may have changed it.
+            others: the processors of the model; for beams of the joint law, one that restores log Z_t comes first.
 
         Raises:
             ValueError: a branch without room for the text, or logits that would be normalised again.
         """
-        self.begin(width)
+        self.width = width
         if self.encoded is None:
             self.combination.check_room(width, config.max_length - width, self.model)
         self.scored = bool(config.return_dict_in_generate and config.output_scores)
@@ -124,7 +120,7 @@ class CallState:
         return LogitsProcessorList([Unnormalized(self), *others])
 
     def unchunked(self, config: GenerationConfig) -> GenerationConfig:
-        """Record the size of a chunk, for each branch reads its prompts in chunks; return the configuration without it."""
+        """Record the size of a chunk, in which every branch reads its prompts; return the configuration without it."""
         if config.prefill_chunk_size is None:
             return config
         self.chunk = config.prefill_chunk_size
@@ -169,7 +165,7 @@ class CallState:
             input_ids: prompts and text, [n, L].
             mask: of the prompts, [n, ≥ L].
             rows: index of each row's prompt, [n].
-            reading: what has been read; None without a cache.
+            reading: the caches of all branches; None to read everything again.
             logits_to_keep: number of positions whose logits are returned, the last ones.
             embeds: embeddings of the prompts in place of their tokens.
 
@@ -178,7 +174,7 @@ class CallState:
         """
         if reading is not None and reading.started:
             read = reading.get_seq_length()
-            new = input_ids[:, min(read, input_ids.shape[1] - 1) :]  # other processes may still be at work after this one's end
+            new = input_ids[:, min(read, input_ids.shape[1] - 1) :]  # at least one: other processes may not have finished
             logits = reading.extend(new, keep=logits_to_keep)
         else:
             prompt, tokens = self._prompt(input_ids, mask, rows, embeds)
@@ -212,7 +208,7 @@ class CallState:
         """Raise ValueError for caches and outputs that cannot be those of all branches."""
         cache = config.cache_implementation
         for model in self.combination.models:
-            check_keeps_cache(model)
+            check_cached(model, keeps_cache(model))
             if cache == "static" and not takes_static_cache(model):
                 wanted = f"dynamic for {type(model).__name__}"
                 raise checks.refusal("cache_implementation", wanted, cache, "a static cache is not tested there")

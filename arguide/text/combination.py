@@ -23,10 +23,10 @@ from arguide.transforms import defensive
 
 @dataclass(frozen=True)
 class Branch:
-    """One law p_k of the combination: who reads what, and at which temperature.
+    """One law p_k of the combination: a model, its prompts and its temperature.
 
     Attributes:
-        model: the model that reads it.
+        model: the model.
         temperature: τ_k.
         own: its own prompts, n or one for all rows; None if it reads the prompt itself.
         last: whether it reads only the last token of the prompt.
@@ -38,20 +38,26 @@ class Branch:
     last: bool = False
 
     def prompt(self, given: Prompt, rows: Tensor) -> Prompt:
-        """Return what this branch reads, given the prompts themselves, [n, L], and the index of each row's prompt, [n]."""
+        """Return the prompts of this branch, given the prompts themselves, [n, L], and the index of each row's prompt, [n]."""
         if self.own is None:
             return given.last() if self.last else given
         index = rows if len(self.own.mask) > 1 else torch.zeros_like(rows)
         return self.own.select(index.to(self.own.mask.device)).to(given.inputs.device)
 
     def width(self, given: int, model: PreTrainedModel | None) -> int:
-        """Return the length of its prompts, from that of the prompts themselves; 0 if `model` checks these by its own rules."""
+        """Return the width of this branch's prompts, given that of the prompts themselves; 0 if `model` checks them itself."""
         if self.own is not None:
             return self.own.width
         return 0 if self.last or self.model is model else given
 
     def check_context(self, number: int, length: int, tokens: int) -> None:
-        """Raise ValueError unless the context has room for a prompt and all new tokens but the last, which nothing follows."""
+        """Raise ValueError unless the context has room for a prompt and all new tokens but the last, which nothing follows.
+
+        Args:
+            number: of the branch, for the message.
+            length: number of tokens of the prompt.
+            tokens: number of new tokens.
+        """
         config = self.model.config.get_text_config(decoder=True)
         limit: int = getattr(config, "max_position_embeddings", None) or 0
         if 0 < limit < length + tokens - 1:
@@ -134,7 +140,7 @@ class Combination:
         Args:
             width: length of the prompts themselves.
             tokens: number of new tokens.
-            model: checks the prompts themselves by its own rules.
+            model: a model that checks the prompts themselves; None to check them here.
         """
         for k, branch in enumerate(self.branches, 1):
             if length := branch.width(width, model):
@@ -148,7 +154,7 @@ class Combination:
             branch.check_context(k, int(lengths[row]), int(tokens[row]))
 
     def prompts(self, prompt: Prompt, rows: Tensor) -> list[Prompt]:
-        """Return what every branch reads, given the prompts themselves [n, L] and the index of each row's prompt, [n]."""
+        """Return the prompts of every branch, given the prompts themselves [n, L] and the index of each row's prompt, [n]."""
         return [branch.prompt(prompt, rows) for branch in self.branches]
 
     def guide(self, logits: Sequence[Tensor], position: int, rows: Tensor) -> Guided:
@@ -177,13 +183,8 @@ class Combination:
 def _branches(model: PreTrainedModel, guidance: Guidance, rows: int) -> list[Branch]:
     """Return the branches (cond, uncond, further conditions)."""
     cond, uncond = guidance.branch_temperatures
-    negative = Condition(
-        0.0,  # its weight follows from the others'
-        guidance.negative_prompt_ids,
-        guidance.negative_prompt_attention_mask,
-        guidance.negative_model,
-        uncond,
-    )
+    own = guidance.negative_prompt_ids, guidance.negative_prompt_attention_mask, guidance.negative_model
+    negative = Condition(0.0, *own, uncond)  # its weight follows from the others'
     further = [_branch(model, each, rows, "input_ids of a condition") for each in guidance.conditions]
     rest = _branch(model, negative, rows, "negative_prompt_ids", last=guidance.negative_model is None)
     return [Branch(model, cond), rest, *further]

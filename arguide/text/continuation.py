@@ -8,7 +8,7 @@ guidance to the power 1/τ; γ = 1 alone is p(x)^{1/τ}, known as power sampling
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Unpack
 
 import torch
@@ -18,7 +18,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from arguide import checks
 from arguide.guidance import normalize
 from arguide.stopping import Ending
-from arguide.text.caches import check_keeps_cache
+from arguide.text.caches import check_cached
 from arguide.text.combination import Combination
 from arguide.text.generation import guided
 from arguide.text.prompts import Prompt, check_tokens, first_tokens
@@ -123,9 +123,9 @@ def continuation(
     if input_ids.ndim != 2 or len(input_ids) != 1:
         raise checks.refusal("input_ids", "one prompt, [1, L]", input_ids)
     check_tokens("input_ids", input_ids, plain)
-    combination = Combination.of(plain, (guidance or Guidance()).changed(settings), rows=1)
+    combination = Combination.of(plain, replace(guidance or Guidance(), **settings), rows=1)
     for each in combination.models:
-        check_keeps_cache(each, kept=keeps_cache(each) and bool(cache_name(each)))
+        check_cached(each, keeps_cache(each) and bool(cache_name(each)))
     prompt = Prompt.of(input_ids, attention_mask, right=plain.config.is_encoder_decoder)
     law = Continuation(plain, combination, prompt)
     if max_new_tokens is None:

@@ -1,16 +1,16 @@
-"""The faster of two matrix products for guided steps of few rows on a CPU.
+"""Choose the faster of two matrix products for guided steps of few rows on a CPU.
 
-A product with two rows can cost what one row costs, for both read the weights once. Whether it does depends on
+A product with two rows can be as fast as one with one row, for both read the weights once. Whether it is depends on
 
 - the layout: `Linear` stores [out, in], GPT-2's `Conv1D` [in, out]; few rows are faster with the first, many with the second;
 - the form: x Wᵀ and (W xᵀ)ᵀ are the same numbers, by different routines of the library below;
 - the processor: on some, x Wᵀ with two rows costs twice one row, and (W xᵀ)ᵀ costs one.
 
-The first steps of a call are the trial: they multiply by weights of middle size in either form in turn, and time it, until the
-other form is not the faster one. So a negative trial costs a part of one step. A positive result is cached for the process and
-the number of rows. A negative one is measured again in the next calls, because a busy machine gives false negatives. Values
-and shapes of the weights stay, and a model multiplies as usual outside of guided steps. The two forms round differently, so
-log-probs may differ in their last digits.
+The first steps of a call are the trial. They multiply by weights of middle size in both forms alternately, and time it, until
+the second form is not faster. So a negative trial costs a part of one step. A positive result is cached for the process and the
+number of rows. A negative one is measured again in the next calls, because a busy machine gives false negatives. The values and
+shapes of the weights stay the same, and outside of guided steps a model multiplies as usual. The two forms round differently,
+so log-probs may differ in their last digits.
 
 The environment variable ARGUIDE_CPU_MATMUL=0 turns all of this off; guided steps then multiply as the model does.
 """
@@ -44,7 +44,7 @@ _RESULTS: dict[tuple[int, int], list[bool]] = {}  # of the trials of this proces
 
 @dataclass
 class Step:
-    """What reads one step of a model: the model, with the faster form in the modules that gain from it.
+    """One step of a model, with the faster form in the modules that gain from it.
 
     Attributes:
         model: the model.
@@ -94,7 +94,7 @@ class Step:
                     del module.__dict__["forward"]
 
     def _timed(self, module: Any, x: Tensor) -> Tensor:
-        """Multiply in either form in turn, and record the time."""
+        """Multiply in one of the forms, alternately, and record the time."""
         other = self.left % 2 == 0
         start = perf_counter()
         out = transposed(module, x) if other else type(module).forward(module, x)
@@ -103,7 +103,7 @@ class Step:
 
 
 def stepping(model: PreTrainedModel, rows: int) -> Callable[..., Any]:
-    """Lay a model's weights out for steps of `rows` rows; return what reads a step, the model itself if it gains nothing."""
+    """Lay out a model's weights for steps of `rows` rows; return the function for a step, the model itself without a gain."""
     if os.environ.get(SWITCH) == "0":
         return model
     modules = [module for module in model.modules() if _is_plain(module)]
@@ -143,7 +143,7 @@ def _weight(module: Any) -> Tensor:
 
 
 def _gains(module: nn.Module) -> bool:
-    """Whether (W xᵀ)ᵀ can be faster: not where W is wider than high, and far slower in the other layout."""
+    """Whether (W xᵀ)ᵀ can be faster: not for W that is wider than high, nor in the other layout, where it is far slower."""
     weight = _weight(module)
     return weight.numel() >= SMALL and weight.shape[0] >= weight.shape[1] and weight.is_contiguous()
 

@@ -76,10 +76,11 @@ class GuidedLM(View):
             raise checks.refusal("beam_law", f"one of {', '.join(LAWS)}", beam_law)
         if read := next((name for name in CACHES if isinstance(kwargs.get(name), Reading)), None):
             raise ValueError(f"{read} must not be that of another guided call, which cannot be continued; leave out {read}")
-        settings = (guidance or Guidance()).changed({name: kwargs.pop(name) for name in KEYWORDS & kwargs.keys()})
+        given = {name: kwargs.pop(name) for name in KEYWORDS & kwargs.keys()}
+        settings = dataclasses.replace(guidance or Guidance(), **given)
         configured, generation_config, kwargs = self._take_scale(generation_config, kwargs)
         if settings.guidance_scale is None and configured is not None:
-            settings = settings.changed({"guidance_scale": configured})
+            settings = dataclasses.replace(settings, guidance_scale=configured)
         rows, device = _rows(inputs, kwargs)
         combination = Combination.of(self.unguided, settings, rows=rows)
         if combination.is_just(self.unguided):
@@ -116,7 +117,7 @@ class GuidedLM(View):
     def _encoding(
         self, call: CallState, inputs: Tensor | None, config: GenerationConfig | None, kwargs: dict[str, Any]
     ) -> dict[str, Any]:
-        """Leave the encoding to the branches; return arguments that stand for it in `generate`."""
+        """Record the prompts of the encoder for the branches; return the arguments that replace them in `generate`."""
         given = next((ids for ids in (inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if ids is not None), None)
         encoded, mask = kwargs.get("encoder_outputs"), kwargs.get("attention_mask")
         if mask is None and encoded is None and given is not None:
@@ -182,7 +183,7 @@ def _guided_class(base: Any) -> Any:
 
 
 def _values(name: str, kwargs: dict[str, Any], *configs: GenerationConfig | None) -> list[Any]:
-    """Return the values of a setting that are not None, the strongest first."""
+    """Return the values of a setting that are not None, the one with priority first."""
     values = [kwargs.get(name), *(getattr(config, name, None) for config in configs)]
     return [value for value in values if value is not None]
 

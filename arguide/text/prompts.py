@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from arguide import checks
@@ -65,7 +66,13 @@ class Prompt(NamedTuple):
         return Prompt(along(self.inputs, at), torch.ones_like(at))
 
     def followed_by(self, tokens: Tensor, model: PreTrainedModel, mask: Tensor | None = None) -> "Prompt":
-        """Return the prompts with tokens [n, t] after them, which may have padding on the right, by their mask [n, t]."""
+        """Return the prompts with tokens after them.
+
+        Args:
+            tokens: [n, t].
+            model: embeds the tokens where the prompts are embeddings.
+            mask: of the tokens, [n, t], which may have padding on the right; None without padding.
+        """
         if not tokens.shape[1]:
             return self
         more = tokens if self.inputs.ndim == 2 else model.get_input_embeddings()(tokens)
@@ -114,12 +121,10 @@ def padded(rows: Sequence[list[int]], pad: int = 0, *, right: bool = False) -> P
         pad: the token to pad with; the mask hides it.
         right: whether padding stands on the right, and not on the left.
     """
-    width = max(map(len, rows))
-    gaps = [width - len(row) for row in rows]
-    pairs = list(zip(rows, gaps, strict=True))
-    ids = [row + [pad] * gap if right else [pad] * gap + row for row, gap in pairs]
-    mask = [[1] * len(row) + [0] * gap if right else [0] * gap + [1] * len(row) for row, gap in pairs]
-    return Prompt(torch.tensor(ids), torch.tensor(mask))
+    side = "right" if right else "left"
+    ids = [torch.tensor(row, dtype=torch.long) for row in rows]
+    masks = [torch.ones_like(row) for row in ids]
+    return Prompt(pad_sequence(ids, True, pad, side), pad_sequence(masks, True, 0, side))
 
 
 def check_tokens(name: str, ids: Tensor | None, model: PreTrainedModel) -> None:

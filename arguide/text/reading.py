@@ -18,23 +18,23 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput
 
-from arguide.text.caches import fill, forward, merge, mergeable, prepared, takes_ready_mask
+from arguide.text.caches import add_room, fill, forward, merge, mergeable, takes_ready_mask
 from arguide.text.cpu_matmul import stepping
 from arguide.text.prompts import Prompt
-from arguide.text.seam import full_cache, record_past, recurs, take_back
+from arguide.text.seam import empty_cache, full_cache, record_past, recurs, take_back
 
 ROOM = 128  # positions by which a mask is first longer than its prompt
 
 
 @dataclass
 class ModelCache:
-    """What one model has read in its k branches, k·n rows.
+    """The cache of one model for its k branches, k·n rows.
 
     Attributes:
-        model: the model that reads them.
-        branches: their indices among all branches.
+        model: the model.
+        branches: indices of the branches.
         cache: its cache; None to read everything again at every step.
-        call: reads one further token: the model, or its compiled form.
+        call: the function for one further token: the model, or its compiled form.
         lengths: number of tokens of every prompt, [k·n]; None before the prompts are read.
         width: length of the longest prompt.
         mask: [k·n, L + room], 1 on tokens and on the room for further ones; None if no row is padded.
@@ -53,13 +53,29 @@ class ModelCache:
     def read(
         self, prompts: list[Prompt], tokens: Tensor, mask: Tensor | None, keep: int, chunk: int | None
     ) -> tuple[Tensor, ...]:
-        """Read k prompts of n rows and the tokens after them; arguments and result as in `Reading.read`."""
+        """Read prompts and the tokens after them; return logits, k tensors [n, keep, V].
+
+        Args:
+            prompts: k prompts of n rows.
+            tokens: [n, t].
+            mask: of the tokens, [n, t]; None without padding.
+            keep: number of positions whose logits are returned, the last ones.
+            chunk: number of positions to read at once; None for all.
+        """
         self.width = max(prompt.width for prompt in prompts)
-        read = self._encode if self.model.config.is_encoder_decoder else self._prefill
-        return read(prompts, tokens, mask, keep, chunk)
+        if self.model.config.is_encoder_decoder:
+            return self._encode(prompts, tokens, keep)  # no token of the decoder attends to the padding after it
+        texts = [prompt.followed_by(tokens, self.model, mask) for prompt in prompts]
+        return self._prefill(prompts, texts, keep, chunk)
 
     def extend(self, tokens: Tensor, before: int, keep: int) -> tuple[Tensor, ...]:
-        """Read further tokens, [n, t], the first of which stands `before` tokens after the prompts; k tensors [n, keep, V]."""
+        """Read further tokens; return logits, k tensors [n, keep, V].
+
+        Args:
+            tokens: [n, t].
+            before: number of tokens between the prompts and these.
+            keep: number of positions whose logits are returned, the last ones.
+        """
         assert self.lengths is not None
         t = tokens.shape[1]
         mask = self._mask(self.width + before + t)
@@ -94,11 +110,9 @@ class ModelCache:
     def _takes_ready_mask(self) -> bool:
         return takes_ready_mask(self.model, self.cache)
 
-    def _prefill(
-        self, prompts: list[Prompt], tokens: Tensor, token_mask: Tensor | None, keep: int, chunk: int | None
-    ) -> tuple[Tensor, ...]:
-        """Read prompts with a decoder, each at its own length."""
-        batches = _batches(self.model, [prompt.followed_by(tokens, self.model, token_mask) for prompt in prompts])
+    def _prefill(self, prompts: list[Prompt], texts: list[Prompt], keep: int, chunk: int | None) -> tuple[Tensor, ...]:
+        """Read texts, the prompts with the tokens after them, with a decoder, each prompt at its own length."""
+        batches = _batches(self.model, texts)
         distinct = [batch.distinct() for batch in batches]
         expands = distinct[0][1] is not None and not isinstance(self.cache, DynamicCache)  # other caches have a fixed size
         merges = self.cache is not None and (len(batches) > 1 or expands)
@@ -109,13 +123,10 @@ class ModelCache:
         mask = torch.cat([functional.pad(prompt.mask, (self.width - prompt.width, 0)) for prompt in prompts])
         self.lengths = mask.sum(1)
         self.mask = None if mask.all() else functional.pad(mask.bool(), (0, ROOM), value=True)
-        return tuple(branch for each in logits for branch in _by_branch(each, len(tokens)))
+        return tuple(branch for each in logits for branch in _by_branch(each, len(prompts[0].mask)))
 
-    def _encode(
-        self, prompts: list[Prompt], tokens: Tensor, token_mask: Tensor | None, keep: int, chunk: int | None
-    ) -> tuple[Tensor, ...]:
+    def _encode(self, prompts: list[Prompt], tokens: Tensor, keep: int) -> tuple[Tensor, ...]:
         """Encode prompts, padded on the right, and read the tokens with the decoder; embeddings are encoded prompts."""
-        del token_mask, chunk  # no token attends to the padding after it
         gaps = [self.width - prompt.width for prompt in prompts]
         states = [_encoded(self.model, prompt) for prompt in prompts]
         hidden = torch.cat([functional.pad(each, (0, 0, 0, gap)) for each, gap in zip(states, gaps, strict=True)])
@@ -129,12 +140,12 @@ class ModelCache:
 
 @dataclass
 class Reading:
-    """What all branches have read; `generate` passes it from step to step in place of a cache.
+    """The caches of all branches; `generate` passes it from step to step in place of a cache.
 
     Attributes:
         caches: one per model.
         tokens: number of tokens after the prompts.
-        before: number of positions that stand before these tokens in the text of `generate`.
+        before: number of positions before these tokens in the text of `generate`.
     """
 
     caches: list[ModelCache]
@@ -167,14 +178,14 @@ class Reading:
         expanded = rows * max(config.num_beams or 1, config.num_return_sequences or 1)
         for each in reading.caches:
             k = len(each.branches)
-            each.cache, each.call = prepared(each.model, config, rows=rows * k, length=length, mode=mode, encoded=encoded)
-            step = stepping(each.model, expanded * k)
-            each.call = step if each.call is each.model else each.call
+            each.cache, call = empty_cache(each.model, config, rows=rows * k, length=length, mode=mode, encoded=encoded)
+            add_room(each.cache)
+            each.call = stepping(each.model, expanded * k) if call is each.model else call
         return reading
 
     @classmethod
     def uncached(cls, models: Sequence[PreTrainedModel]) -> "Reading":
-        """Return what reads K branches once, and keeps nothing."""
+        """Return a reading of K branches without caches, for one pass."""
         groups: dict[int, ModelCache] = {}
         for k, model in enumerate(models):
             groups.setdefault(id(model), ModelCache(model, [])).branches.append(k)
@@ -193,7 +204,7 @@ class Reading:
         Args:
             prompts: K prompts of n rows.
             tokens: [n, t].
-            mask: of the tokens, [n, t], if they are padded on the right; only without a cache, and not for an encoder-decoder.
+            mask: of tokens with padding on the right, [n, t]; only without a cache, and without effect on an encoder-decoder.
             keep: number of positions whose logits are returned, the last ones.
             chunk: number of positions to read at once; all by default.
 
@@ -223,7 +234,7 @@ class Reading:
 
     @property
     def is_linear(self) -> list[bool]:
-        """Whether a layer has no length, for one layer that stands for all."""
+        """Whether each layer has no length; one entry for all layers."""
         return [False]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -232,7 +243,7 @@ class Reading:
         return self.tokens + self.before
 
     def reorder_cache(self, rows: Tensor) -> None:
-        """Let row i continue from what row rows[i] has read, [n]: for beams, or a resampling."""
+        """Replace the state of row i by that of row rows[i], [n]: for beams, or for resampling."""
         for each in self.caches:
             each.select(rows)
 

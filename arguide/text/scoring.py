@@ -9,6 +9,7 @@ sequential one.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, Unpack
 
 import torch
@@ -75,7 +76,7 @@ def score(
     _check_texts(text_ids, mask, len(input_ids))
     for name, ids in (("input_ids", input_ids), ("text_ids", text_ids)):
         check_tokens(name, ids, plain)
-    combination = Combination.of(plain, (guidance or Guidance()).changed(settings), rows=len(input_ids))
+    combination = Combination.of(plain, replace(guidance or Guidance(), **settings), rows=len(input_ids))
     encodes = plain.config.is_encoder_decoder
     rows = torch.arange(len(text_ids), device=text_ids.device)
     prompts = combination.prompts(Prompt.of(input_ids, attention_mask, right=encodes), rows)

@@ -1,33 +1,30 @@
-"""The seam to transformers: every private name that is read or overridden, and what differs between releases.
+"""The seam to transformers: every private name that is read or overridden, and the differences between releases.
 
 The rest of the package uses public names only. `generate` has no public way to make a cache of K·n rows for n prompts, to
 reorder and crop it, or to put a processor before all others: a callable `custom_generate` loses the streamer and the
 assistant, a logits processor does not see the beams, and a cache that is passed in does not know the length of the text.
 `Hooks` overrides the private steps where that happens, and delegates each to the state of the call.
 
-What differs is chosen once, at import. 5.24 names the cache `cache`; before, it was `past_key_values`, or `cache_params` for
+Differences are resolved once, at import. 5.24 names the cache `cache`; before, it was `past_key_values`, or `cache_params` for
 recurrent models. Between 5.10 and 5.15 recurrent layers began to hold several states, and caches to record what drafts may
 remove. Before 5.5 a cache has no recurrent states, and every step also takes its positions in the cache.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache as remembered
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import transformers
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, GenerationMixin, LogitsProcessorList, PreTrainedModel, cache_utils
-from transformers.cache_utils import (
-    Cache,
-    DynamicLayer,
-    DynamicSlidingWindowLayer,
-    LinearAttentionCacheLayerMixin,
-    LinearAttentionLayer,
-)
+from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.generation import GenerationMode
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
+
+if TYPE_CHECKING:
+    from arguide.text.call_state import CallState
 
 OLDEST, BEYOND = (5, 5), (5, 25)  # the tested releases, OLDEST ≤ release < BEYOND, as in pyproject.toml
 
@@ -46,38 +43,13 @@ check_release(transformers.__version__)
 CACHES = ("cache", "past_key_values", "cache_params")
 CACHE = next(name for name in CACHES if name in inspect.signature(CausalLMOutputWithPast).parameters)
 STATEFUL = {"recurrent_gemma"}  # keeps its state in its modules; `_is_stateful` is set since 5.16 only
-RECORDS = hasattr(cache_utils.Cache, "activate_past_recording")
+RECORDS = hasattr(Cache, "activate_past_recording")
 # Arguments of a step that every branch makes itself.
 OWN = {*CACHES, "inputs_embeds", "attention_mask", "position_ids", "next_sequence_length", "is_first_iteration"}
 OWN |= {"use_cache", "logits_to_keep", "encoder_outputs", "tokenizer"}
 
-MERGEABLE = {DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer}
+MERGEABLE = {DynamicLayer, DynamicSlidingWindowLayer, cache_utils.LinearAttentionLayer}
 MERGEABLE |= {cache_utils.DummyLayer} if hasattr(cache_utils, "DummyLayer") else set()
-
-
-class Call(Protocol):
-    """What the hooks need of a guided call; see `arguide.text.call_state.CallState`."""
-
-    def inputs(self, input_ids: Tensor, rows: Tensor | None, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments of `step`, from the inputs that `generate` gives to all models."""
-
-    def step(self, input_ids: Tensor, *, reading: Any, **inputs: Any) -> Tensor:
-        """Return guided logits, [n, keep, V]."""
-
-    def prepare_cache(self, config: GenerationConfig, given: dict[str, Any], mode: Any, rows: int, length: int) -> None:
-        """Put empty caches for all branches into the arguments of the next step."""
-
-    def begin(self, width: int) -> None:
-        """Record the number of tokens of the prompts."""
-
-    def processors(self, config: GenerationConfig, width: int, others: LogitsProcessorList) -> LogitsProcessorList:
-        """Return the logits processors of the call."""
-
-    def keep(self, tokens: int) -> None:
-        """Record the first `tokens` positions of the last step."""
-
-    def unchunked(self, config: GenerationConfig) -> GenerationConfig:
-        """Record the chunks in which prompts are read; return the configuration without them."""
 
 
 class Hooks(GenerationMixin):
@@ -89,19 +61,27 @@ class Hooks(GenerationMixin):
         self,
         input_ids: Tensor,
         inputs_embeds: Tensor | None = None,
-        guided_call: Call | None = None,
+        guided_call: "CallState | None" = None,
         guided_rows: Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Return the inputs of `forward`; the branches prepare their own."""
+        """Return the inputs of `forward`; the branches prepare their own.
+
+        Args:
+            input_ids: prompts and text, [n, L].
+            inputs_embeds: embeddings of the prompts, [n, L, d].
+            guided_call: the state of a guided call; None without guidance.
+            guided_rows: index of each row's prompt, [n].
+            kwargs: further inputs of `transformers`.
+        """
         if inputs_embeds is not None:
             kwargs["inputs_embeds"] = inputs_embeds
         if guided_call is None:
             return super().prepare_inputs_for_generation(input_ids, **kwargs)
         return {"guided_call": guided_call, **guided_call.inputs(input_ids, guided_rows, kwargs)}
 
-    def guided_forward(self, *, guided_call: Call, return_dict: bool = True, **inputs: Any) -> CausalLMOutputWithPast:
-        """Return guided logits [n, keep, V], and what has been read."""
+    def guided_forward(self, *, guided_call: "CallState", return_dict: bool = True, **inputs: Any) -> CausalLMOutputWithPast:
+        """Return guided logits [n, keep, V], and the caches of the branches."""
         del return_dict
         return CausalLMOutputWithPast(logits=guided_call.step(**inputs), **{CACHE: inputs["reading"]})
 
@@ -116,7 +96,7 @@ class Hooks(GenerationMixin):
         self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **model_kwargs: Any
     ) -> tuple[Tensor, dict[str, Any]]:
         if (call := model_kwargs.get("guided_call")) is not None and input_ids is not None:
-            call.begin(input_ids.shape[1])
+            call.width = input_ids.shape[1]
         return super()._expand_inputs_for_generation(
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
         )
@@ -133,7 +113,7 @@ class Hooks(GenerationMixin):
     ) -> dict[str, Any]:
         if (call := model_kwargs.get("guided_call")) is None:
             return super()._update_model_kwargs_for_generation(outputs, model_kwargs, is_encoder_decoder, num_new_tokens)
-        call.keep(num_new_tokens)  # it is known only now; the reading knows masks and positions
+        call.keep(num_new_tokens)  # known only now; masks and positions are those of the branches
         return model_kwargs
 
     def _prefill(
@@ -200,7 +180,7 @@ def copy_compiled(view: PreTrainedModel, model: PreTrainedModel) -> None:
 def empty_cache(
     model: PreTrainedModel, config: GenerationConfig, *, rows: int, length: int, mode: Any, encoded: Any
 ) -> tuple[Cache, Callable[..., Any]]:
-    """Return an empty cache as `generate` makes it, and what reads a further token: the model, or its compiled form.
+    """Return an empty cache as `generate` makes it, and the function for one further token: the model, or its compiled form.
 
     Args:
         model: the model that will read.
@@ -232,7 +212,7 @@ def _widen(cache: DynamicCache) -> DynamicCache:
 
 def is_recurrent(layer: Any) -> bool:
     """Whether a layer of a cache holds recurrent states."""
-    return isinstance(layer, LinearAttentionCacheLayerMixin)
+    return isinstance(layer, cache_utils.LinearAttentionCacheLayerMixin)
 
 
 def recurs(cache: Any) -> bool:
@@ -263,12 +243,12 @@ def fill_states(cache: Cache, layer: int, states: list[tuple[Tensor | None, Tens
 
 
 def record_past(cache: Cache) -> None:
-    """Let a cache keep what may be removed; in older releases a cache for drafts keeps all from the start."""
+    """Let a cache record states, so that tokens can be removed; in older releases a cache for drafts always does."""
     if RECORDS:
         cache.activate_past_recording()
 
 
 def take_back(cache: Cache, tokens: int) -> None:
-    """Remove the last tokens of a cache; 0 shortens layers that record their past to what the next step needs."""
+    """Remove the last tokens of a cache; 0 tokens still shorten layers that record their past, as far as possible."""
     if tokens or RECORDS:  # before that, -0 would mean a length of 0
         cache.crop(-tokens)

@@ -12,8 +12,8 @@ arXiv:2105.03023, eq. 2; Li et al., "Contrastive decoding", arXiv:2210.15097, eq
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, TypedDict, TypeVar
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from arguide import checks
-from arguide.guidance import Weight, check_temperature
+from arguide.guidance import Weight
 
 Scale = float | Tensor | Callable[[int], float | Tensor]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -86,21 +86,21 @@ class Guidance:
         if self.floor is not None:
             checks.number("floor", self.floor)
         for tau in (self.temperature, *self.branch_temperatures, *(condition.temperature for condition in self.conditions)):
-            check_temperature(tau)
+            checks.positive("temperature", tau)
 
     @property
     def branch_temperatures(self) -> tuple[float, float]:
-        """τ of (cond, uncond)."""
+        """τ of (cond, uncond).
+
+        Raises:
+            ValueError: anything but a number or two.
+        """
         tau = self.branch_temperature
         if isinstance(tau, tuple) and len(tau) == 2:
             return tau
         if isinstance(tau, (int, float)):
             return tau, tau
         raise checks.refusal("branch_temperature", "a number, or two for (cond, uncond)", tau)
-
-    def changed(self, settings: Mapping[str, Any]) -> "Guidance":
-        """Return the same settings with the given fields replaced."""
-        return replace(self, **settings) if settings else self
 
 
 class Settings(TypedDict, total=False):

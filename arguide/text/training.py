@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-IGNORED = -100  # padding, which no loss counts
+IGNORED = -100  # the label of padding, which adds no loss
 
 
 def causal_losses(model: nn.Module, tokens: Tensor, first: Tensor) -> Tensor:
@@ -13,7 +13,7 @@ def causal_losses(model: nn.Module, tokens: Tensor, first: Tensor) -> Tensor:
     Args:
         model: a causal language model of `transformers`.
         tokens: x [n, T], padded with `IGNORED` after their end.
-        first: the token before each row, [n]: the control token of its label, or of no label.
+        first: the token before each row, [n]: the control token of its label, or the one for no label.
     """
     tokens = tokens[:, : int((tokens != IGNORED).sum(1).max())]
     inputs = torch.cat([first[:, None], tokens[:, :-1].clamp(min=0)], 1)
@@ -23,5 +23,11 @@ def causal_losses(model: nn.Module, tokens: Tensor, first: Tensor) -> Tensor:
 
 
 def causal_loss(model: nn.Module, tokens: Tensor, first: Tensor) -> Tensor:
-    """Return the mean of `causal_losses` per token, []; arguments as there."""
+    """Return Σ `causal_losses` / number of tokens, [].
+
+    Args:
+        model: as in `causal_losses`.
+        tokens: x [n, T].
+        first: the token before each row, [n].
+    """
     return causal_losses(model, tokens, first).sum() / (tokens != IGNORED).sum()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from arguide import guidance
 from arguide.guidance import Weight
+from diffusion.guidance import columns
 
 
 class TokenDenoiser(Protocol):
@@ -48,6 +49,5 @@ def combine(log_probs: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
     Raises:
         ValueError: an improper tilt, or a weight that is not finite.
     """
-    rows = (1,) * (log_probs[0].ndim - 2)
-    wide = [w.reshape(-1, *rows) if isinstance(w, Tensor) and w.ndim else w for w in weights]
-    return guidance.combine(log_probs, wide)
+    rows = log_probs[0][..., 0]  # `guidance.combine` adds the axis of the vocabulary
+    return guidance.combine(log_probs, [columns(w, rows) if isinstance(w, Tensor) and w.ndim else w for w in weights])

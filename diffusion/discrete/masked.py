@@ -84,7 +84,13 @@ def defensive(rule: Rule, share: float) -> Rule:
 
 
 def init(n: int, length: int, device: torch.device | str | None = None) -> State:
-    """Return n sequences of `length` masks on a device."""
+    """Return n sequences of masks.
+
+    Args:
+        n: number of sequences.
+        length: T.
+        device: of x.
+    """
     return State(torch.full((n, length), MASK, device=device))
 
 

@@ -195,12 +195,7 @@ def repeat_joint(
 
 
 def _prepared(
-    model: LogLinear,
-    n: int,
-    sizes: Sequence[int],
-    times: Tensor,
-    draw: Draw | None,
-    generator: Generator | None,
+    model: LogLinear, n: int, sizes: Sequence[int], times: Tensor, draw: Draw | None, generator: Generator | None
 ) -> tuple[State, list[Move], Tensor]:
     """Return pure noise, the moves through the grid, and V_j as a tensor, [T]."""
     combination(model), checks.integer("n", n), checks.shape("sizes", sizes), checks.falling("times", times)

@@ -3,8 +3,8 @@ r"""Networks that learn denoisers and classifiers of noised data, with a label o
     D(x, σ) = c_skip x + c_out F(c_in x, σ),    c_skip = σ_d²/(σ² + σ_d²), c_out = σ σ_d/√(σ² + σ_d²), c_in = 1/√(σ² + σ_d²),
 
 so that F's input and target have unit variance at every noise level (Karras et al., "Elucidating the design space of
-diffusion-based generative models", 2022, table 1). Both are saved as safetensors with a `config.json`, and read back with
-`from_pretrained`.
+diffusion-based generative models", arXiv:2206.00364, table 1). Both networks are saved as safetensors with a `config.json`, and
+loaded with `from_pretrained`.
 """
 
 import contextlib
@@ -15,13 +15,15 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from arguide import checks
+from diffusion.guidance import columns
 from diffusion.networks.backbones import Residual, UNet
 
 MLP, UNET = "mlp", "unet"
 
 
 class Saved(PyTorchModelHubMixin):
-    """What is saved in a folder or on the hub, and read back without a word on the terminal."""
+    """A network that is saved in a folder or on the hub, and loaded without output on the terminal."""
 
     @classmethod
     def _from_pretrained(cls, **options: Any) -> Any:
@@ -36,11 +38,12 @@ class Denoiser(nn.Module, Saved, library_name="arguide", tags=["diffusion", "cla
         shape: of a sample.
         labels: K; label K is the null label.
         sigma_data: σ_d, the standard deviation of the data.
-        width, depth: of the network, see `diffusion.networks.backbones`.
-        network: "mlp", residual layers that see a sample flat, or "unet", of images.
+        width: of the network, see `diffusion.networks.backbones`.
+        depth: of the network.
+        network: "mlp", residual layers on a flattened sample, or "unet", for images.
 
     Raises:
-        ValueError: another network, or a shape that it does not take.
+        ValueError: another network, or a shape that is no image for a U-Net.
     """
 
     def __init__(
@@ -54,27 +57,37 @@ class Denoiser(nn.Module, Saved, library_name="arguide", tags=["diffusion", "cla
     ) -> None:
         super().__init__()
         if network not in (MLP, UNET):
-            raise ValueError(f"a denoiser's network is {MLP} or {UNET}, not {network!r}")
+            raise checks.refusal("network", f"{MLP} or {UNET}", network)
         self.shape, self.labels, self.sigma_data = tuple(shape), labels, sigma_data
         size = math.prod(shape)
         unet = network == UNET
-        self.trunk = UNet(shape, labels, width, depth) if unet else Residual(size, size, labels, width, depth)
+        self.backbone = UNet(shape, labels, width, depth) if unet else Residual(size, size, labels, width, depth)
 
     def forward(self, x: Tensor, sigma: Tensor, label: Any = None) -> Tensor:
-        """Return the denoised x [n, …]; sigma [] or [n], label an index, one a sample [n], or None."""
+        """Return the denoised x, [n, …].
+
+        Args:
+            x: noised data, [n, …].
+            sigma: σ, [] or [n].
+            label: an index, one per sample [n], or None.
+        """
         sigma, label = _levels(x, sigma), _labels(x, label, self.labels)
-        column = sigma.reshape(-1, *(1,) * (x.ndim - 1))
+        column = columns(sigma, x)
         total = (column**2 + self.sigma_data**2).sqrt()
-        out = self.trunk(x / total, sigma, label).reshape(x.shape)
+        out = self.backbone(x / total, sigma, label).reshape(x.shape)
         return (self.sigma_data / total) ** 2 * x + column * self.sigma_data / total * out
 
 
 class Classifier(nn.Module, Saved, library_name="arguide", tags=["diffusion", "classifier-guidance"]):
-    """log p(label | x, σ) of noised data, [n, K]; trained without noise it is the classifier of clean data.
+    """log p(label | x, σ) of noised data, [n, K], by the "mlp" of `Denoiser`; or log p(label | x) of clean data.
 
     Args:
-        shape, labels, sigma_data, width, depth: as those of `Denoiser`, whose "mlp" it is.
-        noised: whether it is told the noise level; otherwise it takes what it is given for clean.
+        shape: of a sample.
+        labels: K.
+        sigma_data: σ_d, the standard deviation of the data.
+        width: of the network.
+        depth: of the network.
+        noised: whether the network reads the noise level; if not, it classifies clean data.
     """
 
     def __init__(
@@ -88,20 +101,20 @@ class Classifier(nn.Module, Saved, library_name="arguide", tags=["diffusion", "c
     ) -> None:
         super().__init__()
         self.shape, self.labels, self.sigma_data, self.noised = tuple(shape), labels, sigma_data, noised
-        self.trunk = Residual(math.prod(shape), labels, 0, width, depth)
+        self.backbone = Residual(math.prod(shape), labels, 0, width, depth)
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Return log-probabilities, [n, K]; sigma [] or [n]."""
         sigma = _levels(x, sigma if self.noised else torch.full_like(sigma, 1e-3))
         total = (sigma**2 + self.sigma_data**2).sqrt()[:, None]
-        return self.trunk(x.flatten(1) / total, sigma, _labels(x, None, 0)).log_softmax(-1)
+        return self.backbone(x.flatten(1) / total, sigma, _labels(x, None, 0)).log_softmax(-1)
 
 
 def _levels(x: Tensor, sigma: Tensor) -> Tensor:
-    """Return noise levels, [n], or [1] if all are one: what layers are told of it is then computed once."""
+    """Return noise levels, [n], or [1] if all are equal, so that their embedding is computed once."""
     return torch.as_tensor(sigma, dtype=x.dtype, device=x.device).clamp(min=1e-3).reshape(-1)
 
 
 def _labels(x: Tensor, label: Any, null: int) -> Tensor:
-    """Return labels, [n], or [1] if all are one."""
+    """Return labels, [n], or [1] if all are equal."""
     return torch.as_tensor(null if label is None else label, dtype=torch.long, device=x.device).reshape(-1)

@@ -26,23 +26,23 @@ def model(make_joint):
 @pytest.mark.parametrize("length", [1, 2, 5, 40])
 def test_half_of_the_probes_draw_one_token_per_text_evenly_and_half_a_tenth(length):
     """Of two tokens, one of which never comes, it comes in half of the even draws; a text of one token keeps a half."""
-    even = [2 * float(probing(length, number)["transform"](SURE)[1].exp()) for number in range(PROBES)]
+    even = [2 * float(probing(length, number).transform(SURE)[1].exp()) for number in range(PROBES)]
     assert even[1::2] == pytest.approx([0.1] * 3)
     assert [share * length for share in even[::2]] == pytest.approx([0.5 if length == 1 else 1.0] * 3)
 
 
 def test_texts_of_one_token_are_probed_too(model):
     law, exact = model(3)
-    runs, told = repeat_joint(law, 500, 1, generator=seeded(0))
+    runs, diagnosis = repeat_joint(law, 500, 1, generator=seeded(0))
     assert len(runs) == 4
-    assert told.consistent
-    assert told.log_evidence == pytest.approx(float(exact.log_normalizer), abs=0.05)
+    assert diagnosis.consistent
+    assert diagnosis.log_evidence == pytest.approx(float(exact.log_normalizer), abs=0.05)
 
 
 def test_a_seed_fixes_the_runs_the_probes_and_the_chains(model):
     law, _ = model(3, 2, 3)
-    (runs, told), (again, same), (others, _) = (repeat_joint(law, 50, 3, generator=seeded(seed)) for seed in (5, 5, 6))
-    assert told == same
+    (runs, diagnosis), (again, same), (others, _) = (repeat_joint(law, 50, 3, generator=seeded(seed)) for seed in (5, 5, 6))
+    assert diagnosis == same
     assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(runs, again, strict=True))
     assert not all(torch.equal(a.tokens, b.tokens) for a, b in zip(runs, others, strict=True))
     assert not torch.equal(runs[0].tokens, runs[1].tokens)

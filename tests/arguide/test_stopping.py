@@ -189,7 +189,7 @@ def test_chains_start_from_texts_that_end_sooner_with_any_of_the_tokens(two_ends
     assert after == pytest.approx({x: weight / z for x, weight in law.items()}, abs=1e-9)
 
 
-def test_runs_that_end_at_unlike_lengths_can_be_checked_by_chains(two_ends):
+def test_runs_that_end_at_different_lengths_can_be_checked_by_chains(two_ends):
     """Chains start at pooled texts, which are as wide as the longest run."""
     ending, _ = two_ends
     short = sample_joint(ending, 4, 2, draw=lambda law: torch.tensor([1, 2, 1, 2]))

@@ -183,7 +183,7 @@ def test_a_corrupted_checkpoint_is_refused_by_name(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_training():
     model = Coins()
-    with pytest.raises(ValueError, match="at step 1; lower the learning rate"):
+    with pytest.raises(ValueError, match="loss at step 1 must be finite, got nan; lower the learning rate"):
         train(model, Recipe(5), loss=lambda *_: model.logits.sum() * torch.nan)
 
 

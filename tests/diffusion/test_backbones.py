@@ -1,4 +1,4 @@
-"""Networks on vectors and on images: what they take, what they are told, and that a U-Net learns."""
+"""Networks on vectors and on images: their inputs and embeddings, and that a U-Net learns."""
 
 import json
 
@@ -38,12 +38,12 @@ def test_a_unet_halves_twice_from_sixteen_pixels_on():
 
 @pytest.mark.parametrize("shape", [[64], [8, 8], [1, 3, 8]])
 def test_what_a_unet_cannot_take_is_refused(shape):
-    with pytest.raises(ValueError, match="4 pixels a side at least"):
+    with pytest.raises(ValueError, match="at least 4 pixels per side"):
         build(shape)
 
 
 def test_another_network_is_refused():
-    with pytest.raises(ValueError, match="mlp or unet, not 'transformer'"):
+    with pytest.raises(ValueError, match="network must be mlp or unet, got 'transformer'"):
         build([1, 8, 8], "transformer")
 
 
@@ -63,8 +63,8 @@ def test_the_network_reads_and_aims_at_unit_variance(network, sigma):
     data, read, out = 0.7 * noise(700, 1, 5, 6), [], []
     x = data + sigma * torch.randn(data.shape, generator=torch.Generator().manual_seed(1))
     model = build([1, 5, 6], network)
-    model.trunk.register_forward_pre_hook(lambda _, given: read.append(given[0]))
-    model.trunk.register_forward_hook(lambda _, given, found: torch.full_like(found, out[-1]))
+    model.backbone.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    model.backbone.register_forward_hook(lambda _, given, found: torch.full_like(found, out[-1]))
     denoised = []
     for value in (0.0, 1.0):
         out.append(value)
@@ -76,7 +76,7 @@ def test_the_network_reads_and_aims_at_unit_variance(network, sigma):
 
 
 @pytest.mark.parametrize("network", [MLP, UNET])
-def test_what_is_told_once_is_what_is_told_every_row(network):
+def test_one_embedding_for_all_rows_equals_one_per_row(network):
     model, x = build([1, 5, 6], network), noise(4, 1, 5, 6)
     with torch.no_grad():
         once = model(x, torch.tensor(0.3), 1)

@@ -349,7 +349,7 @@ def test_samples_with_a_timestep_each_are_refused(mixture):
 @pytest.mark.parametrize("use", [lambda s: from_diffusers(None, s), lambda s: Denoiser(None, s), noise_levels])
 def test_a_scheduler_of_another_frame_is_refused_by_name(use):
     for name in ("FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler"):
-        with pytest.raises(ValueError, match=f"{name} has no alphas_cumprod"):
+        with pytest.raises(ValueError, match=f"must have alphas_cumprod, got {name}"):
             use(getattr(diffusers, name)())
     with pytest.raises(ValueError, match="timestep_type"):
         use(diffusers.EulerDiscreteScheduler(timestep_type="continuous"))
@@ -365,11 +365,11 @@ def test_another_prediction_type_is_refused(use):
 def test_timesteps_between_levels_and_pure_noise_are_refused():
     between = diffusers.EulerDiscreteScheduler(use_karras_sigmas=True)
     between.set_timesteps(7)
-    with pytest.raises(ValueError, match="lie between"):
+    with pytest.raises(ValueError, match="steps of training"):
         noise_levels(between)
     pure = scheduler(rescale_betas_zero_snr=True, timestep_spacing="trailing")
     pure.set_timesteps(10)
-    with pytest.raises(ValueError, match="pure noise"):
+    with pytest.raises(ValueError, match="below the last"):
         noise_levels(pure)
 
 
@@ -380,7 +380,7 @@ def test_a_network_without_its_infinite_level_is_read(network, start):
 
 def test_a_network_that_predicts_its_variance_too_is_refused(start):
     model = lambda z, time: SimpleNamespace(sample=torch.cat([z, z], 1))  # noqa: E731
-    with pytest.raises(ValueError, match="predict what it reads"):
+    with pytest.raises(ValueError, match="output of the network"):
         from_diffusers(model, scheduler())(start, torch.tensor(1.0))
 
 

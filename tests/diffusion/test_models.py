@@ -236,7 +236,7 @@ def test_autoguidance_is_guidance_with_a_worse_model_and_that_of_diffusers(plane
 
     good = conditioned(plane.score, 0)
 
-    def bad(x, sigma):  # one that was trained with more noise than it was told of
+    def bad(x, sigma):  # trained with more noise than its level says
         return plane.score(x, (sigma**2 + 0.5).sqrt(), 0)
 
     x, sigma = points(6, 2), torch.tensor(0.4).double()

@@ -43,10 +43,10 @@ def test_what_is_no_schedule_is_refused(make):
 def test_a_model_guided_in_an_interval_is_guided_within_and_asks_one_model_only_outside(plane, outside):
     asked = []
 
-    def told(label):
+    def counted(label):
         return lambda x, sigma: asked.append(label) or plane.score(x, sigma, label)
 
-    model = LogLinear.guidance(told(0), told(None), noise.interval(3.0, 0.5, 2.0, outside=outside))
+    model = LogLinear.guidance(counted(0), counted(None), noise.interval(3.0, 0.5, 2.0, outside=outside))
     x = torch.tensor([[0.3, -1.0], [2.0, 0.1]], dtype=torch.float64)
     for sigma, expected in ((0.4, outside), (1.0, 3.0), (5.0, outside)):
         sigma = torch.tensor(sigma).double()

@@ -49,11 +49,11 @@ def test_heavy_tails_show_in_the_means_and_not_in_the_effective_sample_size(guid
     assert heavy.dispersion > 3
     assert not heavy.consistent
     assert "effective sample sizes imply" in heavy.verdict
-    mild, told = repeat_joint(guided(NARROW, 1.2), (1000, 1), grid, noise=2.0, generator=seeded(0))
+    mild, diagnosis = repeat_joint(guided(NARROW, 1.2), (1000, 1), grid, noise=2.0, generator=seeded(0))
     assert len(mild) == 4
-    assert told.consistent
-    assert told.verdict.startswith("no disagreement found")
-    assert told.log_evidence == pytest.approx(float(NARROW.joint_guided(0, 1.2).log_normalizer), abs=0.1)
+    assert diagnosis.consistent
+    assert diagnosis.verdict.startswith("no disagreement found")
+    assert diagnosis.log_evidence == pytest.approx(float(NARROW.joint_guided(0, 1.2).log_normalizer), abs=0.1)
 
 
 def test_a_grid_too_coarse_for_its_noise_disagrees_with_a_finer_one(guided):
@@ -91,7 +91,7 @@ def test_means_scatter_as_effective_sample_sizes_imply():
 def test_runs_that_never_resample_keep_every_particle(guided):
     """And those that resample after every step do not."""
     options = {"noise": 2.0, "generator": seeded(0), "repeats": 2, "probes": 0}
-    runs, told = repeat_joint(guided(NARROW, 3.0), (60, 1), edm(20, 0.05, 20.0), threshold=0.0, **options)
+    runs, diagnosis = repeat_joint(guided(NARROW, 3.0), (60, 1), edm(20, 0.05, 20.0), threshold=0.0, **options)
     assert [run.ancestors for run in runs] == [60, 60]
-    assert told.ancestors == 60
+    assert diagnosis.ancestors == 60
     assert repeat_joint(guided(NARROW, 3.0), (60, 1), edm(20, 0.05, 20.0), threshold=1.0, **options)[1].ancestors < 60

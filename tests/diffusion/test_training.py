@@ -99,8 +99,8 @@ def test_preconditioning_has_its_limits():
 def silent(shape, value=0.0):
     """A denoiser whose network says the same of everything."""
     model = Denoiser(shape, 2, 1.1, width=16, depth=1)
-    torch.nn.init.zeros_(model.trunk.last.weight)
-    torch.nn.init.constant_(model.trunk.last.bias, value)
+    torch.nn.init.zeros_(model.backbone.last.weight)
+    torch.nn.init.constant_(model.backbone.last.bias, value)
     return model
 
 
@@ -110,7 +110,7 @@ def test_the_network_reads_and_aims_at_unit_variance(sigma):
     generator, sigma = torch.Generator().manual_seed(0), torch.tensor(sigma)
     x = 1.1 * torch.randn(20_000, 1, generator=generator)
     noisy, model, read = x + sigma * torch.randn(x.shape, generator=generator), silent([1]), []
-    model.trunk.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    model.backbone.register_forward_pre_hook(lambda _, given: read.append(given[0]))
     with torch.no_grad():
         skipped, shifted = model(noisy, sigma), silent([1], 1.0)(noisy, sigma)
     assert read[0].std() == pytest.approx(1.0, abs=0.03)
@@ -126,11 +126,11 @@ def test_nothing_learned_loses_one(monkeypatch):
         assert denoising_loss(silent([1, 2]), x, torch.zeros(20_000).long(), generator).item() == pytest.approx(1, abs=0.05)
 
 
-def test_a_classifier_of_clean_data_is_told_no_noise_level():
+def test_a_classifier_of_clean_data_ignores_the_noise_level():
     x = torch.randn(4, 1, generator=torch.Generator().manual_seed(0))
-    for told, same in ((False, True), (True, False)):
+    for reads, same in ((False, True), (True, False)):
         with torch.no_grad():
-            found = [build(Classifier, noised=told)(x, torch.tensor(sigma)) for sigma in (0.1, 2.0)]
+            found = [build(Classifier, noised=reads)(x, torch.tensor(sigma)) for sigma in (0.1, 2.0)]
         assert torch.equal(*found) is same
 
 

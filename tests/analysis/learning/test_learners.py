@@ -68,7 +68,7 @@ def test_full_dropout_trains_only_the_null_label(texts, images, kind):
     learners.train(learner, rows_of, recipe, seed=1)
 
     def rows(learner):
-        told = learner.trunk.tell.label if kind == "denoiser" else learner.model.get_input_embeddings()
+        told = learner.backbone.embed.label if kind == "denoiser" else learner.model.get_input_embeddings()
         return told.weight.detach()[-3:]  # two labels and none
 
     assert torch.equal(rows(learner)[:2], rows(before)[:2])
@@ -89,7 +89,7 @@ def test_the_held_out_loss_is_a_mean_over_rows(images):
 def test_the_held_out_error_is_over_rows_of_images(images, kind):
     """Each row's own loss is told by many copies of it, each with noise of its own."""
     learner = learners.new(kind.replace("clean", "classifier"), images, SMALL, seed=0, noised=kind != "clean")
-    torch.nn.init.normal_(learner.trunk.last.weight, std=0.3, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(learner.backbone.last.weight, std=0.3, generator=torch.Generator().manual_seed(0))
     images = images._replace(held=images.held * torch.arange(8).reshape(8, 1, 1, 1))  # rows that differ much
     copies = [images._replace(held=x.repeat(200, 1, 1, 1), held_labels=y.repeat(200)) for x, y in zip(*images[3:], strict=True)]
     rows = torch.tensor([learners.held_loss(learner, copy)[0] for copy in copies])

@@ -50,7 +50,7 @@ def test_weights_of_diffusion_belong_to_their_label(monkeypatch):
     digits = datasets.read_images(datasets.Source("digits", "image", most=3))
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
     with torch.no_grad():
-        denoiser.trunk.tell.label.weight[0] = denoiser.trunk.tell.label.weight[3]
+        denoiser.backbone.embed.label.weight[0] = denoiser.backbone.embed.label.weight[3]
     for scale, weighs in ((1.5, [False, True, True]), (1.0, [False] * 3)):
         dict(samplers.denoising(denoiser, scale, 2, torch.Generator().manual_seed(0)))
         assert [len(each) for each in groups[-1]] == [2, 2, 2]

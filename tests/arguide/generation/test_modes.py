@@ -194,8 +194,8 @@ def test_a_scale_of_one_is_the_model_and_reads_nothing_else(models):
 
 @pytest.mark.parametrize("configured", [False, True])
 @pytest.mark.parametrize("mode", [{}, {"do_sample": True}, {"num_beams": 2}, {"prompt_lookup_num_tokens": 2}])
-def test_a_scale_of_one_tells_of_its_branch_too(models, mode, configured):
-    """What is told has one shape at all scales, but for the number of branches; the text and its scores are the model's."""
+def test_a_scale_of_one_has_scores_of_its_branch(models, mode, configured):
+    """Scores have one shape at all scales, except for the number of branches; the text and its scores are the model's."""
     model, prompt = models("llama"), torch.tensor([PROMPTS[0]])
     view, asked = guided(model), {"output_scores": True, "return_dict_in_generate": True}
     mode = mode | {"max_new_tokens": 5, "min_new_tokens": 5}

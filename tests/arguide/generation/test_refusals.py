@@ -104,7 +104,7 @@ def test_a_cache_of_the_caller_is_refused(models):
         guided(models("llama")).generate(torch.tensor([PROMPTS[0]]), **given)
 
 
-def test_models_of_unlike_vocabularies_are_refused(models):
+def test_models_with_different_vocabularies_are_refused(models):
     with pytest.raises(ValueError, match="one vocabulary, 60 tokens as in LlamaForCausalLM, got 61 in GPT2LMHeadModel"):
         guided(models("llama")).generate(
             torch.tensor([PROMPTS[0]]), guidance_scale=2.0, negative_model=build("gpt2", vocab_size=61), max_new_tokens=2

@@ -161,7 +161,7 @@ def test_what_generation_reports_is_what_scoring_says(models):
     torch.testing.assert_close(scores.joint[0], torch.stack(chosen).sum(), atol=1e-4, rtol=1e-4)
 
 
-def test_greedy_tells_what_greedy_decoding_writes(models):
+def test_greedy_marks_the_text_of_greedy_decoding(models):
     view, prompt = arguide.guided(models("gpt2")), torch.tensor([PROMPTS[0]] * 2)
     text = view.generate(prompt[:1], guidance_scale=2.0, max_new_tokens=5)[:, 5:]
     other = text.clone()

@@ -3,7 +3,7 @@
 import inspect
 import math
 import typing
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 import torch
@@ -88,7 +88,7 @@ def test_a_text_with_an_implausible_token_has_probability_0(models):
 
 def test_keywords_replace_the_fields_of_the_object(models):
     model, settings = models("llama"), Guidance(**PLAIN, smoothing=0.2)
-    changed = settings.changed({"guidance_scale": 3.0})
+    changed = replace(settings, guidance_scale=3.0)
     text = torch.tensor([[30, 31, 32]])
     want = score(model, PROMPT, text, guidance=changed).joint
     assert score(model, PROMPT, text, guidance=settings, guidance_scale=3.0).joint == want
@@ -108,7 +108,7 @@ def test_the_temperature_of_the_object_precedes_that_of_transformers(models):
     """Dividing the weights, it scales log Z_t; the keyword of `generate` acts on the guided logits after it."""
     asked = {"do_sample": True, "top_k": 0, "max_new_tokens": 1, "output_scores": True, "return_dict_in_generate": True}
     view, plain = guided(models("llama")), Guidance(**PLAIN)
-    colder = view.generate(PROMPT, guidance=plain.changed({"temperature": 0.5}), temperature=2.0, **asked)
+    colder = view.generate(PROMPT, guidance=replace(plain, temperature=0.5), temperature=2.0, **asked)
     both = view.generate(PROMPT, guidance=plain, **asked)
     torch.testing.assert_close(colder.scores[0], both.scores[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(colder.log_normalizers[0], (2 * both.scores[0]).logsumexp(-1), atol=1e-4, rtol=1e-4)

@@ -27,14 +27,14 @@ def chains(model):
 
 
 def test_runs_and_chains_that_agree_are_consistent(runs, chains):
-    told = diagnose(runs, chains)
-    assert told.consistent
-    assert told.agreement < 4
-    assert told.verdict.startswith("no disagreement found: log Ẑ agrees")
-    assert "chains agree" in told.verdict
+    diagnosis = diagnose(runs, chains)
+    assert diagnosis.consistent
+    assert diagnosis.agreement < 4
+    assert diagnosis.verdict.startswith("no disagreement found: log Ẑ agrees")
+    assert "particles and chains agree" in diagnosis.verdict
     ratios = torch.stack([run.log_evidence for run in runs]).exp()
-    assert told.log_evidence == pytest.approx(ratios.mean().log().item())
-    assert told.std_error == pytest.approx((ratios.std() / ratios.mean() / 2).item())
+    assert diagnosis.log_evidence == pytest.approx(ratios.mean().log().item())
+    assert diagnosis.std_error == pytest.approx((ratios.std() / ratios.mean() / 2).item())
     assert diagnose(runs).agreement is None
 
 
@@ -43,37 +43,37 @@ def test_runs_and_chains_that_agree_are_consistent(runs, chains):
     [
         ("differs by", {"log_evidence": torch.tensor(5.0, dtype=torch.float64)}),
         ("effective sample size falls to 1.5%", {"ess": torch.tensor([200.0, 3.0, 200.0])}),
-        ("descend from one", {"ancestors": 1}),
+        ("only 1 distinct ancestor remains", {"ancestors": 1}),
     ],
 )
 def test_each_way_to_be_wrong_is_named(runs, words, wrong):
-    told = diagnose([*runs[:3], runs[3]._replace(**wrong)])
-    assert not told.consistent
-    assert told.verdict.startswith("not converged")
-    assert words in told.verdict
+    diagnosis = diagnose([*runs[:3], runs[3]._replace(**wrong)])
+    assert not diagnosis.consistent
+    assert diagnosis.verdict.startswith("not converged")
+    assert words in diagnosis.verdict
 
 
-def test_a_sample_of_another_law_is_told_from_the_chains(model, runs, chains):
+def test_a_sample_of_another_law_differs_from_the_chains(model, runs, chains):
     """Particles whose weights were dropped agree among themselves, and not with the chains."""
     even = torch.full((20_000,), -1.0).log_softmax(0)
     drawn = [sample_joint(model, 20_000, 3, threshold=0.0, generator=torch.Generator().manual_seed(s)) for s in range(4)]
     flat = [run._replace(log_weights=even.double(), log_evidence=runs[0].log_evidence) for run in drawn]
     many = sample_metropolis(model, 20_000, 3, 20, generator=torch.Generator().manual_seed(1))
     assert diagnose(drawn, many).consistent
-    assert "chains disagree" in diagnose(flat, many).verdict
+    assert "particles and chains differ" in diagnose(flat, many).verdict
 
 
 def test_either_mean_alone_can_disagree(runs, chains):
     for name in ("log_target", "log_normalizer"):
-        assert "chains disagree" in diagnose(runs, chains._replace(**{name: getattr(chains, name) + 1})).verdict
+        assert "particles and chains differ" in diagnose(runs, chains._replace(**{name: getattr(chains, name) + 1})).verdict
 
 
 def test_the_probe_that_finds_most_counts(runs):
     log_evidence = diagnose(runs).log_evidence
     probes = [runs[0]._replace(log_evidence=torch.tensor(log_evidence + more).double()) for more in (2.0, -1.0)]
-    told = diagnose(runs, probes=probes)
-    assert told.missed == pytest.approx(2.0)
-    assert not told.consistent
+    diagnosis = diagnose(runs, probes=probes)
+    assert diagnosis.missed == pytest.approx(2.0)
+    assert not diagnosis.consistent
 
 
 def test_chains_start_where_the_particles_stand_by_weight(model):
@@ -85,9 +85,9 @@ def test_chains_start_where_the_particles_stand_by_weight(model):
 def test_without_anything_to_weigh_there_is_nothing_to_doubt(make_joint):
     table = Table(make_joint(9, (2, 3, 2, 3)))
     plain = LogLinear.guidance(table.autoregressive(0), table.autoregressive(), 1.0)
-    told = diagnose([sample_joint(plain, 50, 3) for _ in range(2)], sample_metropolis(plain, 50, 3, 2))
-    assert told.spread < 1e-12
-    assert told.agreement < 4
+    diagnosis = diagnose([sample_joint(plain, 50, 3) for _ in range(2)], sample_metropolis(plain, 50, 3, 2))
+    assert diagnosis.spread < 1e-12
+    assert diagnosis.agreement < 4
 
 
 def test_a_run_alone_says_nothing(runs):
@@ -96,8 +96,8 @@ def test_a_run_alone_says_nothing(runs):
 
 
 def test_nan_is_no_agreement(runs):
-    told = diagnose([*runs[:3], runs[3]._replace(log_evidence=torch.tensor(float("nan"), dtype=torch.float64))])
-    assert not told.consistent
+    diagnosis = diagnose([*runs[:3], runs[3]._replace(log_evidence=torch.tensor(float("nan"), dtype=torch.float64))])
+    assert not diagnosis.consistent
     assert effective_sample_size(torch.zeros(3)).item() == pytest.approx(3)
 
 
@@ -119,14 +119,14 @@ def test_what_every_run_misses_is_found_by_a_probe():
     )
     law = LogLinear.guidance(cond, uncond, 3.0)
     generator = torch.Generator().manual_seed(0)
-    runs, told = repeat_joint(law, 200, 2, generator=generator)
-    assert told.spread > 0.5
+    runs, diagnosis = repeat_joint(law, 200, 2, generator=generator)
+    assert diagnosis.spread > 0.5
     assert max(abs(float(run.log_evidence)) for run in runs) < 1e-3
-    assert told.missed > 1
-    assert told.log_evidence > 0.7  # the probes count
-    assert told.log_evidence == pytest.approx(math.log(11), abs=1.0)
-    assert not told.consistent
-    assert "another proposal finds" in told.verdict
+    assert diagnosis.missed > 1
+    assert diagnosis.log_evidence > 0.7  # the probes count
+    assert diagnosis.log_evidence == pytest.approx(math.log(11), abs=1.0)
+    assert not diagnosis.consistent
+    assert "with another proposal" in diagnosis.verdict
     assert diagnose(runs).consistent
     mild = LogLinear.guidance(cond, uncond, 0.5)
     assert repeat_joint(mild, 200, 2, generator=generator)[1].consistent
@@ -134,7 +134,7 @@ def test_what_every_run_misses_is_found_by_a_probe():
 
 def test_a_transform_holds_for_runs_chains_and_probes(model):
     generator = torch.Generator().manual_seed(0)
-    runs, told = repeat_joint(model, 400, 3, transform=only([0, 1]), steps=20, chains=400, generator=generator)
+    runs, diagnosis = repeat_joint(model, 400, 3, transform=only([0, 1]), steps=20, chains=400, generator=generator)
     assert all((run.tokens < 2).all() for run in runs)
-    assert told.consistent
-    assert told.missed < 0.2
+    assert diagnosis.consistent
+    assert diagnosis.missed < 0.2

@@ -38,7 +38,7 @@ def test_pooled_runs_tell_the_error_of_their_mean(make_joint):
     assert pooled([runs[0], more]).std_error.item() == pytest.approx(0, abs=1e-9)
 
 
-def test_pooled_runs_of_unlike_lengths_keep_their_own_columns(make_joint):
+def test_pooled_runs_of_different_lengths_keep_their_own_columns(make_joint):
     model = Ending(guided(Table(make_joint(9, (2, 3, 3, 3))), 0, 2.5), (2,), 3)
     short, long = (sample_joint(model, 2, 3, draw=lambda law, v=v: torch.full((len(law),), v)) for v in (2, 0))
     whole = pooled([short, long])
