@@ -73,15 +73,12 @@ class LogLinear(Product[Autoregressive]):
     """
 
     floor: float | None = None
+    _check_model = staticmethod(checks.model)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.floor is not None:
             checks.number("floor", self.floor)
-
-    @staticmethod
-    def _check_model(model: Any) -> None:
-        checks.model("models", model)
 
     def start(self, n: int) -> Combined:
         """Return the state of n empty prefixes."""

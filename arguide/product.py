@@ -30,6 +30,7 @@ class Product(Generic[Model]):
 
     models: tuple[Model, ...]
     weights: Weights
+    _check_model = staticmethod(checks.function)
 
     def __post_init__(self) -> None:
         if not callable(self.weights):
@@ -37,11 +38,7 @@ class Product(Generic[Model]):
             for weight in self.weights:
                 checks.finite("weights", weight)
         for model in self.models:
-            self._check_model(model)
-
-    @staticmethod
-    def _check_model(model: Any) -> None:
-        checks.function("models", model)
+            self._check_model("models", model)
 
     @classmethod
     def guidance(cls, cond: Model, uncond: Model, scale: Weight | Callable[[Any], Weight], *, temperature: float = 1.0) -> Self:
