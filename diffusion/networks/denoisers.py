@@ -9,6 +9,7 @@ loaded with `from_pretrained`.
 
 import contextlib
 import math
+import re
 from typing import Any
 
 import torch
@@ -20,15 +21,23 @@ from diffusion.guidance import columns
 from diffusion.networks.backbones import Residual, UNet
 
 MLP, UNET = "mlp", "unet"
+# Parts of the names of parameters in files of earlier versions, and those of today.
+RENAMED = {
+    r"^trunk\.": "backbone.",
+    r"\.tell\.": ".embed.",
+    r"\.told\.(?=\d)": ".modulations.",
+    r"\.told\.": ".modulation.",
+    r"\.past\.": ".shortcut.",
+}
 
 
 class Saved(PyTorchModelHubMixin):
-    """A network that is saved in a folder or on the hub, and loaded without output on the terminal."""
+    """A network that is saved in a folder or on the hub; it is loaded without output, and only from all of its parameters."""
 
     @classmethod
     def _from_pretrained(cls, **options: Any) -> Any:
         with contextlib.redirect_stdout(None):
-            return super()._from_pretrained(**options)
+            return super()._from_pretrained(**{"strict": True} | options)
 
 
 class Denoiser(nn.Module, Saved, library_name="arguide", tags=["diffusion", "classifier-free-guidance"]):
@@ -56,6 +65,7 @@ class Denoiser(nn.Module, Saved, library_name="arguide", tags=["diffusion", "cla
         network: str = MLP,
     ) -> None:
         super().__init__()
+        self.register_load_state_dict_pre_hook(_rename)
         if network not in (MLP, UNET):
             raise checks.refusal("network", f"{MLP} or {UNET}", network)
         self.shape, self.labels, self.sigma_data = tuple(shape), labels, sigma_data
@@ -100,6 +110,7 @@ class Classifier(nn.Module, Saved, library_name="arguide", tags=["diffusion", "c
         noised: bool = True,
     ) -> None:
         super().__init__()
+        self.register_load_state_dict_pre_hook(_rename)
         self.shape, self.labels, self.sigma_data, self.noised = tuple(shape), labels, sigma_data, noised
         self.backbone = Residual(math.prod(shape), labels, 0, width, depth)
 
@@ -108,6 +119,15 @@ class Classifier(nn.Module, Saved, library_name="arguide", tags=["diffusion", "c
         sigma = _levels(x, sigma if self.noised else torch.full_like(sigma, 1e-3))
         total = (sigma**2 + self.sigma_data**2).sqrt()[:, None]
         return self.backbone(x.flatten(1) / total, sigma, _labels(x, None, 0)).log_softmax(-1)
+
+
+def _rename(_module: nn.Module, parameters: dict[str, Any], *_: Any) -> None:
+    """Give the parameters of a file of an earlier version their names of today."""
+    for name in list(parameters):
+        new = name
+        for old, today in RENAMED.items():
+            new = re.sub(old, today, new)
+        parameters[new] = parameters.pop(name)
 
 
 def _levels(x: Tensor, sigma: Tensor) -> Tensor:

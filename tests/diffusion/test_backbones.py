@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from arguide.training import Recipe, fit
 from diffusion.networks import MLP, UNET, Denoiser
@@ -109,3 +110,27 @@ def test_a_unet_learns_images_by_their_label():
         sigma = torch.tensor(3.0)
         near = [(model(bars + sigma * noise(2, 1, 6, 6), sigma, label) - bars[label]).abs().mean() for label in (0, 1)]
     assert max(near) < 0.3
+
+
+EARLIER = {"backbone": "trunk", "embed": "tell", "modulations": "told", "modulation": "told", "shortcut": "past"}
+
+
+@pytest.mark.parametrize("network", ["mlp", "unet"])
+def test_files_of_earlier_versions_load(tmp_path, network):
+    """Parameters have new names; a file with the old ones gives the same network."""
+    model = Denoiser([1, 8, 8], 3, width=16, depth=2, network=network)
+    model.save_pretrained(tmp_path)
+    parameters = load_file(tmp_path / "model.safetensors")
+    for new, old in EARLIER.items():
+        parameters = {name.replace(f"{new}.", f"{old}."): value for name, value in parameters.items()}
+    save_file(parameters, tmp_path / "model.safetensors")
+    x, sigma = torch.ones(2, 1, 8, 8), torch.tensor(0.4)
+    assert torch.equal(Denoiser.from_pretrained(tmp_path)(x, sigma), model(x, sigma))
+
+
+def test_a_file_without_a_parameter_is_refused(tmp_path):
+    Denoiser([3], 2, width=8, depth=1).save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    save_file({name: value for name, value in load_file(path).items() if name != "backbone.last.bias"}, path)
+    with pytest.raises(RuntimeError, match=r"last\.bias"):
+        Denoiser.from_pretrained(tmp_path)
