@@ -65,7 +65,7 @@ class Denoiser(nn.Module, Saved, library_name="arguide", tags=["diffusion", "cla
         network: str = MLP,
     ) -> None:
         super().__init__()
-        self.register_load_state_dict_pre_hook(_rename)
+        self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
         if network not in (MLP, UNET):
             raise checks.refusal("network", f"{MLP} or {UNET}", network)
         self.shape, self.labels, self.sigma_data = tuple(shape), labels, sigma_data
@@ -110,7 +110,7 @@ class Classifier(nn.Module, Saved, library_name="arguide", tags=["diffusion", "c
         noised: bool = True,
     ) -> None:
         super().__init__()
-        self.register_load_state_dict_pre_hook(_rename)
+        self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
         self.shape, self.labels, self.sigma_data, self.noised = tuple(shape), labels, sigma_data, noised
         self.backbone = Residual(math.prod(shape), labels, 0, width, depth)
 
