@@ -8,7 +8,11 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[2] / "notebooks"
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.ipynb")))
+NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+LONG = {"04_joint_text", "05_learned_models"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in NAMES])
 def test_a_notebook_runs_and_matches_its_text(name, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
@@ -17,6 +21,7 @@ def test_a_notebook_runs_and_matches_its_text(name, monkeypatch):
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
 
 
+@pytest.mark.slow
 def test_text_is_guided_on_a_pretrained_model_too(data, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("ARGUIDE_MODEL", str(data / "stories260K"))

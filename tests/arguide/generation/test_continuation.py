@@ -245,6 +245,7 @@ def test_an_improper_tilt_is_refused_by_name(models):
     handle.remove()
 
 
+@pytest.mark.slow
 def test_five_of_twelve_words_of_a_real_model_follow_the_enumerated_law(data):
     """All 248,832 texts; where every word stands, by three methods, in standard errors. Sequential draws are far off."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
