@@ -102,6 +102,7 @@ def test_survivors_are_what_no_test_sees_and_no_list_excuses(made, capsys):
     assert "caught 3 of 3" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_new_test_that_passes_catches_survivors_and_the_clock_what_does_not_end(made, capsys):
     (made / "tests" / "test_count.py").write_text(COUNT.replace("== -1", "== 1"))  # it fails before any change
     before = survivors(run("--seed", "1")[1])

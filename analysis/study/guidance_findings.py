@@ -12,7 +12,6 @@ from analysis.frames import Verdict, pick
 from analysis.metrics.confidence import Difference
 from analysis.study.samplers import AWARE, CLEAN, CORRECTED, JOINT, ODE, SDE, SEQUENTIAL
 from analysis.study.statistics import SMALLEST, Comparison, compare, listed, mean_at, paired, signed
-from analysis.study.statistics import at_accuracy as at_accuracy
 
 SMALLEST_COST = 0.02  # the smallest cost of interest, in units of the loss
 PAIRS = {JOINT: SEQUENTIAL, CORRECTED: SDE}

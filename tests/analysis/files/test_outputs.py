@@ -132,7 +132,7 @@ def fresh_runs(tmp_path, names, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("program", ["train", "reproduce", "study"])
+@pytest.mark.parametrize("program", ["train", "reproduce", pytest.param("study", marks=pytest.mark.slow)])
 def test_a_fresh_run_deletes_its_own_files_only(run, tmp_path, names, monkeypatch, program):
     command, number = fresh_runs(tmp_path, names, monkeypatch)[program]
     out = tmp_path / "out"

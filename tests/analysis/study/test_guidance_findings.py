@@ -4,7 +4,7 @@ import pytest
 
 from analysis.frames import tidy
 from analysis.learning import datasets, learners
-from analysis.study import guidance_findings, tasks
+from analysis.study import guidance_findings, statistics, tasks
 from analysis.study import plan as plans
 from analysis.study.samplers import JOINT, SEQUENTIAL
 
@@ -47,7 +47,7 @@ def test_equal_accuracy_is_read_from_a_curve_in_its_own_order():
             for scale, accuracy, coverage in curve:
                 at = case | {"family": family, "scale": scale}
                 rows += [at | {"quantity": "accuracy", "value": accuracy}, at | {"quantity": "coverage", "value": coverage}]
-    mean, _, count = guidance_findings.at_accuracy(tidy(rows), "coverage", JOINT, SEQUENTIAL, [1.5])
+    mean, _, count = statistics.at_accuracy(tidy(rows), "coverage", JOINT, SEQUENTIAL, [1.5])
     assert (mean, count) == (pytest.approx(0.0), 2)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pandas as pd
+import pytest
 from command import ARGUIDE
 
 from analysis.cli import display
@@ -63,6 +64,7 @@ def test_a_repeated_scale_is_sampled_once(run, names, tmp_path, monkeypatch):
     assert seen == [(1.5,), (2.0, 1.5, 0.0)]
 
 
+@pytest.mark.slow
 def test_a_killed_study_continues_to_the_same_results(run, names, tmp_path):
     small = ("--effort", "0.02", "--scales", "0,1.5", "--seeds", "2", "--samples", "3", "--jobs", "1")
     options = ["study", "--data", str(names), *small]
@@ -81,6 +83,7 @@ def test_a_killed_study_continues_to_the_same_results(run, names, tmp_path):
     pd.testing.assert_frame_equal(*(pd.read_parquet(tmp_path / name / "results.parquet") for name in ("s", "whole")))
 
 
+@pytest.mark.slow
 def test_a_training_killed_before_its_file_continues(run, names, tmp_path, monkeypatch):
     small = ("--effort", 0.1, "--scales", "0,2", "--seeds", 2, "--samples", 3, "--jobs", 1)
     options = ("study", "--data", names, "--out", tmp_path / "s", *small)
@@ -108,6 +111,7 @@ def test_a_training_killed_before_its_file_continues(run, names, tmp_path, monke
     assert not list((tmp_path / "s").rglob("checkpoint.pt"))
 
 
+@pytest.mark.slow
 def test_a_killed_process_fails_in_one_line(fails, names, tmp_path, monkeypatch):
     code = "import os, signal\ndef die(plan, folder): os.kill(os.getpid(), signal.SIGKILL)\n"
     (tmp_path / "dying.py").write_text(code)

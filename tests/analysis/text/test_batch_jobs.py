@@ -160,6 +160,7 @@ def torchrun(*arguments, folder=None):
     return subprocess.run([*start, "generate", *map(str, arguments)], env=environment(), cwd=folder, **options)
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_does(run, model, tmp_path):
     """Also in a folder that holds a package `analysis` of the user."""
     pytest.importorskip("accelerate")
