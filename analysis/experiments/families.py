@@ -39,7 +39,7 @@ MASKED_WEIGHTED, RATES_WEIGHTED, UNIFORM_WEIGHTED = "softmax with weights", "rat
 # Draws of exact laws, to compare with samplers that have no exact law: a finite number of draws is far from any law.
 DRAWN = {name: f"{name}, drawn" for name in (AR, MASKED, RATES, UNIFORM)}
 SCALE, TABLE_LENGTH, SEQUENCE_LENGTH = 3.0, 2, 4
-CHEAP = 10  # times as many batches where a batch costs almost nothing
+CHEAP = 10  # factor on the number of batches where a batch costs almost nothing
 SMALLEST = 0.02  # the smallest difference of interest in total variation
 REACHING = (WEIGHTED, CORRECTED, MALA)  # the samplers whose limit is the joint tilt
 

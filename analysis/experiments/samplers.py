@@ -88,7 +88,7 @@ def unmasked(case: Case, table: Table, rule: masked.Rule) -> Iterator[Draws]:
     """Draw by guided masked diffusion with weighted jumps.
 
     Args:
-        case: what is drawn.
+        case: the toy, the scale and the numbers of samples and batches.
         table: the toy.
         rule: the law of the next jump, see `diffusion.masked`.
     """
@@ -102,7 +102,7 @@ def renoised(case: Case, table: Table, times: Tensor) -> Iterator[Draws]:
     """Draw by guided diffusion of tokens under uniform noise with weighted steps.
 
     Args:
-        case: what is drawn.
+        case: the toy, the scale and the numbers of samples and batches.
         table: the toy.
         times: a grid that falls to 0.
     """
@@ -116,7 +116,7 @@ def diffused(case: Case, sigmas: Tensor, step: Step) -> Iterator[Draws]:
     """Draw by guided diffusion without correction.
 
     Args:
-        case: what is drawn.
+        case: the toy, the scale and the numbers of samples and batches.
         sigmas: a grid of noise levels.
         step: the step of the sampler.
     """

@@ -102,7 +102,7 @@ def samples(family: str, by: str = "scale") -> Panel:
 
 
 def texts(family: str) -> Panel:
-    """Return the panel of texts of the first four labels at every scale, as many as fit."""
+    """Return the panel of texts of the first four labels at every scale, up to the height of the panel."""
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         rows = pick(frame, quantity="text", family=family).dropna(subset="scale")

@@ -206,6 +206,6 @@ def part_of(folder: Path, name: str) -> str:
 
 
 def shown(place: str) -> str:
-    """Return the name of a file or folder without the path to it, for what is saved for others; a hub name is unchanged."""
+    """Return the name of a file or folder without its path, for records that others read; a hub name is unchanged."""
     path = Path(place)
     return path.absolute().name if path.is_absolute() or path.exists() else place

@@ -1,4 +1,4 @@
-"""Plan a study: what is trained and sampled, and the command that repeats it."""
+"""Plan a study: its models, its samples, and the command that repeats it."""
 
 from dataclasses import asdict, dataclass, replace
 from functools import cache
