@@ -1,6 +1,7 @@
 __version__: str
 
 from . import (
+    coherent as coherent,
     continuous as continuous,
     guidance as guidance,
     metropolis as metropolis,
@@ -17,10 +18,13 @@ from . import (
 from .stopping import Ending as Ending
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
 from .metropolis import sample_metropolis as sample_metropolis
+from .coherent.acceptance import sample_accepted as sample_accepted
+from .coherent.mixture import Mixture as Mixture
 from .models import Autoregressive as Autoregressive, LogLinear as LogLinear, check_law as check_law
 from .particles import sample_joint as sample_joint, sample_joints as sample_joints
 from .repeats import repeat_joint as repeat_joint
 from .sampling import sample as sample
+from .smc.acceptance import Accepted as Accepted
 from .smc.diagnostics import Diagnosis as Diagnosis, diagnose as diagnose, over_runs as over_runs
 from .smc.samples import Chains as Chains, JointSample as JointSample, Sample as Sample, pooled as pooled
 from .smc.resampling import (

@@ -9,7 +9,9 @@ Source: Dieleman, "Guidance: a cheat code for diffusion models" (2022), https://
 on autoregressive models.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -45,6 +47,42 @@ class Autoregressive(Protocol):
         ...
 
 
+class Composite:
+    """A model made of others, whose state holds theirs as `branches`; every distinct model is read once."""
+
+    models: tuple[Autoregressive, ...]
+
+    @cached_property
+    def _places(self) -> tuple[tuple[int, int] | None, ...]:
+        """Return, per model, where another one of the models holds it, as (model, its branch); None if it is read itself."""
+        held = {
+            id(part): (i, k)
+            for i, whole in enumerate(self.models)
+            if isinstance(whole, Composite)
+            for k, part in enumerate(whole.models)
+        }
+        return tuple(held.get(id(model)) for model in self.models)
+
+    def _started(self, n: int) -> tuple[Any, ...]:
+        return self._each(lambda i: self.models[i].start(n))
+
+    def _appended(self, branches: Sequence[Any], token: Tensor) -> tuple[Any, ...]:
+        return self._each(lambda i: self.models[i].append(branches[i], token))
+
+    def _selected(self, branches: Sequence[Any], index: Tensor) -> tuple[Any, ...]:
+        return self._each(lambda i: self.models[i].select(branches[i], index))
+
+    def _each(self, read: Callable[[int], Any]) -> tuple[Any, ...]:
+        """Return the state of every model, those that another model holds from its state."""
+        own = {i: read(i) for i, place in enumerate(self._places) if place is None}
+
+        def state(i: int) -> Any:
+            place = self._places[i]
+            return own[i] if place is None else state(place[0]).branches[place[1]]
+
+        return tuple(map(state, range(len(self.models))))
+
+
 class Combined(NamedTuple):
     """State of a `LogLinear`: the states of its branches, the guided log-probs [n, V], and log Z_t, [n]."""
 
@@ -60,7 +98,7 @@ class Combined(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LogLinear(Product[Autoregressive]):
+class LogLinear(Product[Autoregressive], Composite):
     """The sequential law Π_t (Π_k p_k(x_t|x_<t)^{w_k}) / Z_t(x_<t).
 
     Attributes:
@@ -82,12 +120,11 @@ class LogLinear(Product[Autoregressive]):
 
     def start(self, n: int) -> Combined:
         """Return the state of n empty prefixes."""
-        return self._combined(tuple(model.start(n) for model in self.models), 0)
+        return self._combined(self._started(n), 0)
 
     def append(self, state: Combined, token: Tensor) -> Combined:
         """Return the state after one more token per row, [n]."""
-        pairs = zip(self.models, state.branches, strict=True)
-        return self._combined(tuple(model.append(branch, token) for model, branch in pairs), state.position + 1)
+        return self._combined(self._appended(state.branches, token), state.position + 1)
 
     def select(self, state: Combined, index: Tensor) -> Combined:
         """Return the state whose row i is row index[i] of this one.
@@ -97,9 +134,9 @@ class LogLinear(Product[Autoregressive]):
         """
         if any(isinstance(weight, Tensor) and weight.ndim for weight in self.weights_at(state.position)):
             raise ValueError("scale must be one number where rows are reordered, got one per row; try one scale for the batch")
-        pairs = zip(self.models, state.branches, strict=True)
-        branches = tuple(model.select(branch, index) for model, branch in pairs)
-        return Combined(branches, state.position, state.log_probs[index], state.log_normalizer[index])
+        return Combined(
+            self._selected(state.branches, index), state.position, state.log_probs[index], state.log_normalizer[index]
+        )
 
     def _combined(self, branches: tuple[Any, ...], position: int) -> Combined:
         laws = [branch.log_probs for branch in branches]

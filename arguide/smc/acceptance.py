@@ -1,0 +1,195 @@
+r"""Exact draws by acceptance: proposals x are kept with probability ρ(x)^a, where ρ ≤ 1 is the posterior of a label.
+
+    law of what is kept = proposal(x) ρ(x)^a / A,    A = E_proposal[ρ^a],    log Z = log A − a log π.
+
+With a = γ − 1 and p(x|y) as the proposal, or a = γ and the mixture p(x), this is the joint guided law
+p(x) p(y|x)^γ / E_p[p(y|x)^γ] of a coherent pair, and Z = Σ_x p(x)^{1−γ} p(x|y)^γ.
+
+Source: von Neumann, "Various techniques used in connection with random digits" (1951).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from arguide import checks
+from arguide.smc.draws import Draw
+
+Propose = Callable[[int], tuple[Tensor, Tensor]]
+LEAST, MOST_ROWS = 1e-3, 4096
+
+
+class Accepted(NamedTuple):
+    """n exact and independent draws of the joint law.
+
+    x: tokens [n, T], or values [n, …].
+    log_posterior: log ρ_y(x), [n], at most 0.
+    tried: number of proposals.
+    log_acceptance: log A, the log of the mean weight ρ^a over all proposals, [].
+    log_evidence: log Ẑ, [].
+    std_error: standard error of log A and log Ẑ, [].
+    """
+
+    x: Tensor
+    log_posterior: Tensor
+    tried: int
+    log_acceptance: Tensor
+    log_evidence: Tensor
+    std_error: Tensor
+
+    @property
+    def tokens(self) -> Tensor:
+        """The same as x, [n, T] for a sampler of tokens."""
+        return self.x
+
+    @property
+    def most_kl(self) -> Tensor:
+        """The bound −log A on KL(joint ‖ proposal) in nats, []."""
+        return -self.log_acceptance
+
+    @property
+    def most_tv(self) -> Tensor:
+        """The bound 1 − A on the total variation between the joint law and the proposal, []."""
+        return -self.log_acceptance.expm1()
+
+
+class Proposals:
+    """Proposals for several powers at once, and those that each power has accepted."""
+
+    def __init__(self, powers: Sequence[float], n: int) -> None:
+        self.powers, self.n = powers, n
+        self.log_posterior: list[Tensor] = []
+        self.kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in powers]
+
+    def add(self, x: Tensor, log_posterior: Tensor, uniform: Draw) -> None:
+        """Accept each proposal of a batch, or not, by one uniform number for all powers."""
+        self.log_posterior.append(log_posterior)
+        level = uniform(log_posterior)
+        for power, kept in zip(self.powers, self.kept, strict=True):
+            accept = level < _weights(log_posterior, power)
+            kept.append((x[accept], log_posterior[accept]))
+
+    @property
+    def accepted(self) -> list[int]:
+        """Number of accepted proposals of every power."""
+        return [sum(len(x) for x, _ in kept) for kept in self.kept]
+
+    def estimate(self, power: float) -> tuple[Tensor, Tensor]:
+        """Return log A and its standard error."""
+        weights = _weights(torch.cat(self.log_posterior), power)
+        mean = weights.mean()
+        error = weights.std() / (mean * math.sqrt(len(weights))) if len(weights) > 1 else mean * math.inf
+        return mean.log(), torch.where(weights.amax() == weights.amin(), torch.zeros_like(error), error)
+
+    def result(self, k: int, log_prior: float) -> Accepted:
+        """Return the first n accepted proposals of power k."""
+        x, log_posterior = (torch.cat(parts)[: self.n] for parts in zip(*self.kept[k], strict=True))
+        log_acceptance, std_error = self.estimate(self.powers[k])
+        log_evidence = log_acceptance - self.powers[k] * log_prior
+        return Accepted(x, log_posterior, sum(map(len, self.log_posterior)), log_acceptance, log_evidence, std_error)
+
+
+def at_scales(
+    propose: Callable[[bool, int], tuple[Tensor, Tensor]],
+    scale: float | Sequence[float],
+    n: int,
+    log_prior: float,
+    *,
+    uniform: Draw,
+    tolerance: float,
+    least: float,
+    rows: int | None,
+) -> Accepted | list[Accepted]:
+    """Draw n samples of the joint guided law at every scale; scales of at least 1 share proposals, and so do smaller ones.
+
+    Args:
+        propose: (conditional?, rows) ↦ as many proposals from p(x|y) or from p(x), and log ρ_y(x).
+        scale: γ ≥ 0, or several.
+        n: as in `accept`, as are all further arguments.
+        log_prior: log π_y.
+        uniform: of the acceptance.
+        tolerance: of log Ẑ.
+        least: of A.
+        rows: per batch.
+
+    Returns:
+        An `Accepted`; a list of them for several scales, in their order.
+
+    Raises:
+        ValueError: γ below 0, for which no bound exists, and as `accept`.
+    """
+    several = isinstance(scale, Sequence) and not isinstance(scale, str)
+    scales = [_scale(each) for each in (scale if several else [scale])]  # type: ignore[union-attr]
+    found: dict[int, Accepted] = {}
+    for conditional in (True, False):
+        chosen = [i for i, each in enumerate(scales) if (each >= 1) == conditional]
+        if chosen:
+            powers = [scales[i] - conditional for i in chosen]
+            limits: dict[str, Any] = {"tolerance": tolerance, "least": least, "rows": rows}
+            results = accept(partial(propose, conditional), powers, n, log_prior, uniform=uniform, **limits)
+            found |= zip(chosen, results, strict=True)
+    return [found[i] for i in range(len(scales))] if several else found[0]
+
+
+def accept(
+    propose: Propose,
+    powers: Sequence[float],
+    n: int,
+    log_prior: float,
+    *,
+    uniform: Draw,
+    tolerance: float = 0.02,
+    least: float = LEAST,
+    rows: int | None = None,
+) -> list[Accepted]:
+    """Draw n samples for each power from shared proposals, in whole batches.
+
+    Args:
+        propose: number of rows ↦ that many proposals x, and log ρ(x), [rows] in double precision.
+        powers: a ≥ 0, one per result.
+        n: number of samples per result.
+        log_prior: log π of the label.
+        uniform: [rows] ↦ uniform numbers in [0, 1).
+        tolerance: largest standard error of log Ẑ; more proposals are made until it is reached. ∞ makes no more than n draws
+            need.
+        least: the smallest A that passes.
+        rows: proposals per batch; n by default, between 256 and 4,096.
+
+    Raises:
+        ValueError: an A below `least`, with its estimate.
+    """
+    checks.integer("n", n), checks.share("least", least)
+    checks.number("tolerance", tolerance, "positive", lambda found: found > 0)
+    rows = min(max(n, 256), MOST_ROWS) if rows is None else checks.integer("rows", rows)
+    proposals = Proposals(powers, n)
+    while True:
+        proposals.add(*propose(rows), uniform)
+        wanting = False
+        for power, accepted in zip(powers, proposals.accepted, strict=True):
+            log_acceptance, std_error = map(float, proposals.estimate(power))
+            if accepted < n:
+                _check_practical(log_acceptance, std_error, least)
+            wanting |= accepted < n or std_error > tolerance
+        if not wanting:
+            return [proposals.result(k, log_prior) for k in range(len(powers))]
+
+
+def _scale(scale: Any) -> float:
+    return checks.number("scale", scale, "finite and at least 0 for acceptance", lambda found: 0 <= found < math.inf)
+
+
+def _weights(log_posterior: Tensor, power: float) -> Tensor:
+    """Return ρ^a, [n]; 1 for a = 0, also where ρ = 0."""
+    return torch.ones_like(log_posterior) if power == 0 else (power * log_posterior).exp()
+
+
+def _check_practical(log_acceptance: float, std_error: float, least: float) -> None:
+    """Raise ValueError if A is below `least` by two standard errors."""
+    if log_acceptance + math.log1p(2 * std_error if std_error < math.inf else 0) < math.log(least):
+        found = f"{math.exp(log_acceptance):.1g}" if log_acceptance > -math.inf else "0"
+        hint = f"one draw needs about 1/A proposals; try a smaller scale, or least={float(found) / 2:.1g} to wait"
+        raise checks.refusal("the share of accepted proposals A", f"at least {least:g}", float(found), hint)
