@@ -32,7 +32,7 @@ def made(name="one"):
         run=lambda settings, track: tidy([{"quantity": "q", "scale": 0.0, "value": 1.0}]),
         verdict=lambda frame: Verdict("what decides", "1.5 ± 0.1", VERDICT),
         plots=plots,
-        tables=(Grid(lambda frame: (("γ", "<b>value</b>"), [[f"{frame['scale'][0]:g}", "<1> & 2"]]), "How to <read> it."),),
+        tables=(Grid(lambda frame: (("γ", "<b>value</b>"), [[f"{frame['value'][0]:g}", "<1> & 2"]]), "How to <read> it."),),
     )
 
 
