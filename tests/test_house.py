@@ -20,7 +20,8 @@ def public_functions(body):
     """Yield the public functions of a module and the public methods of its public classes."""
     for node in body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            yield node
+            if "overload" not in map(ast.unparse, node.decorator_list):
+                yield node
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             yield from public_functions(node.body)
 
