@@ -3,8 +3,8 @@
 from analysis.figures.study import against, frontier, held_out, losses, samples, texts
 from analysis.frames import Grid, Plot, Story
 from analysis.study import temperatures
-from analysis.study.findings import coherent, guidance, temperature
 from analysis.study.coherent import ACCEPTED, COHERENT, DDPM, PATHS, SCORES
+from analysis.study.findings import coherent, guidance, temperature
 from analysis.study.samplers import CORRECTED, JOINT, ODE, SEQUENTIAL
 
 AUTOREGRESSIVE = (SEQUENTIAL, JOINT)

@@ -246,8 +246,10 @@ class Reading:
 
     def reorder_cache(self, rows: Tensor) -> None:
         """Replace the state of row i by that of row rows[i], [n]: for beams, or for resampling."""
-        for each in (*self.caches, *filter(None, [self.posterior])):
+        for each in self.caches:
             each.select(rows)
+        if self.posterior is not None:
+            self.posterior.select(rows)
 
     def crop(self, length: int) -> None:
         """Keep the first `length` positions of the text; remove the last −`length` tokens if it is not positive."""

@@ -120,8 +120,8 @@ def _incoherence(frame: pd.DataFrame, wing: Wing) -> str:
     }
     kind = "on paths" if wing.joint == PATHS else "of sequences"
     return (
-        f"The learned {wing.name} pair is incoherent: KL(mixture ‖ learned p(x)) {found['mixture_learned']} and KL(learned p(x) "
-        f"‖ mixture) {found['learned_mixture']} nats {kind}; log p(x|y)/p(x) is above Bayes' bound of "
+        f"The learned {wing.name} pair is incoherent: KL(mixture ‖ learned p(x)) {found['mixture_learned']} and KL(learned "
+        f"p(x) ‖ mixture) {found['learned_mixture']} nats {kind}; log p(x|y)/p(x) is above Bayes' bound of "
         f"{found['bound'].value:.1f} nats in {found['beyond'].value:.0%} of the conditional draws and reaches "
         f"{found['largest'].value:.1f}."
     )

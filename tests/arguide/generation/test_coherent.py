@@ -5,8 +5,7 @@ import torch
 from reference import Coherent, coherent, padded, plain
 from small import CONFIGS, build, within
 
-import arguide
-from arguide import Condition, Guidance, continuation, guided, schedules
+from arguide import Condition, guided, schedules
 from arguide.coherent.posterior import Posterior
 from arguide.text.reading import Reading
 
@@ -39,7 +38,9 @@ def mixture(model, more=True, prompts=PROMPTS, negatives=NEGATIVES):
     ]
     negative, other = padded(negatives), padded(MORE[: len(prompts)])
     given = {"negative_prompt_ids": negative.ids, "negative_prompt_attention_mask": negative.mask, "guidance_prior": PRIOR}
-    return rows, given | ({"conditions": [Condition(input_ids=other.ids, attention_mask=other.mask, prior=0.3)]} if more else {})
+    return rows, given | (
+        {"conditions": [Condition(input_ids=other.ids, attention_mask=other.mask, prior=0.3)]} if more else {}
+    )
 
 
 def both(model, *, scale=SCALE, more=True, tokens=9, seed=0, prompts=PROMPTS, **mode):
@@ -226,7 +227,10 @@ REFUSED = {
     "prior must be in": [{"conditions": [{"prior": each}]} for each in (-0.1, 1.5)],
     "priors must be of sum at most 1": [{"conditions": [{"prior": 0.5}, {"prior": 0.4}]}],
     "either a scale or a prior": [{"conditions": [{"prior": 0.5, "scale": 1.0}]}, {"conditions": [{}]}],
-    "without scales beside a guidance_prior": [{"conditions": [{"scale": 0.5}]}, {"conditions": [{"prior": 0.1}, {"scale": 1}]}],
+    "without scales beside a guidance_prior": [
+        {"conditions": [{"scale": 0.5}]},
+        {"conditions": [{"prior": 0.1}, {"scale": 1}]},
+    ],
     "guidance_prior must be given": [{"guidance_prior": None, "conditions": [{"prior": 0.1}]}],
     "needs negative_prompt_ids or a negative_model": [{"negative_prompt_ids": None}],
     "guidance_scale must be given": [{"guidance_scale": None}],
@@ -237,6 +241,9 @@ REFUSED = {
 def test_priors_that_do_not_fit_are_refused_in_one_line(models, message, wrong):
     given = {"guidance_scale": 2.0, "guidance_prior": 0.2, "negative_prompt_ids": torch.tensor([[20, 21]])}
     with pytest.raises(ValueError, match=message) as error:
-        wrong = {**wrong, **({"conditions": [Condition(**each) for each in wrong["conditions"]]} if "conditions" in wrong else {})}
+        wrong = {
+            **wrong,
+            **({"conditions": [Condition(**each) for each in wrong["conditions"]]} if "conditions" in wrong else {}),
+        }
         guided(models("llama")).generate(torch.tensor(PROMPTS[:1]), max_new_tokens=2, **given | wrong)
     assert "\n" not in str(error.value)
