@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BANNER = "Quick run: few samples, short trainings, coarse grids. Its numbers show that everything runs. They decide nothing."
 COLUMNS = ("law", "family", "quantity", "scale", "length")
 Row = dict[str, Any]
+Cells = tuple[Sequence[str], Sequence[Sequence[str]]]
 Track = Callable[[Iterable[Any]], Iterable[Any]]  # a progress bar: returns the items unchanged
 
 
@@ -37,10 +38,14 @@ class Plot(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """One table: a function of the frame that returns its columns and its rows of texts, and a caption."""
+    """One table: a function of the frame that returns its columns and its rows of texts, and a caption.
 
-    cells: Callable[[pd.DataFrame], tuple[Sequence[str], Sequence[Sequence[str]]]]
+    A wide table is left out on a terminal.
+    """
+
+    cells: Callable[[pd.DataFrame], Cells]
     caption: str
+    wide: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ def chapters(title: str, done: Sequence["Chapter"]) -> None:
     rows = [(each.experiment.title, each.verdict.measure, each.verdict.number) for each in done]
     table(title, ("chapter", "what decides it", "number"), rows)
     for each in done:
-        for grid in () if each.quick else each.experiment.tables:
+        for grid in () if each.quick else (grid for grid in each.experiment.tables if not grid.wide):
             table(f"\n{each.experiment.title}", *grid.cells(each.frame))
             print(textwrap.fill(grid.caption, 100))
 

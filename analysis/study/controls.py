@@ -83,7 +83,7 @@ class Clamped:
 
     def _gains(self, laws: tuple[Tensor, ...], log_ratio: Tensor) -> Tensor:
         cond, uncond = laws
-        gains = torch.where(cond == -math.inf, -math.inf, cond - uncond)
+        gains = torch.where(cond == -math.inf, 0.0, cond - uncond)  # such a token has no mass, whatever it gains
         return torch.minimum(gains, (self.bound - log_ratio)[:, None])
 
     def _state(self, pair: Any, log_ratio: Tensor) -> Bounded:

@@ -24,6 +24,8 @@ MEASURES = {
     "energy distance": 0.02,
     "log p(x|y)": 1.0,
 }
+BETTER, WORSE, BOTH, ALIKE, OPEN = "better", "worse", "better and worse", "no difference", "not decided"
+DECISIONS = (BETTER, WORSE, BOTH, ALIKE, OPEN)
 LOWER_IS_BETTER = {"memorised", "energy distance"}
 
 
@@ -35,7 +37,7 @@ class Level(NamedTuple):
 
 
 def levels(frame: pd.DataFrame, first: str, second: str, measures: tuple[str, ...]) -> dict[str, list[Level]]:
-    """Return first − second at up to five levels of accuracy, with simultaneous 95 % intervals over measures and levels.
+    """Return first − second at up to five levels of accuracy, with 95 % intervals that are simultaneous over the levels.
 
     Args:
         frame: of a study.
@@ -60,7 +62,7 @@ def levels(frame: pd.DataFrame, first: str, second: str, measures: tuple[str, ..
         values = {family: np.stack([np.interp(at, each.index, each[name]) for each in curves[family]]) for family in curves}
         pairs = zip(at, values[first].T, values[second].T, strict=True)
         found[name] = [
-            Level(float(level), Difference(*paired_difference(a.tolist(), b.tolist(), len(at) * len(shared)), MEASURES[name]))
+            Level(float(level), Difference(*paired_difference(a.tolist(), b.tolist(), len(at)), MEASURES[name]))
             for level, a, b in pairs
         ]
     return found
@@ -85,9 +87,9 @@ def curve(frame: pd.DataFrame, family: str) -> pd.DataFrame:
 
 
 def decision(found: list[Level], *, lower_is_better: bool = False) -> str:
-    """Return what the levels decide together: better, worse, both, no difference that would matter, or not decided."""
+    """Return one of `DECISIONS`, by the differences of all levels; one counts if it is clear and large enough to matter."""
     sign = -1 if lower_is_better else 1
-    clear = {np.sign(sign * each.difference.mean) for each in found if each.difference.clear and not each.difference.small}
-    if clear:
-        return "better at some, worse at some" if len(clear) > 1 else {1.0: "better", -1.0: "worse"}[float(clear.pop())]
-    return "no difference" if all(each.difference.small for each in found) else "not decided"
+    gains = [sign * each.difference.mean > 0 for each in found if each.difference.clear and not each.difference.small]
+    if gains:
+        return BOTH if len(set(gains)) > 1 else BETTER if gains[0] else WORSE
+    return ALIKE if all(each.difference.small for each in found) else OPEN

@@ -66,7 +66,13 @@ class Proposals:
         self.kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in powers]
 
     def add(self, x: Tensor, log_posterior: Tensor, uniform: Draw) -> None:
-        """Accept each proposal of a batch, or not, by one uniform number for all powers."""
+        """Accept each proposal of a batch, or not, by one uniform number for all powers.
+
+        Args:
+            x: proposals, [rows, …].
+            log_posterior: log ρ(x), [rows].
+            uniform: [rows] ↦ uniform numbers in [0, 1).
+        """
         self.log_posterior.append(log_posterior)
         level = uniform(log_posterior)
         for power, kept in zip(self.powers, self.kept, strict=True):

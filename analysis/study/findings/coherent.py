@@ -7,16 +7,15 @@ For diffusion the sequential law's weight is Σ (log target − log proposal) of
 compared at equal accuracy. What could come out was written down before the first run, see `OUTCOMES`.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.frames import Verdict, pick
+from analysis.frames import Cells, Verdict, pick
 from analysis.metrics.confidence import Estimate, mean_of
 from analysis.study.coherent import ACCEPTED, COHERENT, DDPM, PATHS, SCORES
 from analysis.study.controls import CLAMPED, CLAMPED_PATHS, OTHER, OTHER_SCORE, UNSMOOTHED, WEAKER, WEAKER_SCORE
-from analysis.study.equal_accuracy import LOWER_IS_BETTER, MEASURES, Level, decision, levels
+from analysis.study.equal_accuracy import DECISIONS, LOWER_IS_BETTER, MEASURES, Level, decision, levels
 from analysis.study.samplers import SEQUENTIAL
 from analysis.study.statistics import by_seed, mean_at
 
@@ -69,9 +68,8 @@ def answer(frame: pd.DataFrame) -> Verdict:
     return Verdict(f"KL(sequential ‖ joint) of the coherent {first.name} pair at γ = {scale:g}", number, " ".join(sentences))
 
 
-def at_scales(frame: pd.DataFrame) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+def at_scales(frame: pd.DataFrame) -> Cells:
     """Return the table of every scale: the joint law's distance from both neighbours, and the accuracy of three laws."""
-    columns = ("wing", "γ", "A", "KL(joint‖p(x|y)) ≤", "KL(sequential‖joint)", "accuracy: joint", "coherent", "plain")
     rows = []
     for wing in wings(frame):
         for scale, kl in divergence(frame, wing).items():
@@ -80,23 +78,31 @@ def at_scales(frame: pd.DataFrame) -> tuple[Sequence[str], Sequence[Sequence[str
             law = f"{bound:.2f}" if scale >= 1 else "–"
             rows.append([wing.name, f"{scale:g}", f"{acceptance:.2f}", law, f"{kl.value:.2f} ± {kl.half:.2f}"])
             rows[-1] += [f"{share:.2f}" for share in shares]
-    return columns, rows
+    return ("wing", "γ", "A", "−log A", "KL(seq.‖joint)", "joint", "coherent", "plain"), rows
 
 
-def at_equal_accuracy(frame: pd.DataFrame) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Return the table of every sampler against plain guidance of the same accuracy: the differences and what they decide."""
+def decisions(frame: pd.DataFrame) -> Cells:
+    """Return the table of what is decided for every sampler against plain guidance of the same accuracy."""
+    rows = []
+    for wing in wings(frame):
+        for pair in _pairs(wing):
+            found = levels(frame, *pair, tuple(MEASURES))
+            by = _by_decision(found)
+            at = [each.accuracy for each in next(iter(found.values()), [])]
+            span = f"{at[0]:.2f} … {at[-1]:.2f}" if at else "none shared"
+            rows.append([" − ".join(pair), span, *(", ".join(by.get(outcome, ["–"])) for outcome in DECISIONS)])
+    return ("at equal accuracy", "of", *DECISIONS), rows
+
+
+def differences(frame: pd.DataFrame) -> Cells:
+    """Return the table of the differences from plain guidance of the same accuracy, with their intervals."""
     names = [name for name in MEASURES if (frame["quantity"] == name).any()]
     rows = []
     for wing in wings(frame):
-        for first, second in _pairs(wing):
-            found = levels(frame, first, second, tuple(names))
-            if not found:
-                rows.append([f"{first} − {second}", "none shared", *["–"] * len(names)])
-                continue
-            at = [each.accuracy for each in next(iter(found.values()))]
-            cells = [_cell(found[name], name) if name in found else "–" for name in names]
-            rows.append([f"{first} − {second}", f"{at[0]:.2f} … {at[-1]:.2f}", *cells])
-    return ("samplers", "accuracy", *names), rows
+        for pair in _pairs(wing):
+            found = levels(frame, *pair, tuple(names))
+            rows.append([" − ".join(pair), *(_cell(found[name]) if name in found else "–" for name in names)])
+    return ("at equal accuracy", *names), rows
 
 
 def _pairs(wing: Wing) -> list[tuple[str, str]]:
@@ -104,11 +110,19 @@ def _pairs(wing: Wing) -> list[tuple[str, str]]:
     return [*((first, wing.plain) for first in firsts), (wing.joint, wing.coherent)]
 
 
-def _cell(found: list[Level], name: str) -> str:
-    """Return the range of differences over the levels, the widest interval, and what they decide."""
+def _by_decision(found: dict[str, list[Level]]) -> dict[str, list[str]]:
+    """Return decision ↦ measures."""
+    by: dict[str, list[str]] = {}
+    for name, each in found.items():
+        by.setdefault(decision(each, lower_is_better=name in LOWER_IS_BETTER), []).append(name)
+    return by
+
+
+def _cell(found: list[Level]) -> str:
+    """Return the range of differences over the levels, and the widest interval."""
     means, half = [each.difference.mean for each in found], max(each.difference.half for each in found)
     span = f"{means[0]:+.2f}" if len(means) == 1 else f"{min(means):+.2f} … {max(means):+.2f}"
-    return f"{span} (± {half:.2f}): {decision(found, lower_is_better=name in LOWER_IS_BETTER)}"
+    return f"{span} ± {half:.2f}"
 
 
 def _incoherence(frame: pd.DataFrame, wing: Wing) -> str:
@@ -147,12 +161,7 @@ def _compared(frame: pd.DataFrame, wing: Wing) -> list[str]:
     """Return one sentence per pair of samplers on what is decided at equal accuracy."""
     sentences = []
     for first, second in _pairs(wing):
-        found = levels(frame, first, second, tuple(MEASURES))
-        if not found:
-            continue
-        by: dict[str, list[str]] = {}
-        for name, each in found.items():
-            by.setdefault(decision(each, lower_is_better=name in LOWER_IS_BETTER), []).append(name)
-        told = "; ".join(f"{outcome}: {', '.join(names)}" for outcome, names in by.items())
-        sentences.append(f"{first} against {second} at equal accuracy: {told}.")
+        if found := levels(frame, first, second, tuple(MEASURES)):
+            told = "; ".join(f"{outcome}: {', '.join(names)}" for outcome, names in _by_decision(found).items())
+            sentences.append(f"{first} against {second} at equal accuracy: {told}.")
     return sentences

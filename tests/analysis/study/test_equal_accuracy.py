@@ -57,7 +57,7 @@ def test_samplers_without_a_shared_accuracy_have_no_levels():
     [
         ([(0.2, 0.1), (0.0, 0.3)], "better"),
         ([(-0.2, 0.1), (0.0, 0.3)], "worse"),
-        ([(-0.2, 0.1), (0.2, 0.1)], "better at some, worse at some"),
+        ([(-0.2, 0.1), (0.2, 0.1)], "better and worse"),
         ([(0.01, 0.02), (0.02, 0.01)], "no difference"),
         ([(0.01, 0.02), (0.0, 0.3)], "not decided"),
         ([(0.03, 0.01), (0.0, 0.3)], "not decided"),
