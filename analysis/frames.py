@@ -36,6 +36,13 @@ class Plot(NamedTuple):
     caption: str
 
 
+class Grid(NamedTuple):
+    """One table: a function of the frame that returns its columns and its rows of texts, and a caption."""
+
+    cells: Callable[[pd.DataFrame], tuple[Sequence[str], Sequence[Sequence[str]]]]
+    caption: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Story:
     """How a report presents a tidy frame as a chapter.
@@ -46,6 +53,7 @@ class Story:
         claim: what the source says, in its words where they are in quotation marks.
         verdict: frame ↦ verdict.
         plots: the figures.
+        tables: shown before the figures, and on the terminal.
     """
 
     name: str
@@ -53,6 +61,7 @@ class Story:
     claim: str
     verdict: Callable[[pd.DataFrame], Verdict]
     plots: tuple[Plot, ...]
+    tables: tuple[Grid, ...] = ()
 
 
 class Chapter(NamedTuple):

@@ -24,7 +24,7 @@ def study(
         int, typer.Option(help="Keep this many of the commonest labels; by default 8 of texts, 10 of images.", min=0)
     ] = 0,
     image_size: Annotated[int, typer.Option(help="Scale images to this many pixels per side.", min=2)] = 8,
-    scales: Annotated[str, typer.Option(help="The values of γ, separated by commas.")] = "0,1,1.25,1.5,2,3,5",
+    scales: Annotated[str, typer.Option(help="The values of γ, separated by commas.")] = "0,1,1.25,1.5,2,3,5,7.5,10",
     seeds: Annotated[int, typer.Option(help="Repetitions: everything is trained and sampled again.", min=2)] = 4,
     samples: Annotated[int, typer.Option(help="Samples per label, scale and seed.", min=2)] = 32,
     effort: Annotated[float, typer.Option(help="Factor on the steps of every training.")] = 1.0,

@@ -31,10 +31,12 @@ class CallState:
         width: number of tokens of `input_ids` that are not generated.
         chunk: number of positions of a prompt to read at once; None for all.
         encoded: the prompts of an encoder; all of `input_ids` is then the decoder's.
-        scored: whether to record log Z_t [n] and the branches' log-probs [K, n, V] of every token.
+        ends: the tokens that end a text.
+        scored: whether to record log Z_t [n], the branches' log-probs [K, n, V] and log ρ [n, K] of every token.
         last: result of the last forward pass.
         log_normalizers: log Z_t of every token, [n].
         branch_scores: log p_k of every token, [K, n, V].
+        log_posteriors: with priors, log ρ before every token, [n, K].
     """
 
     combination: Combination
@@ -43,10 +45,12 @@ class CallState:
     width: int = 0
     chunk: int | None = None
     encoded: Prompt | None = None
+    ends: tuple[int, ...] = ()
     scored: bool = False
     last: Guided | None = None
     log_normalizers: list[Tensor] = field(default_factory=list)
     branch_scores: list[Tensor] = field(default_factory=list)
+    log_posteriors: list[Tensor] = field(default_factory=list)
 
     def encode(self, inputs: Tensor | None, encoder_outputs: Any, mask: Tensor | None) -> BaseModelOutput:
         """Record the prompts of an encoder.
@@ -87,6 +91,7 @@ class CallState:
         """
         models = self.combination.models
         self._check_mode(config, given)
+        self.ends = (config.eos_token_id,) if isinstance(config.eos_token_id, int) else tuple(config.eos_token_id or ())
         if config.use_cache is False or not all(map(cache_name, models)):
             return
         if self.encoded is None:
@@ -172,16 +177,22 @@ class CallState:
         Returns:
             Guided logits, [n, logits_to_keep, V].
         """
+        mixes = self.combination.log_prior is not None  # then the posterior needs the laws of all tokens
         if reading is not None and reading.started:
             read = reading.get_seq_length()
             new = input_ids[:, min(read, input_ids.shape[1] - 1) :]  # at least one: other processes may not have finished
-            logits = reading.extend(new, keep=logits_to_keep)
+            keep = new.shape[1] if mixes else logits_to_keep
+            logits = reading.extend(new, keep=keep)
         else:
             prompt, tokens = self._prompt(input_ids, mask, rows, embeds)
             reading = reading or Reading.uncached(self.combination.models)
             reading.before = input_ids.shape[1] - tokens.shape[1]
-            logits = reading.read(self.combination.prompts(prompt, rows), tokens, keep=logits_to_keep, chunk=self.chunk)
-        self.last = self.combination.guide(logits, input_ids.shape[1] - self.width - logits_to_keep + 1, rows)
+            reading.posterior = self.combination.posterior(self.ends)
+            new = input_ids[:, self.width :]
+            keep = new.shape[1] + 1 if mixes else logits_to_keep
+            logits = reading.read(self.combination.prompts(prompt, rows), tokens, keep=keep, chunk=self.chunk)
+        guided = self.combination.guide(logits, input_ids.shape[1] - self.width - keep + 1, rows, reading.posterior, new)
+        self.last = guided.last(logits_to_keep) if mixes else guided
         return self.last.logits
 
     def keep(self, tokens: int) -> None:
@@ -190,6 +201,8 @@ class CallState:
         if self.scored:
             self.log_normalizers += self.last.log_normalizer[:, :tokens].unbind(1)
             self.branch_scores += torch.stack([law[:, :tokens] for law in self.last.branches]).unbind(2)
+            if self.last.log_posterior is not None:
+                self.log_posteriors += self.last.log_posterior[:, :tokens].unbind(1)
 
     @property
     def _widest(self) -> int:

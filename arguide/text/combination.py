@@ -3,7 +3,7 @@ r"""The log-linear combination of a model's branches, with their weights at ever
     w = (γ, 1 − γ − Σ_i γ_i, γ_1, γ_2, …) / τ,    log p̃(v | x_<t) = Σ_k w_k log p_k(v | x_<t)
 
 over (cond, uncond, further conditions), as `arguide.text.settings` defines them. A branch whose weight is 0 at every position
-is not read.
+is not read. With priors two laws are combined, cond and the mixture of all branches.
 """
 
 import math
@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from arguide.coherent.mixture import mixed
+from arguide.coherent.posterior import Posterior
 from arguide.guidance import combine
 from arguide.text.prompts import Prompt, check_tokens
 from arguide.text.settings import Condition, Guidance, Weights
-from arguide.transforms import defensive
+from arguide.transforms import defensive, one_of
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,27 @@ class Branch:
             found = f"{length} tokens of branch {number} and {tokens} new ones exceed its model's context of {limit}"
             raise ValueError(f"{found}; try a shorter prompt or fewer new tokens")
 
-    def law(self, logits: Tensor, smoothing: float) -> Tensor:
-        """Return log p_k, normalised, in float32 at least: softmax(logits / τ_k), mixed with the uniform law by `smoothing`."""
+    def law(self, logits: Tensor, guidance: Guidance) -> Tensor:
+        """Return log p_k, normalised, in float32 at least: softmax(logits / τ_k) on the tokens of the settings, smoothed."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if guidance.tokens is not None:
+            logits = logits.masked_fill(~one_of(guidance.tokens, logits), -math.inf)
         law = (logits if self.temperature == 1 else logits / self.temperature).log_softmax(-1)
-        return defensive(smoothing)(law) if smoothing else law
+        return defensive(guidance.smoothing)(law) if guidance.smoothing else law
 
 
 class Guided(NamedTuple):
-    """Guided logits Σ_k w_k log p_k, [n, t, V], and the log-probs of the branches, K tensors [n, t, V]."""
+    """Guided logits, [n, t, V], the log-probs of the branches, K tensors [n, t, V], and with priors log ρ, [n, t, K]."""
 
     logits: Tensor
     branches: list[Tensor]
+    log_posterior: Tensor | None = None
+
+    def last(self, positions: int) -> "Guided":
+        """Return the last positions."""
+        kept = slice(-positions, None)
+        log_posterior = None if self.log_posterior is None else self.log_posterior[:, kept]
+        return Guided(self.logits[:, kept], [law[:, kept] for law in self.branches], log_posterior)
 
     @property
     def log_normalizer(self) -> Tensor:
@@ -88,37 +99,47 @@ class Combination:
     """A log-linear combination of K branches.
 
     Attributes:
-        branches: the branches whose weight is not 0.
-        weights: w_k at every position.
+        branches: the branches whose weight is not 0; with priors all branches.
+        weights: w_k at every position; with priors those of (cond, mixture).
         guidance: the settings.
+        log_prior: log π of the branches, [K]; None without a mixture.
     """
 
     branches: tuple[Branch, ...]
     weights: Weights
     guidance: Guidance
+    log_prior: Tensor | None = None
 
     @classmethod
-    def of(cls, model: PreTrainedModel, guidance: Guidance, *, rows: int) -> "Combination":
+    def of(cls, model: PreTrainedModel, guidance: Guidance, *, rows: int, mixes: bool = False) -> "Combination":
         """Return the combination that settings define.
 
         Args:
             model: the model that reads the prompt.
             guidance: the settings.
             rows: n, the number of prompts.
+            mixes: whether a mixture is read whatever it weighs; a scale of None then means 1.
 
         Raises:
-            ValueError: a scale or a prompt that does not fit, or models with different vocabularies.
+            ValueError: a scale, a prior or a prompt that does not fit, or models with different vocabularies.
         """
+        log_prior = guidance.log_prior
         further = guidance.negative_prompt_ids is not None or guidance.negative_model is not None or guidance.conditions
-        if guidance.guidance_scale is None and further:
+        if guidance.guidance_scale is None and further and not (mixes and log_prior is not None):
             raise ValueError("guidance_scale must be given with a negative prompt, a negative model or conditions, got None")
         branches = _branches(model, guidance, rows)
         _check_vocabularies([branch.model for branch in branches])
         scale = 1.0 if guidance.guidance_scale is None else guidance.guidance_scale
-        scales = (scale, *(condition.scale for condition in guidance.conditions))
-        always = (0,) if guidance.plausibility else ()
+        scales = (scale, *(each.scale for each in guidance.conditions if each.scale is not None))
+        always = [0] * (guidance.plausibility > 0) + [1] * (mixes and log_prior is not None)
         weights = Weights.of(scales, rows, always=always, temperature=guidance.temperature)
+        if log_prior is not None and 1 in weights.branches:
+            return cls(tuple(branches), weights, guidance, log_prior)
         return cls(tuple(branches[k] for k in weights.branches), weights, guidance)
+
+    def posterior(self, ends: Sequence[int] = ()) -> Posterior | None:
+        """Return the posterior of the branches before any token; None without a mixture. It stops at the tokens `ends`."""
+        return None if self.log_prior is None else Posterior(self.log_prior, ends)
 
     @property
     def models(self) -> list[PreTrainedModel]:
@@ -127,7 +148,7 @@ class Combination:
 
     def is_just(self, model: PreTrainedModel) -> bool:
         """Whether the law is that of `model` after the prompt itself."""
-        changes = self.guidance.plausibility or self.guidance.smoothing
+        changes = self.guidance.plausibility or self.guidance.smoothing or self.guidance.tokens is not None
         return not changes and self.branches == (Branch(model),) and self.weights.at(0) == [1]
 
     def lends(self, model: PreTrainedModel) -> bool:
@@ -157,27 +178,42 @@ class Combination:
         """Return the prompts of every branch, given the prompts themselves [n, L] and the index of each row's prompt, [n]."""
         return [branch.prompt(prompt, rows) for branch in self.branches]
 
-    def guide(self, logits: Sequence[Tensor], position: int, rows: Tensor) -> Guided:
+    def guide(
+        self,
+        logits: Sequence[Tensor],
+        position: int,
+        rows: Tensor,
+        posterior: Posterior | None = None,
+        tokens: Tensor | None = None,
+    ) -> Guided:
         """Combine the branches.
 
         Args:
             logits: K tensors [n, t, V], of the tokens from `position` on.
             position: of the first of these tokens, 0 after the prompt.
             rows: index of each row's prompt, [n].
+            posterior: of the branches before this pass; it is advanced.
+            tokens: the tokens of the text that this pass has read, see `Posterior.advance`.
 
         Returns:
-            Σ_k w_k log p_k, −∞ where the plausibility cut-off removes a token, and the K laws log p_k.
+            Σ_k w_k log p_k, −∞ where the plausibility cut-off removes a token, the K laws log p_k, and log ρ.
 
         Raises:
             ValueError: an improper tilt without a floor.
         """
         settings, device = self.guidance, logits[0].device
-        laws = [branch.law(each.to(device), settings.smoothing) for branch, each in zip(self.branches, logits, strict=True)]
-        guided = combine(laws, self.weights.over(position, laws[0].shape[1], rows), floor=settings.floor)
+        laws = [branch.law(each.to(device), settings) for branch, each in zip(self.branches, logits, strict=True)]
+        combined, log_posterior = laws, None
+        if posterior is not None:
+            assert tokens is not None
+            log_posterior = posterior.advance(laws, tokens)
+            pair = laws[0], mixed(laws, log_posterior)
+            combined = [pair[k] for k in self.weights.branches]
+        guided = combine(combined, self.weights.over(position, laws[0].shape[1], rows), floor=settings.floor)
         if settings.plausibility:
             least = laws[0].amax(-1, keepdim=True) + math.log(settings.plausibility)
             guided = guided.masked_fill(laws[0] < least, -math.inf)
-        return Guided(guided, laws)
+        return Guided(guided, laws, log_posterior)
 
 
 def _branches(model: PreTrainedModel, guidance: Guidance, rows: int) -> list[Branch]:

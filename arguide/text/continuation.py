@@ -36,6 +36,7 @@ class Read(NamedTuple):
         log_probs: the guided law, [n, V].
         log_normalizer: log Z_t, [n].
         position: t.
+        log_posterior: with a `guidance_prior`, log ρ_k(x_<t) of every branch, [n, K].
     """
 
     reading: Reading
@@ -43,6 +44,7 @@ class Read(NamedTuple):
     log_probs: Tensor
     log_normalizer: Tensor
     position: int
+    log_posterior: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -53,25 +55,50 @@ class Continuation:
         model: the conditional branch's model.
         combination: the branches and their weights.
         prompt: [1, L]; or [n, L], one per prefix, if the n prefixes do not all follow one prompt.
+        ends: the tokens after which the posterior of the branches stays as it is.
     """
 
     model: PreTrainedModel
     combination: Combination
     prompt: Prompt
+    ends: tuple[int, ...] = ()
+
+    @property
+    def log_prior(self) -> Tensor | None:
+        """Log π of the branches, [K], the prompt's first; None without a `guidance_prior`.
+
+        Raises:
+            ValueError: a temperature or a cut-off of the guided law, which acceptance would not apply.
+        """
+        settings, prior = self.combination.guidance, self.combination.log_prior
+        if prior is not None and (settings.temperature, settings.plausibility) != (1, 0):
+            found = f"temperature {settings.temperature:g}, plausibility {settings.plausibility:g}"
+            raise ValueError(f"acceptance must have temperature 1 and plausibility 0, got {found}; try sample_joint")
+        return prior
 
     def start(self, n: int) -> Read:
-        """Return the state of n empty prefixes; one prompt is read once for each branch."""
+        """Return the state of n empty prefixes; one prompt is read once for each branch.
+
+        Raises:
+            ValueError: a number n that is not that of the prompts, if each prefix has prompts of its own.
+        """
+        own = max(self.combination.weights.rows, len(self.prompt.mask))
+        if own not in (1, n):
+            raise checks.refusal("n", f"{own}, the number of prompts", n, "each prefix has a prompt of its own")
         reading = Reading.of(self.combination.models, GenerationConfig(), n)
-        rows = torch.zeros(n, dtype=torch.long, device=self.model.device)
-        own = rows if len(self.prompt.mask) == 1 else torch.arange(n, device=self.model.device)
-        prompts = self.combination.prompts(self.prompt.select(own), rows)
+        reading.posterior = self.combination.posterior(self.ends)
+        each = torch.arange(n, device=self.model.device)
+        given = self.prompt.select(each if len(self.prompt.mask) > 1 else torch.zeros_like(each))
+        prompts = self.combination.prompts(given, self._rows(n))
         with torch.inference_mode():
-            return self._state(reading, reading.read(prompts, first_tokens(self.model, n)), 0)
+            first = first_tokens(self.model, n)
+            return self._state(reading, reading.read(prompts, first), 0, first[:, :0])
 
     def append(self, state: Read, token: Tensor) -> Read:
         """Return the state after one more token per row, [n]."""
+        new = token[:, None]
         with torch.inference_mode():
-            return self._state(state.reading, state.reading.extend(token[:, None]), state.position + 1)
+            return self._state(state.reading, state.reading.extend(new), state.position + 1, new)
 
     def select(self, state: Read, index: Tensor) -> Read:
         """Return the state whose row i is row index[i] of this one, [n]."""
@@ -80,13 +107,21 @@ class Continuation:
         with torch.inference_mode():
             state.reading.reorder_cache(index)
             laws = tuple(law[index] for law in state.laws)
-            return Read(state.reading, laws, state.log_probs[index], state.log_normalizer[index], state.position)
+            log_posterior = None if state.log_posterior is None else state.log_posterior[index]
+            law = state.log_probs[index], state.log_normalizer[index]
+            return Read(state.reading, laws, *law, state.position, log_posterior)
 
-    def _state(self, reading: Reading, logits: Sequence[Tensor], position: int) -> Read:
-        """Return the state after the branches' logits, K tensors [n, 1, V]."""
-        rows = torch.zeros(len(logits[0]), dtype=torch.long, device=logits[0].device)
-        guided_logits, laws = self.combination.guide(logits, position, rows)
-        return Read(reading, tuple(law[:, 0] for law in laws), *normalize(guided_logits[:, 0]), position)
+    def _rows(self, n: int) -> Tensor:
+        """Return the index of each row's own prompts, [n]."""
+        rows = torch.arange(n, device=self.model.device)
+        return rows if self.combination.weights.rows > 1 else torch.zeros_like(rows)
+
+    def _state(self, reading: Reading, logits: Sequence[Tensor], position: int, tokens: Tensor) -> Read:
+        """Return the state after the branches' logits, K tensors [n, 1, V], and the text's new tokens, [n, 0 or 1]."""
+        n = len(tokens)
+        guided_logits, laws, log_posterior = self.combination.guide(logits, position, self._rows(n), reading.posterior, tokens)
+        last = None if log_posterior is None else log_posterior[:, -1]
+        return Read(reading, tuple(law[:, 0] for law in laws), *normalize(guided_logits[:, 0]), position, last)
 
 
 @takes_settings
@@ -114,16 +149,18 @@ def continuation(
         settings: fields of `Guidance`, which replace those of `guidance`.
 
     Returns:
-        A `Continuation`, within an `arguide.Ending` if texts end.
+        A `Continuation`, within an `arguide.Ending` if texts end. With a `guidance_prior` all branches are read, whatever γ, and
+        `sample_accepted` draws the joint law of any γ ≥ 0; without a scale γ is 1. Negative prompts and conditions with n rows
+        give every one of n prefixes prompts of its own.
 
     Raises:
         ValueError: arguments that do not fit, several prompts, no room in a context, or a model without a cache.
     """
-    plain = guided(model).unguided
+    plain, guidance = guided(model).unguided, replace(guidance or Guidance(), **settings)
     if input_ids.ndim != 2 or len(input_ids) != 1:
         raise checks.refusal("input_ids", "one prompt, [1, L]", input_ids)
     check_tokens("input_ids", input_ids, plain)
-    combination = Combination.of(plain, replace(guidance or Guidance(), **settings), rows=1)
+    combination = Combination.of(plain, guidance, rows=_own_rows(guidance), mixes=True)
     for each in combination.models:
         check_cached(each, keeps_cache(each) and bool(cache_name(each)))
     prompt = Prompt.of(input_ids, attention_mask, right=plain.config.is_encoder_decoder)
@@ -134,4 +171,10 @@ def continuation(
         combination.check_room(prompt.width, max_new_tokens)
     ends = plain.generation_config.eos_token_id if eos_token_id is None else eos_token_id
     ends = (ends,) if isinstance(ends, int) else tuple(ends or ())
-    return Ending(law, ends, max_new_tokens, cap) if ends else law
+    return Ending(replace(law, ends=ends), ends, max_new_tokens, cap) if ends else law
+
+
+def _own_rows(guidance: Guidance) -> int:
+    """Return the number of rows of the prompts of the unconditional branch and of the conditions."""
+    own = guidance.negative_prompt_ids, *(each.input_ids for each in guidance.conditions)
+    return max((len(ids) for ids in own if ids is not None), default=1)

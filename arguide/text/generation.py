@@ -67,7 +67,8 @@ class GuidedLM(View):
         Returns:
             The result of `transformers`. With `output_scores`, `return_dict_in_generate` and a scale it also has
             `log_normalizers` (log Z_t, [n]) and `branch_scores` (log p_k, [K, n, V]), one tensor per entry of `scores`. K is
-            the number of branches with a weight: 1 at γ = 1, where log Z_t = 0.
+            the number of branches with a weight: 1 at γ = 1, where log Z_t = 0. With a `guidance_prior` it also has
+            `log_posteriors` (log ρ_k before the token, [n, K]), and K is the number of all branches, except at γ = 1.
 
         Raises:
             ValueError: an argument that does not fit, a mode that cannot be guided, or an improper tilt.
@@ -95,6 +96,8 @@ class GuidedLM(View):
         if call.scored and isinstance(out, ModelOutput):
             out["log_normalizers"] = tuple(call.log_normalizers[: len(out.scores)])
             out["branch_scores"] = tuple(call.branch_scores[: len(out.scores)])
+            if call.log_posteriors:
+                out["log_posteriors"] = tuple(call.log_posteriors[: len(out.scores)])
         return out
 
     def _generate_alone(

@@ -18,6 +18,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput
 
+from arguide.coherent.posterior import Posterior
 from arguide.text.caches import add_room, fill, forward, merge, mergeable, takes_ready_mask
 from arguide.text.cpu_matmul import stepping
 from arguide.text.prompts import Prompt
@@ -146,11 +147,13 @@ class Reading:
         caches: one per model.
         tokens: number of tokens after the prompts.
         before: number of positions before these tokens in the text of `generate`.
+        posterior: of the branches, if they are mixed.
     """
 
     caches: list[ModelCache]
     tokens: int = 0
     before: int = 0
+    posterior: Posterior | None = None
     is_compileable: bool = False
 
     @classmethod
@@ -223,9 +226,8 @@ class Reading:
 
     def _in_order(self, out: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         """Return logits that are grouped by model in the order of the branches."""
-        branches = [k for each in self.caches for k in each.branches]
-        logits = dict(zip(branches, itertools.chain.from_iterable(out), strict=True))
-        return [logits[k] for k in sorted(branches)]
+        numbered = zip((k for each in self.caches for k in each.branches), itertools.chain.from_iterable(out), strict=True)
+        return [logits for _, logits in sorted(numbered, key=lambda pair: pair[0])]
 
     @property
     def is_croppable(self) -> bool:
@@ -246,6 +248,8 @@ class Reading:
         """Replace the state of row i by that of row rows[i], [n]: for beams, or for resampling."""
         for each in self.caches:
             each.select(rows)
+        if self.posterior is not None:
+            self.posterior.select(rows)
 
     def crop(self, length: int) -> None:
         """Keep the first `length` positions of the text; remove the last −`length` tokens if it is not positive."""
@@ -253,6 +257,8 @@ class Reading:
         for each in self.caches:
             take_back(each.cache, removed)
         self.tokens -= removed
+        if self.posterior is not None:
+            self.posterior.crop(removed)
 
     def activate_past_recording(self) -> None:
         """Record what `crop` needs.

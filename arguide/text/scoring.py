@@ -31,7 +31,7 @@ class Scores(NamedTuple):
         sequential: log q(x), [n].
         joint: log p(x) + log Z = Σ_t Σ_k w_k log p_k(x_t|x_<t), [n].
         log_normalizers: log Z_t of every token, 0 after the end, [n, T].
-        branches: Σ_t log p_k(x_t|x_<t) of every branch with a weight, [K, n].
+        branches: Σ_t log p_k(x_t|x_<t) of every branch with a weight, [K, n]; with a mixture, of all its branches.
         greedy: whether every token is the most likely one under the guided law, [n].
     """
 
@@ -95,7 +95,8 @@ def _score(combination: Combination, prompts: Sequence[Prompt], first: Tensor, t
     logits = Reading.uncached(combination.models).read(prompts, read, mask=followed, keep=text.shape[1])
     mask = text_mask.bool()
     logits = [branch.masked_fill(~mask[..., None], 0.0) for branch in logits]
-    guided_logits, laws = combination.guide(logits, 0, torch.arange(len(text), device=text.device))
+    rows = torch.arange(len(text), device=text.device)
+    guided_logits, laws, _ = combination.guide(logits, 0, rows, combination.posterior(), text[:, :-1])
     log_normalizers = guided_logits.logsumexp(-1)
     chosen = _of_tokens(guided_logits, text)
     return Scores(

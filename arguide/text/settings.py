@@ -3,9 +3,13 @@ r"""Settings of a guided law of text: scales, what every branch reads, and tempe
     log p̃(v | x_<t) = (γ log p_c + (1 − γ − Σ_i γ_i) log p_u + Σ_i γ_i log p_i) / τ,    p_k ∝ p_k^{1/τ_k}.
     w = (γ, 1 − γ − Σ_i γ_i, γ_1, γ_2, …) / τ,    the weights of (cond, uncond, further conditions).
 
-c reads the prompt, u the negative prompt (the prompt's last token by default), i the further conditions. One `Guidance` serves
-`GuidedLM.generate`, `continuation` and `score`, so a text can be scored under the law that it was drawn from. All three also
-take its fields as keywords.
+c reads the prompt, u the negative prompt (the prompt's last token by default), i the further conditions. With a `guidance_prior`
+π the unconditional law is the mixture of all of them instead, and the pair is coherent (`arguide.coherent`):
+
+    log p̃(v | x_<t) = (γ log p_c + (1 − γ) log m) / τ,    m = ρ_c p_c + ρ_u p_u + Σ_i ρ_i p_i,    ρ_k ∝ π_k p_k(x_<t)
+
+One `Guidance` serves `GuidedLM.generate`, `continuation` and `score`, so a text can be scored under the law that it was drawn
+from. All three also take its fields as keywords.
 
 Sources: Sanchez et al., "Stay on topic with classifier-free guidance", arXiv:2306.17806, eq. 7; Liu et al., "DExperts",
 arXiv:2105.03023, eq. 2; Li et al., "Contrastive decoding", arXiv:2210.15097, eq. 3, for the plausibility cut-off.
@@ -29,7 +33,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """One more branch: adds γ_i (log p_i − log p_u) to the guided log-probs.
+    """One more branch: adds γ_i (log p_i − log p_u) to the guided log-probs, or enters the mixture with prior π_i.
 
     Attributes:
         scale: γ_i; a negative one steers away.
@@ -37,13 +41,25 @@ class Condition:
         attention_mask: mask of these prompts, [n, L].
         model: the model that reads it, with the same vocabulary; the guided model by default.
         temperature: τ_i of this branch.
+        prior: π_i, in the place of the scale, for a call with a `guidance_prior`.
+
+    Raises:
+        ValueError: a scale and a prior, or neither; a prior outside [0, 1].
     """
 
-    scale: Scale
+    scale: Scale | None = None
     input_ids: Tensor | None = None
     attention_mask: Tensor | None = None
     model: PreTrainedModel | None = None
     temperature: float = 1.0
+    prior: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.scale is None) == (self.prior is None):
+            found = "neither" if self.scale is None else "both"
+            raise ValueError(f"a condition must have either a scale or a prior, got {found}; try Condition(scale=0.5, …)")
+        if self.prior is not None:
+            checks.share("prior", self.prior)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +73,19 @@ class Guidance:
             default.
         negative_prompt_attention_mask: their mask, [n, L′]; padding may stand on either side.
         negative_model: another model for the unconditional branch (contrastive decoding); it reads the prompt by default.
-        conditions: further branches, each with its own scale.
+        conditions: further branches, each with its own scale, or each with its own prior.
         branch_temperature: τ_k of the branches before they are combined: one number, or two for (cond, uncond).
         temperature: τ of the combination; every weight is divided by it. In `generate` the keyword `temperature` belongs to
             transformers and applies after guidance, with do_sample only.
         plausibility: α; tokens with p_c(v) < α max p_c are removed.
         smoothing: ε; every branch is read as (1 − ε) p_k + ε/V.
         floor: the least log-probability of a branch with a negative weight; without one an improper tilt raises.
+        guidance_prior: π, the prior of the prompt; the unconditional law is then the mixture of the prompt, the conditions with
+            their priors, and the negative prompt with the rest. None for plain guidance.
+        tokens: the only tokens that a text may have; every branch is conditioned on them, before it is smoothed. All by default.
 
     Raises:
-        ValueError: a temperature, cut-off, smoothing or floor out of its range.
+        ValueError: a temperature, cut-off, smoothing, floor, prior or token out of its range.
     """
 
     guidance_scale: Scale | None = None
@@ -79,12 +98,18 @@ class Guidance:
     plausibility: float = 0.0
     smoothing: float = 0.0
     floor: float | None = None
+    guidance_prior: float | None = None
+    tokens: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         checks.share("plausibility", self.plausibility)
         checks.number("smoothing", self.smoothing, "in [0, 1)", lambda share: 0 <= share < 1)
         if self.floor is not None:
             checks.number("floor", self.floor)
+        if self.guidance_prior is not None:
+            checks.number("guidance_prior", self.guidance_prior, "in (0, 1]", lambda prior: 0 < prior <= 1)
+        if self.tokens is not None:
+            checks.tokens("tokens", self.tokens)
         for tau in (self.temperature, *self.branch_temperatures, *(condition.temperature for condition in self.conditions)):
             checks.positive("temperature", tau)
 
@@ -102,6 +127,28 @@ class Guidance:
             return tau, tau
         raise checks.refusal("branch_temperature", "a number, or two for (cond, uncond)", tau)
 
+    @property
+    def log_prior(self) -> Tensor | None:
+        """Log π of (cond, uncond, further conditions), [K]; None without a `guidance_prior`.
+
+        Raises:
+            ValueError: priors that sum past 1, conditions that do not fit, or no negative prompt.
+        """
+        scales = [condition.scale for condition in self.conditions if condition.prior is None]
+        priors = [float(condition.prior) for condition in self.conditions if condition.prior is not None]
+        if self.guidance_prior is None:
+            if priors:
+                raise ValueError("guidance_prior must be given with conditions that have a prior, got None")
+            return None
+        if scales:
+            raise checks.refusal("conditions", "without scales beside a guidance_prior", scales[0], "try Condition(prior=…)")
+        if self.negative_prompt_ids is None and self.negative_model is None:
+            raise ValueError("guidance_prior needs negative_prompt_ids or a negative_model for the mixture, got neither")
+        known = [float(self.guidance_prior), *priors]
+        if sum(known) > 1 + 1e-9:
+            raise checks.refusal("the priors", "of sum at most 1", sum(known), "the negative prompt has the rest")
+        return torch.tensor([known[0], max(0.0, 1 - sum(known)), *priors], dtype=torch.float64).log()
+
 
 class Settings(TypedDict, total=False):
     """The fields of `Guidance` as keywords, for type checkers and editors."""
@@ -116,6 +163,8 @@ class Settings(TypedDict, total=False):
     plausibility: float
     smoothing: float
     floor: float | None
+    guidance_prior: float | None
+    tokens: Sequence[int] | None
 
 
 def takes_settings(function: F) -> F:

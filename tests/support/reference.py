@@ -4,6 +4,8 @@
 from the plain formula.
 """
 
+import functools
+import math
 from types import SimpleNamespace
 
 import torch
@@ -42,6 +44,37 @@ class Reference(PreTrainedModel, GenerationMixin):
             weight = weight(len(text)) if callable(weight) else weight
             total = total + weight * plain(model, before, text)
         return total
+
+
+class Coherent(Reference):
+    """γ log p_c + (1 − γ) log Σ_k ρ_k p_k by hand, with Bayes' rule applied anew to the whole text.
+
+    rows: what to do with a prompt, by its padded tokens: γ, and a list of (tokens before the text, π, model), the prompt first.
+    """
+
+    def logits(self, prompt, text):
+        return coherent(*self.rows[prompt], text, self.law)[0]
+
+    @functools.cached_property
+    def law(self):
+        """`plain`, each text read once."""
+        once = functools.cache(lambda model, before, text: plain(model, before, text))
+        return lambda model, before, text: once(model, tuple(before), tuple(text))
+
+
+def coherent(scale, branches, text, law=None):
+    """Return the guided logits after a text, and log ρ before each of its tokens and after it."""
+    law = law or plain
+    log_posteriors = [[math.log(prior) if prior else -math.inf for _, prior, _ in branches]]
+    for t in range(len(text) + 1):
+        laws = [law(model, before, text[:t]).double() for before, _, model in branches]
+        mixture = sum(math.exp(rho) * each.exp() for rho, each in zip(log_posteriors[-1], laws, strict=True)).log()
+        if t < len(text):
+            joint = [rho + float(each[text[t]]) for rho, each in zip(log_posteriors[-1], laws, strict=True)]
+            total = math.log(sum(map(math.exp, joint)))
+            log_posteriors.append([each - total for each in joint])
+    gamma = scale(len(text)) if callable(scale) else scale
+    return (gamma * laws[0] + (1 - gamma) * mixture).float(), log_posteriors
 
 
 @torch.no_grad()
