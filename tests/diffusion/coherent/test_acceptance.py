@@ -8,6 +8,7 @@ import torch
 
 import arguide
 import diffusion
+from diffusion import coherent
 from diffusion.coherent import AcceptedData, AcceptedPaths
 from diffusion.coherent import acceptance as module
 
@@ -151,6 +152,9 @@ def test_uniform_numbers_choose_components_by_their_prior():
         ({"label": 3}, "label must be the index of a component"),
         ({"least": 2.0}, r"least must be in \[0, 1\]"),
         ({"classifier": 3}, "classifier must be a function"),
+        ({"classifier": lambda x: x}, r"classifier must be log p\(k\|x\) of shape \(256, 3\), got shape \(256, 2\)"),
+        ({"classifier": lambda x: torch.zeros(len(x), 3)}, r"exp\(classifier\(x\)\) must be of sum 1 for every x, got 3\.0"),
+        ({"classifier": lambda x: torch.full((len(x), 3), math.nan)}, "of sum 1 for every x, got nan"),
         ({"uniform": 3}, "uniform must be a function"),
         ({"scale": 50.0, "label": 1}, "the share of accepted proposals A must be at least 0.001, got"),
     ],
@@ -159,6 +163,15 @@ def test_bad_calls_are_refused_in_one_line(chain, grid, options, message):
     with pytest.raises(ValueError, match=message) as caught:
         run(chain, grid, **{"scale": 2.0} | options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, 0.5])
+def test_a_posterior_that_is_none_is_refused(chain, grid, monkeypatch, spoilt):
+    """A NaN is accepted by no comparison, so it would be proposed again and again."""
+    states = lambda *_: iter([(coherent.State(torch.zeros(256, 2), torch.full((256, 3), spoilt)), None)])  # noqa: E731
+    monkeypatch.setattr(module, "trajectory", states)
+    with pytest.raises(ValueError, match="log_posterior must be log-probabilities, at most 0, got"):
+        run(chain, grid, 2.0)
 
 
 def test_other_objects_and_grids_are_refused(chain, grid):
