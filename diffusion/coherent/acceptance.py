@@ -99,7 +99,7 @@ def sample_accepted(
 
     Raises:
         ValueError: γ below 0, for which no bound exists; a label that the mixture lacks; an A below `least`, with its estimate;
-            a grid or shape out of range.
+            a grid or shape out of range; a classifier whose probabilities do not sum to 1.
     """
     checks.shape("shape", shape), checks.falling("sigmas", sigmas)
     log_prior = _log_prior(mixture)
@@ -133,10 +133,20 @@ def proposals(
     """
     if classifier is not None:
         x = sampling.sample(mixture.component(label), shape, sigmas, step=ancestral, draw=draw).x
-        return x, checks.function("classifier", classifier)(x)
+        return x, _classified(classifier, x, len(torch.as_tensor(mixture.log_prior)))
     for state, _ in trajectory(mixture.guidance(label, 1.0), shape, sigmas, draw):
         last = state
     return last.x, last.log_posterior
+
+
+def _classified(classifier: Classify, x: Tensor, labels: int) -> Tensor:
+    found = checks.function("classifier", classifier)(x)
+    if not isinstance(found, Tensor) or found.shape != (len(x), labels):
+        raise checks.refusal("classifier", f"log p(k|x) of shape {(len(x), labels)}", found)
+    total = found.to(wide(found)).exp().sum(1)
+    if not torch.allclose(total, torch.ones_like(total), rtol=0, atol=1e-4):
+        raise checks.refusal("exp(classifier(x))", "of sum 1 for every x", total[0], "try log_softmax")
+    return found
 
 
 def drawn(log_prior: Tensor, level: Tensor) -> Tensor:

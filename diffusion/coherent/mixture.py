@@ -50,7 +50,13 @@ class Labelled:
         return rows.reshape(len(x), len(labels), *x.shape[1:])
 
     def of(self, x: Tensor, sigma: Tensor, label: Label) -> Tensor:
-        """Return the score of one component, or of one per row [n]: [n, …]."""
+        """Return the score of one component, [n, …].
+
+        Args:
+            x: samples, [n, …].
+            sigma: σ, [].
+            label: index of the component, or one per row, [n].
+        """
         return self.score(x, sigma, self.labels.to(x.device)[label].expand(len(x)))
 
 
@@ -68,7 +74,7 @@ class Separate:
         return torch.stack([model(x, sigma) for model in self.models], 1)
 
     def of(self, x: Tensor, sigma: Tensor, label: Label) -> Tensor:
-        """Return the score of one component, or of one per row [n]: [n, …]."""
+        """Return the score of one component; arguments as in `Labelled.of`."""
         if not isinstance(label, Tensor):
             return self.models[label](x, sigma)
         found = torch.empty_like(x)
