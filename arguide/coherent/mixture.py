@@ -13,6 +13,7 @@ arXiv:2009.06367, and Yang & Klein, "FUDGE", arXiv:2104.05218, which guide anoth
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -97,7 +98,7 @@ class Mixture(Composite):
 
 def mixed(laws: Sequence[Tensor], log_posterior: Tensor) -> Tensor:
     """Return log Σ_k ρ_k p_k(v), [..., V], of K laws [..., V] and log ρ, [..., K]."""
-    return torch.stack([law + log_posterior[..., k, None] for k, law in enumerate(laws)]).logsumexp(0)
+    return reduce(torch.logaddexp, [law + log_posterior[..., k, None] for k, law in enumerate(laws)])
 
 
 def updated(log_posterior: Tensor, laws: Sequence[Tensor], token: Tensor) -> Tensor:
@@ -108,8 +109,12 @@ def updated(log_posterior: Tensor, laws: Sequence[Tensor], token: Tensor) -> Ten
         laws: log p_k of the token, K tensors [n, V].
         token: [n].
     """
-    gained = torch.stack([law.gather(-1, token[:, None]).squeeze(-1) for law in laws], -1)
-    return normalize(log_posterior + gained).log_probs
+    return normalize(log_posterior + of_token(laws, token)).log_probs
+
+
+def of_token(laws: Sequence[Tensor], token: Tensor) -> Tensor:
+    """Return log p_k of one token per row, [n, K], from K laws [n, V] and tokens [n]."""
+    return torch.cat([law.gather(-1, token[:, None]) for law in laws], -1)
 
 
 def checked_prior(log_prior: Sequence[float] | Tensor) -> Tensor:

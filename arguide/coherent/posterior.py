@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from arguide.coherent.mixture import of_token
+
 
 class Posterior:
     """Log ρ of n texts at the t positions of the last pass.
@@ -38,15 +40,13 @@ class Posterior:
         begins = not self.laws
         if begins:
             self._begin(laws[0])
-        states, over = [self.log_posterior[:, -1]], [self.ended[:, -1]]
-        gains = [] if begins else [_gains(self.laws, tokens[:, :1], -1)]
-        if tokens.shape[1] > len(gains):
-            gains.append(_gains(laws, tokens[:, len(gains) :], 0))
-        for gained, token in zip(torch.cat(gains, 1).unbind(1) if gains else (), tokens.unbind(1), strict=True):
-            states.append(_followed(states[-1], gained, over[-1] if len(self.ends) else None))
-            over.append(over[-1] | (token[:, None] == self.ends).any(-1) if len(self.ends) else over[-1])
-        kept = slice(None if begins else 1, None)
-        self.log_posterior, self.ended, self.laws = torch.stack(states[kept], 1), torch.stack(over[kept], 1), laws
+        states = [(self.log_posterior[:, -1], self.ended[:, -1])]
+        for position, token in enumerate(tokens.unbind(1), 0 if begins else -1):
+            before = laws if position >= 0 else self.laws
+            states.append(self._after(*states[-1], of_token([law[:, position] for law in before], token), token))
+        columns = zip(*states[not begins :], strict=True)
+        self.log_posterior, self.ended = (torch.stack(column, 1) for column in columns)
+        self.laws = laws
         return self.log_posterior
 
     def select(self, rows: Tensor) -> None:
@@ -62,28 +62,22 @@ class Posterior:
 
     def _begin(self, like: Tensor) -> None:
         """Start n empty texts at one position, given a law [n, t, V]."""
-        n = len(like)
-        self.log_posterior = self.log_prior.to(like).expand(n, 1, -1)
-        self.ended = torch.zeros(n, 1, dtype=torch.bool, device=like.device)
+        self.log_posterior = self.log_prior.to(like).expand(len(like), 1, -1)
+        self.ended = torch.zeros(len(like), 1, dtype=torch.bool, device=like.device)
         self.ends = self.ends.to(like.device)
 
+    def _after(self, log_posterior: Tensor, ended: Tensor, gained: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log ρ after one more token by Bayes' rule, [n, K], and whether the text has ended, [n].
 
-def _gains(laws: Sequence[Tensor], tokens: Tensor, first: int) -> Tensor:
-    """Return log p_k of tokens [n, t] under the laws from position `first` on, [n, t, K]."""
-    end = None if first < 0 else tokens.shape[1]
-    return torch.stack([law[:, first:end].gather(-1, tokens[..., None]) for law in laws], -1).squeeze(2)
-
-
-def _followed(log_posterior: Tensor, gained: Tensor, ended: Tensor | None) -> Tensor:
-    """Return log ρ after one more token by Bayes' rule, [n, K].
-
-    Args:
-        log_posterior: log ρ before it, [n, K].
-        gained: log p_k of the token, [n, K].
-        ended: whether the text has ended before it, [n].
-    """
-    joint = log_posterior + gained
-    stays = (joint == -torch.inf).all(-1, keepdim=True)
-    if ended is not None:
-        stays = stays | ended[:, None]
-    return torch.where(stays, log_posterior, joint.log_softmax(-1))
+        Args:
+            log_posterior: log ρ before it, [n, K].
+            ended: whether the text has ended before it, [n].
+            gained: log p_k of the token, [n, K].
+            token: [n].
+        """
+        after = (log_posterior + gained).log_softmax(-1)  # NaN if no component can produce the token
+        stays = after.isnan()
+        if len(self.ends):
+            stays = stays | ended[:, None]
+            ended = ended | (token[:, None] == self.ends).any(-1)
+        return torch.where(stays, log_posterior, after), ended

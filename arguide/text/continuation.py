@@ -149,9 +149,9 @@ def continuation(
         settings: fields of `Guidance`, which replace those of `guidance`.
 
     Returns:
-        A `Continuation`, within an `arguide.Ending` if texts end. With a `guidance_prior` all branches are read, whatever γ, and
-        `sample_accepted` draws the joint law of any γ ≥ 0; without a scale γ is 1. Negative prompts and conditions with n rows
-        give every one of n prefixes prompts of its own.
+        A `Continuation`, within an `arguide.Ending` if texts end. With a `guidance_prior` all branches are read whatever γ is,
+        which is 1 by default, and `sample_accepted` draws the joint law of any γ ≥ 0. Negative prompts and conditions with n
+        rows give each of n prefixes prompts of its own.
 
     Raises:
         ValueError: arguments that do not fit, several prompts, no room in a context, or a model without a cache.

@@ -92,8 +92,7 @@ class ModelCache:
         """Let row i of every branch continue from row rows[i], [n]."""
         assert self.lengths is not None
         assert self.cache is not None
-        n = len(rows)
-        index = torch.cat([rows + k * n for k in range(len(self.branches))])
+        index = torch.cat([rows + k * len(rows) for k in range(len(self.branches))])
         self.cache.reorder_cache(index)
         self.lengths = self.lengths[index]
         self.mask = None if self.mask is None else self.mask[index]
@@ -134,8 +133,7 @@ class ModelCache:
         mask = torch.cat([functional.pad(prompt.mask, (0, gap)) for prompt, gap in zip(prompts, gaps, strict=True)])
         self.context = {"encoder_outputs": BaseModelOutput(last_hidden_state=hidden), "attention_mask": mask}
         self.lengths, self.width = torch.zeros_like(mask[:, 0]), 0  # the decoder has read no prompt
-        rows = tokens.repeat(len(prompts), 1)
-        logits = forward(self.model, rows, None, None, self.cache, keep, first=True, **self.context)
+        logits = forward(self.model, tokens.repeat(len(prompts), 1), None, None, self.cache, keep, first=True, **self.context)
         return _by_branch(logits, len(tokens))
 
 

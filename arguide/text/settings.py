@@ -3,8 +3,8 @@ r"""Settings of a guided law of text: scales, what every branch reads, and tempe
     log p̃(v | x_<t) = (γ log p_c + (1 − γ − Σ_i γ_i) log p_u + Σ_i γ_i log p_i) / τ,    p_k ∝ p_k^{1/τ_k}.
     w = (γ, 1 − γ − Σ_i γ_i, γ_1, γ_2, …) / τ,    the weights of (cond, uncond, further conditions).
 
-c reads the prompt, u the negative prompt (the prompt's last token by default), i the further conditions. With a `guidance_prior`
-π the unconditional law is the mixture of all of them instead, and the pair is coherent (`arguide.coherent`):
+c reads the prompt, u the negative prompt (the prompt's last token by default), i the further conditions. A `guidance_prior` π
+makes the pair coherent (`arguide.coherent`): the unconditional law is then the mixture of all of them,
 
     log p̃(v | x_<t) = (γ log p_c + (1 − γ) log m) / τ,    m = ρ_c p_c + ρ_u p_u + Σ_i ρ_i p_i,    ρ_k ∝ π_k p_k(x_<t)
 
@@ -82,7 +82,7 @@ class Guidance:
         floor: the least log-probability of a branch with a negative weight; without one an improper tilt raises.
         guidance_prior: π, the prior of the prompt; the unconditional law is then the mixture of the prompt, the conditions with
             their priors, and the negative prompt with the rest. None for plain guidance.
-        tokens: the only tokens that a text may have; every branch is conditioned on them, before it is smoothed. All by default.
+        tokens: the only tokens that a text may have; every branch is conditioned on them, then smoothed. All by default.
 
     Raises:
         ValueError: a temperature, cut-off, smoothing, floor, prior or token out of its range.
