@@ -30,18 +30,34 @@ Order = Sequence[Any] | Mapping[Any, str] | None
 BLACK, GREY = "#000000", "#888888"
 ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 LOOKS = {
-    (BLACK, "s"): ("joint", "clean classifier", "score × β, SDE"),
+    (BLACK, "s"): ("joint", "clean classifier", "score × β, SDE", "AR by acceptance"),
     (ORANGE, "o"): ("sequential", "sequential AR", "AR sequential"),
     (BLUE, "D"): ("AR with weights", "AR joint"),
-    (SKY, "X"): ("classifier guidance", "MALA", "masked rates", "rates with weights", "Gaussian correction"),
+    (SKY, "X"): (
+        "classifier guidance",
+        "MALA",
+        "masked rates",
+        "rates with weights",
+        "Gaussian correction",
+        "data by acceptance",
+    ),
     (RED, "v"): ("diffusion ODE", "score × β, ODE"),
+    (RED, "<"): ("AR coherent",),
     (PURPLE, "^"): ("diffusion SDE", "uniform noise", "uniform with weights", "noise scale"),
-    (GREEN, "P"): ("Feynman–Kac", "masked softmax", "softmax with weights", "weights", "score × β, weights"),
+    (GREEN, "P"): (
+        "Feynman–Kac",
+        "masked softmax",
+        "softmax with weights",
+        "weights",
+        "score × β, weights",
+        "paths by acceptance",
+    ),
     (GREY, "."): ("exact draws", "conditional"),
 }
 FAMILIES = {name: look for look, names in LOOKS.items() for name in names}
 # Samples look like the exact law that they are drawn from.
-FAMILIES |= {f"{name}, drawn": FAMILIES[name] for name in ("sequential AR", "masked softmax", "masked rates", "uniform noise")}
+DRAWN = ("sequential AR", "AR coherent", "masked softmax", "masked rates", "uniform noise")
+FAMILIES |= {f"{name}, drawn": FAMILIES[name] for name in DRAWN}
 CYCLE = (ORANGE, BLUE, GREEN, RED, PURPLE, SKY, BLACK)
 MARKERS = ("o", "D", "P", "v", "^", "X", "s")
 
