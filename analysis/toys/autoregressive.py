@@ -75,10 +75,19 @@ def law_of(model: Any, shape: tuple[int, ...]) -> Tensor:
         model: an `arguide.Autoregressive`.
         shape: sizes (V_1, …, V_T), the number of tokens at every position.
     """
+    return every_branch(model, shape)[0]
+
+
+def every_branch(model: Any, shape: tuple[int, ...]) -> tuple[Tensor, Any]:
+    """Return the log law as `law_of`, and the model's state after every sequence, with one row per sequence.
+
+    Args:
+        model: as in `law_of`.
+        shape: as in `law_of`.
+    """
     state, log_p = model.start(1), torch.zeros(1, dtype=torch.float64)
-    for t, size in enumerate(shape, 1):
+    for size in shape:
+        rows = torch.arange(len(log_p))
         log_p = (log_p[:, None] + state.log_probs[:, :size]).flatten()
-        if t < len(shape):
-            rows = torch.arange(len(state.log_probs))
-            state = model.append(model.select(state, rows.repeat_interleave(size)), torch.arange(size).repeat(len(rows)))
-    return log_p.reshape(shape)
+        state = model.append(model.select(state, rows.repeat_interleave(size)), torch.arange(size).repeat(len(rows)))
+    return log_p.reshape(shape), state
