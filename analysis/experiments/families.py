@@ -16,8 +16,9 @@ from torch import Tensor
 
 import arguide
 import diffusion
-from analysis.experiments import acceptance, samplers
+from analysis.experiments import samplers
 from analysis.experiments.base import Experiment, Settings
+from analysis.experiments.coherence import acceptance
 from analysis.experiments.samplers import LABEL, Case, Draws
 from analysis.figures import families as figures
 from analysis.frames import Plot, Row, Track, Verdict, per_point, per_quantity, pick, tidy

@@ -1,5 +1,8 @@
 r"""Example distributions of the experiments: small tables of sequences with a given coupling, and Gaussian mixtures."""
 
+import math
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -88,3 +91,33 @@ def crowded_line() -> GaussianMixture:
     means = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     weights = torch.tensor([[0.3, 0.0, 0.2, 0.0], [0.0, 0.2, 0.0, 0.3]])
     return GaussianMixture(means, torch.full((4,), 0.5), weights)
+
+
+def trees(depth: int = 5, pieces: int = 3) -> GaussianMixture:
+    """Return two branching curves in the plane, one per label, of thin Gaussians; some of their branches cross.
+
+    Args:
+        depth: number of times that a branch splits in two, counted with the trunk.
+        pieces: Gaussians per branch, each along it.
+    """
+    means, covariances, weights = [], [], []
+    for label, (start, angle) in enumerate((((-0.8, -0.3), 0.35), ((0.8, 0.0), 2.75))):
+        for mean, direction, length, share in _branches(torch.tensor(start, dtype=torch.float64), angle, 0.55, 1.0, depth):
+            for piece in range(pieces):
+                means.append(mean + direction * length * (piece + 0.5) / pieces)
+                covariances.append(torch.outer(direction, direction) * (length / pieces / 2) ** 2 + 2e-4 * torch.eye(2))
+                weights.append(torch.eye(2)[label] * share / pieces)
+    mass = torch.stack(weights, 1).double()
+    return GaussianMixture(torch.stack(means), torch.stack(covariances), mass / mass.sum())
+
+
+def _branches(
+    start: Tensor, angle: float, length: float, share: float, depth: int
+) -> Iterator[tuple[Tensor, Tensor, float, float]]:
+    """Yield the start, direction, length and mass of a branch and of all that grow from it."""
+    direction = torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
+    yield start, direction, length, share / depth
+    if depth > 1:
+        for turn in (0.55, -0.45):
+            rest = share * (1 - 1 / depth) / 2
+            yield from _branches(start + length * direction, angle + turn, 0.68 * length, rest, depth - 1)

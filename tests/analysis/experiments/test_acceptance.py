@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from analysis import Table
-from analysis.experiments import acceptance, families, samplers
+from analysis.experiments import families, samplers
+from analysis.experiments.coherence import acceptance
 from analysis.experiments.samplers import LABEL, Case
 from analysis.toys.autoregressive import law_of
 from analysis.toys.example_tables import coupled_table

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from analysis import Table
-from analysis.experiments import coherent
 from analysis.experiments.base import Settings
+from analysis.experiments.coherence import coherent
 from analysis.toys.pairs import UNLIKELY, paired, unlikely
 from analysis.toys.words import words
 

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.experiments import acceptance, correction, families, real_data, temperature
+from analysis.experiments import correction, families, real_data, temperature
 from analysis.experiments.base import Settings
+from analysis.experiments.coherence import acceptance
 from analysis.experiments.families import EXACT, MALA, ODE, SDE, WEIGHTED
 from analysis.frames import tidy
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import arguide
 from analysis.experiments.base import Experiment, Settings, stream
-from analysis.figures import coherent as figures
+from analysis.figures.coherence import coherent as figures
 from analysis.frames import Cells, Grid, Plot, Row, Track, Verdict, per_point, per_quantity, pick, tidy
 from analysis.metrics import distances
 from analysis.toys import Table
