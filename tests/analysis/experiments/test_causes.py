@@ -5,6 +5,7 @@ from itertools import product
 
 import pandas as pd
 import pytest
+import scipy.stats
 import torch
 
 import diffusion
@@ -12,7 +13,7 @@ from analysis.experiments.base import stream
 from analysis.experiments.coherence import causes, trees
 from analysis.experiments.coherence.trees import LABEL, Measure, Reference
 from analysis.frames import tidy
-from analysis.toys import example_tables
+from analysis.toys import GaussianMixture, example_tables
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +36,19 @@ def test_both_trees_have_the_same_mass_and_every_branch_hangs_on_another(toy):
     assert not (one & two).any()
 
 
-def test_accepted_draws_of_the_tilt_have_its_exact_means(toy):
-    """Means of x and of p(y|x), against quadrature on a grid; normal intervals of 4.5 standard errors, γ = 1 as the control."""
-    axes = toy.axes(301, width=4.0)
-    points = torch.cartesian_prod(*axes)
-    mass = toy.joint_guided(LABEL, 4.0, axes=axes).probabilities.flatten()
-    posterior = toy.log_class_probability(points)[:, LABEL].exp()
-    numbers = lambda x, rho: torch.cat([x, rho[:, None]], 1)  # noqa: E731
-    exact = mass @ numbers(points, posterior)
-    drawn, plain = (trees.tilted(toy, scale, 4000, stream(1, int(scale))) for scale in (4.0, 1.0))
-    found, control = (numbers(x, toy.log_class_probability(x)[:, LABEL].exp()) for x in (drawn, plain))
-    error = found.std(0) / len(found) ** 0.5
-    assert ((found.mean(0) - exact).abs() < 4.5 * error + 2e-3).all()
-    assert ((control.mean(0) - exact).abs() > 4.5 * error + 2e-3).any()
+def test_accepted_draws_of_the_tilt_have_its_exact_mean(toy):
+    """The mean of p(y|x), against quadrature; normal intervals of 4.5 standard errors. γ ± 1 are the controls."""
+    axes = toy.axes(401, width=4.0)
+    posterior = toy.log_class_probability(torch.cartesian_prod(*axes))[:, LABEL].exp()
+    exact = float(toy.joint_guided(LABEL, 2.0, axes=axes).probabilities.flatten() @ posterior)
+
+    def far(scale):
+        x = trees.tilted(toy, scale, 20_000, stream(1, int(scale)))
+        found = toy.log_class_probability(x)[:, LABEL].exp()
+        return abs(float(found.mean()) - exact) / float(found.std() / 20_000**0.5)
+
+    assert far(2.0) < 4.5
+    assert min(far(1.0), far(3.0)) > 9
 
 
 def test_measures_of_exact_draws_are_at_their_floor_and_of_shifted_ones_are_not(toy, measure):
@@ -66,8 +67,10 @@ def test_measures_of_exact_draws_are_at_their_floor_and_of_shifted_ones_are_not(
     assert other["accuracy"] < 0.3
 
 
-def test_every_family_reads_the_scores_of_its_name(toy):
-    """Denoisers that are constants: the guided score of each family at one point, from the last step of the sampler."""
+def test_every_family_reads_the_scores_of_its_name():
+    """Learned denoisers are constants and classes are points: the last step of the sampler tells which scores it reads."""
+    means = torch.tensor([[0.3, 0.4], [-0.5, 0.2]], dtype=torch.float64)
+    toy = GaussianMixture(means, torch.full((2,), 1e-10), torch.tensor([0.5, 0.5]))
     values = {"own": torch.tensor([0.1, -0.2, 0.4]), "weak": torch.tensor([0.7, 0.6, 0.5])}
 
     def constant(name):
@@ -84,6 +87,13 @@ def test_every_family_reads_the_scores_of_its_name(toy):
     expected = {trees.NONE: own[0], trees.PLAIN: 3 * own[0] - 2 * own[2], trees.AUTO: 3 * own[0] - 2 * weak[0]}
     for family, value in expected.items():
         torch.testing.assert_close(found[family], value.expand(50, 2), atol=1e-3, rtol=0)
+    for family, cond, uncond in (
+        (trees.COND, means[0], own[2].expand(2, 2)),
+        (trees.UNCOND, own[0], means),
+        (trees.SCORES, means[0], means),
+    ):
+        gaps = torch.cdist(found[family].double(), (3 * cond - 2 * uncond).double())
+        assert gaps.amin(1).max() < 5e-3, family
 
 
 def test_exact_scores_and_swaps_are_exact(toy):
@@ -147,3 +157,12 @@ def test_differences_are_paired_over_the_seeds():
     for key, gap in causes.contrasts(frame).items():
         assert causes.contrasts(moved)[key].half == pytest.approx(gap.half, abs=1e-12)
     assert causes.contrasts(moved)["outside", trees.PLAIN, trees.NONE].clear
+
+
+def test_intervals_of_differences_are_simultaneous():
+    wide = made().pivot(index="seed", columns=["quantity", "family"], values="value")
+    for (quantity, first, second), gap in causes.contrasts(made()).items():
+        differences = wide[quantity, first] - wide[quantity, second]
+        half = scipy.stats.t.ppf(1 - 0.05 / 2 / 9, 4) * differences.std() / 5**0.5
+        assert gap.half == pytest.approx(half)
+        assert gap.mean == pytest.approx(differences.mean())
