@@ -87,11 +87,10 @@ def decisions(frame: pd.DataFrame) -> Cells:
     for wing in wings(frame):
         for pair in _pairs(wing):
             found = levels(frame, *pair, tuple(MEASURES))
-            by = _by_decision(found)
             at = [each.accuracy for each in next(iter(found.values()), [])]
             span = f"{at[0]:.2f} … {at[-1]:.2f}" if at else "none shared"
-            rows.append([" − ".join(pair), span, *(", ".join(by.get(outcome, ["–"])) for outcome in DECISIONS)])
-    return ("at equal accuracy", "of", *DECISIONS), rows
+            rows.append([" − ".join(pair), span, _told(_by_decision(found)) or "–"])
+    return ("at equal accuracy", "of", "what is decided"), rows
 
 
 def differences(frame: pd.DataFrame) -> Cells:
@@ -116,6 +115,11 @@ def _by_decision(found: dict[str, list[Level]]) -> dict[str, list[str]]:
     for name, each in found.items():
         by.setdefault(decision(each, lower_is_better=name in LOWER_IS_BETTER), []).append(name)
     return by
+
+
+def _told(by: dict[str, list[str]]) -> str:
+    """Return the decisions and their measures as text."""
+    return "; ".join(f"{outcome}: {', '.join(by[outcome])}" for outcome in DECISIONS if outcome in by)
 
 
 def _cell(found: list[Level]) -> str:
@@ -162,6 +166,6 @@ def _compared(frame: pd.DataFrame, wing: Wing) -> list[str]:
     sentences = []
     for first, second in _pairs(wing):
         if found := levels(frame, first, second, tuple(MEASURES)):
-            told = "; ".join(f"{outcome}: {', '.join(names)}" for outcome, names in _by_decision(found).items())
+            told = _told(_by_decision(found))
             sentences.append(f"{first} against {second} at equal accuracy: {told}.")
     return sentences
