@@ -93,7 +93,8 @@ def _with_legend(panels: list[Panel]) -> tuple[Panel, ...]:
 
 
 def _legend_beside(ax: Axes) -> None:
-    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def samples(family: str, by: str = "scale") -> Panel:
