@@ -63,7 +63,9 @@ def train(
     from analysis.text import loading
 
     _check_kind(kind, learners.KINDS, clean=clean, network=network)
-    source = sources.Source(data, text_column if kind == "lm" else image_column, label_column, max_labels, image_size, text_length)
+    source = sources.Source(
+        data, text_column if kind == "lm" else image_column, label_column, max_labels, image_size, text_length
+    )
     own, size = learners.usual(kind, training.read(kind, source, seed))
     size = learners.UNETS if network == "unet" else size
     own = own if init is None else replace(own, rate=own.rate / 10)
