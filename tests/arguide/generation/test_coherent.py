@@ -26,7 +26,7 @@ MODES = {
     "chunks": {"prefill_chunk_size": 2},
     "repetition penalty": {"repetition_penalty": 1.4},
 }
-OURS = ("cache_implementation", "use_cache", "prefill_chunk_size")
+OURS = ("cache_implementation", "use_cache", "prefill_chunk_size", "prompt_lookup_num_tokens")
 
 
 def mixture(model, more=True, prompts=PROMPTS, negatives=NEGATIVES):
