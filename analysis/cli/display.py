@@ -148,7 +148,7 @@ def factors(target: Target, measured: Measurement) -> None:
         ("KL(sequential ‖ joint), 95 %", f"{whole['kl']:.4g} [{whole['kl_low']:.4g}, {whole['kl_high']:.4g}]"),
         ("the same per token", f"{whole['kl_per_token']:.3g}"),
         ("effective sample size for the joint law", f"{whole['ess']:.1f}, {whole['ess_share']:.1%}"),
-        ("log p(x|y)/p(x): " + ", ".join(ratio), ", ".join(f"{value:.2f}" for value in ratio.values())),
+        ("log p(x|y)/p(x), min/5/50/95 %/max", " / ".join(f"{value:.1f}" for value in ratio.values())),
         ("the estimate", found.verdict),
     ]
     law = f"γ = {target.scale:g}, τ = {target.tau:g}, T = {target.max_new_tokens}"

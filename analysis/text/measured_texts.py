@@ -188,7 +188,7 @@ def record(target: Target, plan: Plan, measured: Measurement) -> dict[str, Any]:
         measured: the measurement.
     """
     found, whole = measured.diagnosis, measured.lengths.iloc[-1]
-    names = ["text", "tokens", "ended", "log_s", "log_s_prime", "log_path"]
+    names = ["text", "tokens", "ended", "log_s", "log_s_prime", "log_path", "log_ratio"]
     intervals = measured.sequences[["log_s_low", "log_s_high"]].to_numpy().tolist()
     rows = measured.sequences[names].assign(log_s_interval=pd.Series(intervals))
     return {
