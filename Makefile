@@ -26,8 +26,8 @@ TRANSFORMERS = 5.5.0 5.10.4 5.12.1 5.15.1 5.20.2 5.24.0
 OLDEST = diffusers==0.35.2 datasets==4.0.0 lm-eval==0.4.10
 RELEASES := .venv/releases
 PYTEST = HF_HUB_OFFLINE=1 MPLBACKEND=agg $(1)/bin/python -m pytest -n $(JOBS) --dist worksteal
-TEXT_TESTS := tests/arguide/generation tests/analysis/text/test_generate.py
-OLDEST_TESTS := tests/diffusion/test_interop.py tests/arguide/generation/test_evaluation.py tests/analysis/learning/test_datasets.py \
+TEXT_TESTS := tests/arguide/generation tests/analysis/cli/test_generate.py
+OLDEST_TESTS := tests/diffusion/test_diffusers_bridge.py tests/arguide/generation/test_evaluation.py tests/analysis/learning/test_datasets.py \
 	tests/analysis/toys/test_from_files.py
 
 .PHONY: help reproduce test test-slow test-transformers test-oldest test-newest audit benchmark clean

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BANNER = "Quick run: few samples, short trainings, coarse grids. Its numbers show that everything runs. They decide nothing."
 COLUMNS = ("law", "family", "quantity", "scale", "length")
 Row = dict[str, Any]
+Cells = tuple[Sequence[str], Sequence[Sequence[str]]]
 Track = Callable[[Iterable[Any]], Iterable[Any]]  # a progress bar: returns the items unchanged
 
 
@@ -36,6 +37,17 @@ class Plot(NamedTuple):
     caption: str
 
 
+class Grid(NamedTuple):
+    """One table: a function of the frame that returns its columns and its rows of texts, and a caption.
+
+    A wide table is left out on a terminal.
+    """
+
+    cells: Callable[[pd.DataFrame], Cells]
+    caption: str
+    wide: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Story:
     """How a report presents a tidy frame as a chapter.
@@ -46,6 +58,7 @@ class Story:
         claim: what the source says, in its words where they are in quotation marks.
         verdict: frame ↦ verdict.
         plots: the figures.
+        tables: shown before the figures, and on the terminal.
     """
 
     name: str
@@ -53,6 +66,7 @@ class Story:
     claim: str
     verdict: Callable[[pd.DataFrame], Verdict]
     plots: tuple[Plot, ...]
+    tables: tuple[Grid, ...] = ()
 
 
 class Chapter(NamedTuple):

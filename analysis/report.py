@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.figures import style
 from analysis.files import run_folder
-from analysis.frames import BANNER, Chapter, Plot
+from analysis.frames import BANNER, Chapter, Grid, Plot
 
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 0 auto; padding: 1.5rem; }
@@ -20,6 +20,8 @@ blockquote { margin: 0.8rem 0; padding: 0.1rem 1rem; border-left: 4px solid #007
 .banner { padding: 0.6rem 1rem; border: 2px solid #D55E00; background: #fdf1ea; font-weight: bold; }
 .number { font-size: 1.15rem; margin: 0.8rem 0; } .number b { color: #0072B2; }
 figure { margin: 1.2rem 0; } figure img { height: auto; } figcaption { font-size: 0.9rem; color: #444; }
+.wide { overflow-x: auto; margin: 1.2rem 0; } .wide th, .wide td { white-space: nowrap; }
+caption { caption-side: bottom; text-align: left; font-size: 0.9rem; color: #444; padding-top: 0.4rem; }
 table { border-collapse: collapse; width: 100%; font-size: 0.93rem; }
 th, td { text-align: left; padding: 0.35rem 0.6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
 footer { margin-top: 3rem; border-top: 1px solid #ccc; font-size: 0.85rem; color: #555; }
@@ -120,12 +122,23 @@ def _headline(chapters: Sequence[Chapter]) -> str:
 def _section(folder: Path, number: int, chapter: Chapter) -> str:
     experiment, verdict = chapter.experiment, chapter.verdict
     conclusion = f"<p>{escape(verdict.verdict)}</p>\n" if verdict.verdict else ""
+    tables = "".join(_table(grid, chapter.frame) for grid in experiment.tables)
     figures = "".join(_figure(folder / "figures" / f"{plot.name}.png", plot) for plot in experiment.plots)
     return (
         f'<section id="{experiment.name}"><h2>{number}. {escape(experiment.title)}</h2>\n'
         f"<blockquote><p>The source: {escape(experiment.claim)}</p></blockquote>\n"
         f'<p class="number">{escape(verdict.measure)}: <b>{escape(verdict.number)}</b></p>\n'
-        f"{conclusion}{figures}</section>\n"
+        f"{conclusion}{tables}{figures}</section>\n"
+    )
+
+
+def _table(grid: Grid, frame: pd.DataFrame) -> str:
+    columns, rows = grid.cells(frame)
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        f'<div class="wide"><table><caption>{escape(grid.caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>\n"
     )
 
 

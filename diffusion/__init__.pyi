@@ -1,4 +1,5 @@
 from . import (
+    coherent as coherent,
     diffusers_bridge as diffusers_bridge,
     discrete as discrete,
     guidance as guidance,
@@ -13,13 +14,13 @@ from . import (
     sampling as sampling,
     temperature as temperature,
 )
+from .coherent.acceptance import sample_accepted as sample_accepted
+from .coherent.kernels import ancestral as ancestral
+from .coherent.mixture import Mixture as Mixture
 from .diffusers_bridge import Denoiser as Denoiser, from_diffusers as from_diffusers, noise_levels as noise_levels
 from .discrete import masked as masked, uniform as uniform
 from .guidance import combine as combine, guide as guide, log_normalizer as log_normalizer
 from .langevin import (
-    Conditionals as Conditionals,
-    Mixture as Mixture,
-    MixtureNetwork as MixtureNetwork,
     annealed as annealed,
     annealed_mala as annealed_mala,
     mala as mala,

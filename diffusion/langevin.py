@@ -19,10 +19,8 @@ import torch
 from torch import Tensor
 
 from arguide import checks
-from arguide.continuous import Conditionals as Conditionals
+from arguide.continuous import Conditionals
 from arguide.continuous import LogLinear as ContinuousLogLinear
-from arguide.continuous import Mixture as Mixture
-from arguide.continuous import MixtureNetwork as MixtureNetwork
 from arguide.smc.draws import Draw, normal, uniform
 from arguide.smc.samples import Chains
 from diffusion.guidance import columns

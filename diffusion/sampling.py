@@ -180,11 +180,12 @@ def _steps(score: Field, x: Tensor, sigmas: Tensor, solver: Step, draw: Draw) ->
         state, info = step(guided, state, sigma, sigma_next, draw, solver)
         sums.append(state.x.detach().sum())
         if i == len(sigmas):
-            _check_finite(torch.stack(sums), sigmas)
+            check_finite(torch.stack(sums), sigmas)
         yield state, info
 
 
-def _check_finite(sums: Tensor, sigmas: Tensor) -> None:
+def check_finite(sums: Tensor, sigmas: Tensor) -> None:
+    """Raise ValueError if the sum of x is not finite at one of the levels, [levels]."""
     infinite = ~sums.isfinite()
     if infinite.any():
         first = int(infinite.int().argmax())

@@ -1,6 +1,7 @@
 """The rules of the house: sizes of modules and folders, and what a public docstring must say."""
 
 import ast
+import re
 import statistics
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def public_functions(body):
     """Yield the public functions of a module and the public methods of its public classes."""
     for node in body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            yield node
+            if "overload" not in map(ast.unparse, node.decorator_list):
+                yield node
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             yield from public_functions(node.body)
 
@@ -84,3 +86,9 @@ def test_the_figure_of_the_architecture_names_what_exists():
         if row.startswith("   ") and len(row.split()) > 3 and row[3] != " ":
             for wing, name in (("diffusion", row[3:].split()[0]), ("arguide", row[49:].split()[0])):
                 assert (ROOT / wing / name).is_dir() or (ROOT / wing / f"{name}.py").is_file(), (wing, name)
+
+
+def test_the_tests_that_the_makefile_names_exist():
+    named = re.findall(r"\btests/[\w/.]+", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert len(named) >= 6
+    assert [name for name in named if not (ROOT / name).exists()] == []

@@ -135,6 +135,15 @@ def test_options_have_the_same_names(sampler):
     assert "draw" in inspect.signature(sampler.module.step).parameters
 
 
+def test_coherent_guidance_has_the_same_names():
+    """Its joint law is drawn by acceptance, so it has no particles."""
+    for function in (diffusion.coherent.sample, diffusion.sample_accepted):
+        names = list(inspect.signature(function).parameters)
+        assert names[0] in ("model", "mixture")
+        assert {"draw", "generator", "sigmas", "shape"} <= set(names)
+    check_names(diffusion.coherent.sample, joint=False)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

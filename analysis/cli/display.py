@@ -75,13 +75,17 @@ def report(title: str, page: Path, done: Sequence["Chapter"], *, as_json: bool) 
 
 
 def chapters(title: str, done: Sequence["Chapter"]) -> None:
-    """Print the number of every chapter; for a quick run also its banner."""
+    """Print the number of every chapter, and their tables; for a quick run its banner in place of the tables."""
     from analysis.frames import BANNER
 
     if any(chapter.quick for chapter in done):
         Console().print(Text(BANNER, style="bold"))
     rows = [(each.experiment.title, each.verdict.measure, each.verdict.number) for each in done]
     table(title, ("chapter", "what decides it", "number"), rows)
+    for each in done:
+        for grid in () if each.quick else (grid for grid in each.experiment.tables if not grid.wide):
+            table(f"\n{each.experiment.title}", *grid.cells(each.frame))
+            print(textwrap.fill(grid.caption, 100))
 
 
 def bar(title: str) -> Any:

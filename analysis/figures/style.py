@@ -30,16 +30,17 @@ Order = Sequence[Any] | Mapping[Any, str] | None
 BLACK, GREY = "#000000", "#888888"
 ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 LOOKS = {
-    (BLACK, "s"): ("joint", "clean classifier", "score × β, SDE"),
-    (ORANGE, "o"): ("sequential", "sequential AR", "AR sequential"),
+    (BLACK, "s"): ("joint", "clean classifier", "score × β, SDE", "AR joint, coherent", "diffusion joint, coherent"),
+    (ORANGE, "o"): ("sequential", "sequential AR", "AR sequential", "diffusion DDPM"),
     (BLUE, "D"): ("AR with weights", "AR joint"),
-    (SKY, "X"): ("classifier guidance", "MALA", "masked rates", "rates with weights", "Gaussian correction"),
-    (RED, "v"): ("diffusion ODE", "score × β, ODE"),
-    (PURPLE, "^"): ("diffusion SDE", "uniform noise", "uniform with weights", "noise scale"),
-    (GREEN, "P"): ("Feynman–Kac", "masked softmax", "softmax with weights", "weights", "score × β, weights"),
-    (GREY, "."): ("exact draws", "conditional"),
+    (SKY, "X"): ("classifier guidance", "MALA", "masked rates", "rates with weights", "Gaussian correction", "AR other model"),
+    (RED, "v"): ("diffusion ODE", "score × β, ODE", "AR clamped", "diffusion clamped"),
+    (PURPLE, "^"): ("diffusion SDE", "uniform noise", "uniform with weights", "noise scale", "AR weaker model"),
+    (GREEN, "P"): ("Feynman–Kac", "masked softmax", "softmax with weights", "weights", "score × β, weights", "AR coherent"),
+    (GREY, "."): ("exact draws", "conditional", "AR unsmoothed"),
 }
 FAMILIES = {name: look for look, names in LOOKS.items() for name in names}
+FAMILIES |= {f"diffusion {name}": FAMILIES[f"AR {name}"] for name in ("coherent", "weaker model", "other model")}
 # Samples look like the exact law that they are drawn from.
 FAMILIES |= {f"{name}, drawn": FAMILIES[name] for name in ("sequential AR", "masked softmax", "masked rates", "uniform noise")}
 CYCLE = (ORANGE, BLUE, GREEN, RED, PURPLE, SKY, BLACK)

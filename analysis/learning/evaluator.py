@@ -4,6 +4,9 @@ r"""Evaluate samples with a classifier that is independent of the models, and by
     class entropy       entropy of the classifier's labels over all samples, nats
     spread              mean distance of two samples of one label, in units of that of held-out data
     distinct            share of different samples
+    memorised           share of texts that are training rows; of images, share that is nearer to a training row than 95 % of
+                        held-out images are
+    new rows            share of texts that are held-out rows and no training rows
     precision, recall, density, coverage, energy distance    see `metrics.sample_quality`
 
 Every label has the same number of samples. So the reference has the same number of held-out rows per label, 100 at most;
@@ -11,6 +14,7 @@ held-out texts that also are training rows are left out.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +31,7 @@ from analysis.learning.datasets import Data
 from analysis.metrics.sample_quality import energy, neighbours, spread
 
 FEATURES, REFERENCE = 32, 100
+COPY = 0.05  # share of held-out images that count as copies of training rows
 
 
 class Evaluator:
@@ -55,6 +60,7 @@ class Evaluator:
         self.reference = self.features(rows)
         self.within = torch.cdist(self.reference, self.reference)
         self.spread = spread(self.reference, labels)
+        self.novelty = Novelty(data, self.features)
         self.accuracy = float((self.labels(data.held) == data.held_labels).double().mean())
 
     def labels(self, rows: Any) -> Tensor:
@@ -76,8 +82,35 @@ class Evaluator:
             "distinct": len(set(map(tuple, keys))) / len(keys),
             "spread": spread(x, labels) / (self.spread or math.nan),  # no unit exists where all data are alike
             "energy distance": energy(x, self.reference, self.within),
+            **self.novelty.measures(rows, x),
             **neighbours(x, self.reference, self.within),
         }
+
+
+class Novelty:
+    """Whether samples are copies of training rows: by equality of texts, by the distance of images in features."""
+
+    def __init__(self, data: Data, features: Callable[[Any], Tensor]) -> None:
+        self.known: set[str] = set()
+        self.new: set[str] = set()
+        if isinstance(data.rows, Tensor):
+            self.train = features(data.rows)
+            self.reach = float(_nearest(features(data.held), self.train).quantile(COPY))
+        else:
+            self.known = set(data.rows)
+            self.new = set(data.held) - self.known
+
+    def measures(self, rows: Any, x: Tensor) -> dict[str, float]:
+        """Return the shares of samples with features x, [n, d], that are copies, and of texts that are held-out rows."""
+        if isinstance(rows, Tensor):
+            return {"memorised": float((_nearest(x, self.train) < self.reach).double().mean())}
+        sources = (("memorised", self.known), ("new rows", self.new))
+        return {name: sum(row in of for row in rows) / len(rows) for name, of in sources}
+
+
+def _nearest(x: Tensor, y: Tensor) -> Tensor:
+    """Return the distance of every x to the nearest y, [n]."""
+    return torch.cat([torch.cdist(part, y).min(1).values for part in torch.split(x, 1024)])
 
 
 def _plain(rows: Any) -> Any:

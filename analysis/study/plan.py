@@ -12,9 +12,10 @@ from analysis.learning.datasets import Data, Source
 from arguide.training import Recipe
 
 PROGRAM = "arguide study"
-SCALES = (0.0, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
+SCALES = (0.0, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0)
 HARDEST = 1e6  # times the usual number of training steps: a billion steps
-PLAIN, LATE, BLIND = "without dropout", "dropout at the end", "clean"
+PLAIN, LATE, BLIND, WEAK = "without dropout", "dropout at the end", "clean", "weak"
+WEAKNESS = 0.1  # share of the training steps of a weaker model
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def trained(plan: Plan) -> list[tuple[str, str, int]]:
 
     The variants of dropout are needed for one claim only, so they are trained on images alone, with two seeds.
     """
-    kinds = (("pixels", ""), ("denoiser", ""), ("classifier", ""), ("classifier", BLIND)) if plan.images else (("lm", ""),)
+    wings = ("pixels", "denoiser") if plan.images else ("lm",)
+    kinds = [(kind, variant) for variant in ("", WEAK) for kind in wings]
+    kinds += [("classifier", variant) for variant in ("", BLIND) if plan.images]
     every = [(kind, variant, plan.seed + s) for s in range(plan.seeds) for kind, variant in kinds]
     return every + [("pixels", variant, plan.seed + s) for s in range(2) for variant in (PLAIN, LATE) if plan.images]
 
@@ -96,9 +99,16 @@ def recipe_of(kind: str, variant: str, plan: Plan) -> Recipe:
     """
     recipe, _ = learners.usual(kind, read(plan))
     recipe = replace(recipe, steps=max(2, round(recipe.steps * plan.effort)))
+    if variant == WEAK:
+        return replace(recipe, steps=max(2, round(recipe.steps * WEAKNESS)))
     if variant == PLAIN:
         return replace(recipe, dropout=0.0)
     return replace(recipe, dropout_from=0.8) if variant == LATE else recipe
+
+
+def other(plan: Plan, seed: int) -> int:
+    """Return the seed after this one, the first after the last."""
+    return plan.seed + (seed - plan.seed + 1) % plan.seeds
 
 
 @cache
@@ -119,6 +129,7 @@ def command(plan: Plan) -> str:
         "--label-column": None if source.label == "label" else source.label,
         "--max-labels": source.most,
         "--image-size": source.size if plan.images else None,
+        "--text-length": None if plan.images else source.letters,
         "--scales": ",".join(f"{scale:g}" for scale in plan.scales),
         "--effort": None if plan.effort == 1 or plan.quick else f"{plan.effort:g}",
         "--models": plan.models and Path(plan.models).name,

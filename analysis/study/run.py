@@ -98,7 +98,9 @@ def check_models(plan: Plan, rows: Data, folder: Path) -> None:
 
 def own() -> list[str]:
     """Return the names of the files that a study writes, whatever its plan."""
-    frames = [f"experiments/{name}-*.parquet" for name in (*learners.KINDS, "samples", "temperature")]
+    frames = [
+        f"experiments/{name}-*.parquet" for name in (*learners.KINDS, "samples", "accepted", "incoherence", "temperature")
+    ]
     plots = [plot for images in (True, False) for story in stories(images=images) for plot in story.plots]
     pictures = dict.fromkeys(f"figures/{plot.name}.png" for plot in plots)
     models = [f"models/{kind}-*/{name}" for kind in learners.KINDS for name in learners.FILES]

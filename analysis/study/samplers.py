@@ -10,7 +10,7 @@ therefore comes from its own population. The bias that then remains is of the or
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ ODE, SDE, CORRECTED = "diffusion ODE", "diffusion SDE", "Feynman–Kac"
 AWARE, CLEAN = "classifier guidance", "clean classifier"
 STEPS = 40
 PARTICLES, FEW = 8, 2  # particles per population; few are used when more would not converge in the time given
+LARGEST = 1.5  # γ of the weighted particles of tokens; above, none converge on learned pairs in the time of a study
 HOPE = 0.9  # nats: ESS / N ≈ exp(−σ²), with σ the standard deviation of Σ log Z
 SMOOTHING = 0.002  # of the laws of texts, the same at every scale
 LEAST = 0.06  # half of one of 17 grey levels: below, log Z holds only the errors of a learned score
@@ -52,7 +53,7 @@ class Drawn(NamedTuple):
 def autoregressive(
     learner: Causal, scale: float, n: int, generator: torch.Generator, beta: float = 1.0
 ) -> Iterator[tuple[str, Drawn]]:
-    """Yield texts or images of the sequential law, then of the joint one; both laws are equal at γ = 0 and 1 if β = 1.
+    """Yield texts or images of the sequential law, and up to γ = 1.5 of the joint one; they are equal at γ = 0 and 1 if β = 1.
 
     Args:
         learner: the model.
@@ -61,25 +62,37 @@ def autoregressive(
         generator: of all random numbers.
         beta: inverse temperature β.
     """
-    allowed, count, length = arguide.only(learner.drawn), len(learner.labels), learner.length
+    count, length = len(learner.labels), learner.length
     labels = torch.arange(count).repeat_interleave(n)
     law = continuation(learner, labels, scale, beta)
-    plain = arguide.sample(law, len(labels), length, transform=allowed, generator=generator)
+    plain = arguide.sample(law, len(labels), length, generator=generator)
     log_weights = plain.log_weights.reshape(count, n)
     drawn = Drawn(learner.decode(plain.tokens), labels, weight_spread(log_weights)._asdict())
     yield SEQUENTIAL, drawn
     if scale in (0.0, 1.0) and beta == 1:
         yield JOINT, drawn._replace(diagnostics={})
         return
+    if scale > LARGEST:
+        return
     size = particles(drawn.diagnostics["log_path_spread"])
     law = continuation(learner, labels.repeat_interleave(size), scale, beta)
-    options: dict[str, Any] = {"transform": allowed, "twist": arguide.particles.ahead, "generator": generator}
-    runs = arguide.sample_joints(law, len(labels), size, length, **options)
+    runs = arguide.sample_joints(law, len(labels), size, length, twist=arguide.particles.ahead, generator=generator)
     tokens = one_each(runs, generator)
     yield JOINT, Drawn(learner.decode(tokens), labels, convergence(runs, count)._asdict())
 
 
-def continuation(learner: Causal, labels: Tensor, scale: float, beta: float = 1.0) -> Any:
+def continuation(
+    learner: Causal,
+    labels: Tensor,
+    scale: float | None,
+    beta: float = 1.0,
+    *,
+    smoothing: float = SMOOTHING,
+    negative: Causal | None = None,
+    negative_prompts: Tensor | None = None,
+    guidance_prior: float | None = None,
+    conditions: Sequence[arguide.Condition] = (),
+) -> Any:
     """Return the guided law of the sequences of some labels.
 
     Most tokens never follow most texts, so their predicted probabilities are noise: at γ = 5 a token that never begins a text
@@ -90,19 +103,29 @@ def continuation(learner: Causal, labels: Tensor, scale: float, beta: float = 1.
         labels: one per row, [n].
         scale: γ.
         beta: inverse temperature β.
+        smoothing: of every branch, for texts.
+        negative: the model of the unconditional law; the same model by default.
+        negative_prompts: its prompts, [n, 1] or [1, 1]; that of no label by default.
+        guidance_prior: π of the labels' own laws, for a mixture as the unconditional law.
+        conditions: further laws of the mixture, with their priors.
     """
+    reader = negative or learner
     law: Any = partial(
         arguide.continuation,
         learner.model,
         learner.prompt(None),
         guidance_scale=scale,
         temperature=1 / beta,
-        negative_prompt_ids=learner.prompt(None),
+        negative_model=None if negative is None else negative.model,
+        negative_prompt_ids=reader.prompt(None) if negative_prompts is None else negative_prompts,
+        guidance_prior=guidance_prior,
+        conditions=conditions,
+        tokens=learner.drawn,
     )
     prompts = Prompt.of(learner.controls[labels][:, None])  # one per row: particles of one label are resampled together
     if learner.end is None:
         return replace(law(), prompt=prompts)
-    ending = law(smoothing=SMOOTHING, eos_token_id=learner.end, max_new_tokens=learner.length)
+    ending = law(smoothing=smoothing, eos_token_id=learner.end, max_new_tokens=learner.length)
     return replace(ending, model=replace(ending.model, prompt=prompts))
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -14,8 +15,8 @@ from analysis.learning import learners
 from analysis.learning.datasets import Data
 from analysis.learning.evaluator import Evaluator
 from analysis.learning.label_models import Causal
-from analysis.study import samplers, temperatures
-from analysis.study.plan import BLIND, Plan, model_name, read, recipe_of, trained
+from analysis.study import coherent, controls, samplers, temperatures
+from analysis.study.plan import BLIND, WEAK, Plan, model_name, other, read, recipe_of, trained
 from analysis.study.samplers import Drawn
 from analysis.study.workers import Task
 from diffusion.networks import Classifier, Denoiser
@@ -29,10 +30,11 @@ def training(plan: Plan) -> list[Task]:
 
 
 def sampling(plan: Plan) -> list[Task]:
-    """Return the samplings: one per seed for temperature, and one per seed and scale."""
+    """Return the samplings: per seed one for temperature, for acceptance and for incoherence, and one per seed and scale."""
     seeds = [plan.seed + s for s in range(plan.seeds)]
-    cooled = [Task(f"temperature-{seed}", partial(cool, seed)) for seed in seeds]
-    return cooled + [Task(f"samples-{seed}-{scale:g}", partial(sample, seed, scale)) for seed in seeds for scale in plan.scales]
+    kinds = (("accepted", accept), ("temperature", cool), ("incoherence", compare))
+    whole = [Task(f"{name}-{seed}", partial(run, seed)) for name, run in kinds for seed in seeds]
+    return whole + [Task(f"samples-{seed}-{scale:g}", partial(sample, seed, scale)) for seed in seeds for scale in plan.scales]
 
 
 def train(kind: str, variant: str, seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
@@ -82,8 +84,49 @@ def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
         folder: of the results.
     """
     accuracy = {"family": "judge", "quantity": "accuracy", "value": evaluator(plan)[1].accuracy}
-    drawn = _drawn(plan, folder, seed, scale, _generator(seed, round(1000 * scale)))
-    return _measured(plan, seed, [accuracy], (({"family": family, "scale": scale}, each) for family, each in drawn))
+    drawn = _drawn(plan, Models(plan, folder, seed), scale, _generator(seed, round(1000 * scale)))
+    return _measured(plan, folder, seed, [accuracy], (({"family": family, "scale": scale}, each) for family, each in drawn))
+
+
+def accept(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
+    """Sample the joint law of the coherent pairs at every scale of at least 0; return the same as `sample`.
+
+    Args:
+        seed: of the models and the samples.
+        plan: of the study.
+        folder: of the results.
+    """
+    models, generator = Models(plan, folder, seed), _generator(seed, -2)
+    scales = [scale for scale in plan.scales if scale >= 0]
+    drawn = coherent.accepted(models.causal(), scales, plan.samples, generator)
+    if plan.images:
+        drawn = chain(drawn, coherent.accepted_images(models.denoiser(), scales, plan.samples, generator))
+    return _measured(plan, folder, seed, [], (({"family": family, "scale": scale}, each) for scale, family, each in drawn))
+
+
+def compare(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
+    """Measure the incoherence of the learned pairs.
+
+    Args:
+        seed: of the models and the samples.
+        plan: of the study.
+        folder: of the results.
+    """
+    models, generator, n = Models(plan, folder, seed), _generator(seed, -3), 2 * plan.samples
+    found = {coherent.COHERENT: coherent.incoherent_texts(models.causal(), n, generator)}
+    if plan.images:
+        found[coherent.SCORES] = coherent.incoherent_images(models.denoiser(), n, generator)
+    rows = [
+        {
+            "family": family,
+            "quantity": name,
+            "value": getattr(value, "value", value),
+            "std_error": getattr(value, "std_error", 0.0),
+        }
+        for family, each in found.items()
+        for name, value in each._asdict().items()
+    ]
+    return pd.DataFrame(rows).assign(law=run_folder.shown(plan.source.data), seed=seed)
 
 
 def cool(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
@@ -94,9 +137,32 @@ def cool(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
         plan: of the study.
         folder: of the results.
     """
-    generator = _generator(seed, -1)
-    drawn = ((beta, *each) for beta in temperatures.BETAS for each in _cooled(plan, folder, seed, beta, generator))
-    return _measured(plan, seed, [], (({"family": family, "beta": beta}, each) for beta, family, each in drawn))
+    models, generator = Models(plan, folder, seed), _generator(seed, -1)
+    drawn = ((beta, *each) for beta in temperatures.BETAS for each in _cooled(plan, models, beta, generator))
+    return _measured(plan, folder, seed, [], (({"family": family, "beta": beta}, each) for beta, family, each in drawn))
+
+
+class Models(NamedTuple):
+    """The models of one seed of a study, which are loaded when they are asked for."""
+
+    plan: Plan
+    folder: Path
+    seed: int
+
+    def causal(self, variant: str = "", seed: int | None = None) -> Causal:
+        """Return the autoregressive model, a variant of it, or that of another seed."""
+        return Causal.load(self._place("pixels" if self.plan.images else "lm", variant, seed))
+
+    def denoiser(self, variant: str = "", seed: int | None = None) -> Denoiser:
+        """Return the denoiser, a variant of it, or that of another seed."""
+        return Denoiser.from_pretrained(self._place("denoiser", variant, seed)).eval()
+
+    def classifier(self, variant: str = "") -> Classifier:
+        """Return the classifier of noised images, or its variant."""
+        return Classifier.from_pretrained(self._place("classifier", variant, None)).eval()
+
+    def _place(self, kind: str, variant: str, seed: int | None) -> Path:
+        return self.folder / "models" / model_name(kind, variant, self.seed if seed is None else seed)
 
 
 def _generator(seed: int, key: int) -> torch.Generator:
@@ -104,42 +170,38 @@ def _generator(seed: int, key: int) -> torch.Generator:
 
 
 def _measured(
-    plan: Plan, seed: int, found: list[dict[str, Any]], drawn: Iterable[tuple[dict[str, Any], Drawn]]
+    plan: Plan, folder: Path, seed: int, found: list[dict[str, Any]], drawn: Iterable[tuple[dict[str, Any], Drawn]]
 ) -> pd.DataFrame:
     """Return rows with the measures and the diagnostics of samples, and some of the first seed's samples."""
-    data, measurer = evaluator(plan)
+    (data, measurer), learner = evaluator(plan), Models(plan, folder, seed).causal()
     for case, each in drawn:
-        measures = measurer.measures(each.rows, each.labels) | each.diagnostics
+        likelihood = coherent.log_likelihood(learner, learner.encode(each.rows), each.labels)
+        measures = measurer.measures(each.rows, each.labels) | each.diagnostics | {"log p(x|y)": float(likelihood.mean())}
         found += [case | {"quantity": name, "value": value} for name, value in measures.items()]
         if seed == plan.seed:
             found += [case | row for row in _shown(each, data.names)]
     return pd.DataFrame(found).assign(law=run_folder.shown(plan.source.data), seed=seed)
 
 
-def _drawn(plan: Plan, folder: Path, seed: int, scale: float, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
-    yield from samplers.autoregressive(_causal(plan, folder, seed), scale, plan.samples, generator)
+def _drawn(plan: Plan, models: Models, scale: float, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
+    n, strange = plan.samples, other(plan, models.seed)
+    learner = models.causal()
+    yield from samplers.autoregressive(learner, scale, n, generator)
+    yield from coherent.autoregressive(learner, scale, n, generator)
+    yield from controls.autoregressive(learner, models.causal(WEAK), models.causal(seed=strange), scale, n, generator)
     if plan.images:
-        denoiser = _denoiser(folder, seed)
-        yield from samplers.denoising(denoiser, scale, plan.samples, generator)
-        classifiers = {
-            family: Classifier.from_pretrained(folder / "models" / model_name("classifier", variant, seed)).eval()
-            for family, variant in ((samplers.AWARE, ""), (samplers.CLEAN, BLIND))
-        }
-        yield from samplers.classifying(denoiser, classifiers, scale, plan.samples, generator)
+        denoiser = models.denoiser()
+        yield from samplers.denoising(denoiser, scale, n, generator)
+        yield from coherent.denoising(denoiser, scale, n, generator)
+        yield from controls.denoising(denoiser, models.denoiser(WEAK), models.denoiser(seed=strange), scale, n, generator)
+        classifiers = {samplers.AWARE: models.classifier(), samplers.CLEAN: models.classifier(BLIND)}
+        yield from samplers.classifying(denoiser, classifiers, scale, n, generator)
 
 
-def _cooled(plan: Plan, folder: Path, seed: int, beta: float, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
-    yield from samplers.autoregressive(_causal(plan, folder, seed), 1.0, plan.samples, generator, beta)
+def _cooled(plan: Plan, models: Models, beta: float, generator: torch.Generator) -> Iterator[tuple[str, Drawn]]:
+    yield from samplers.autoregressive(models.causal(), 1.0, plan.samples, generator, beta)
     if plan.images:
-        yield from temperatures.denoising(_denoiser(folder, seed), beta, plan.samples, generator)
-
-
-def _causal(plan: Plan, folder: Path, seed: int) -> Causal:
-    return Causal.load(folder / "models" / model_name("pixels" if plan.images else "lm", "", seed))
-
-
-def _denoiser(folder: Path, seed: int) -> Denoiser:
-    return Denoiser.from_pretrained(folder / "models" / model_name("denoiser", "", seed)).eval()
+        yield from temperatures.denoising(models.denoiser(), beta, plan.samples, generator)
 
 
 def _shown(drawn: Drawn, names: Sequence[str]) -> Iterator[dict[str, Any]]:

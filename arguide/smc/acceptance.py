@@ -66,7 +66,19 @@ class Proposals:
         self.kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in powers]
 
     def add(self, x: Tensor, log_posterior: Tensor, uniform: Draw) -> None:
-        """Accept each proposal of a batch, or not, by one uniform number for all powers."""
+        """Accept each proposal of a batch, or not, by one uniform number for all powers.
+
+        Args:
+            x: proposals, [rows, …].
+            log_posterior: log ρ(x), [rows].
+            uniform: [rows] ↦ uniform numbers in [0, 1).
+
+        Raises:
+            ValueError: a log ρ that is NaN or above 0.
+        """
+        if not (log_posterior < 1e-6).all():
+            largest = log_posterior.max()
+            raise checks.refusal("log_posterior", "log-probabilities, at most 0", largest, "try log_softmax for a classifier")
         self.log_posterior.append(log_posterior)
         level = uniform(log_posterior)
         for power, kept in zip(self.powers, self.kept, strict=True):
@@ -160,7 +172,7 @@ def accept(
         rows: proposals per batch; n by default, between 256 and 4,096.
 
     Raises:
-        ValueError: an A below `least`, with its estimate.
+        ValueError: an A below `least`, with its estimate; a log ρ that is NaN or above 0.
     """
     checks.integer("n", n), checks.share("least", least)
     checks.number("tolerance", tolerance, "positive", lambda found: found > 0)

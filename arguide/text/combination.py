@@ -20,7 +20,7 @@ from arguide.coherent.posterior import Posterior
 from arguide.guidance import combine
 from arguide.text.prompts import Prompt, check_tokens
 from arguide.text.settings import Condition, Guidance, Weights
-from arguide.transforms import defensive
+from arguide.transforms import defensive, one_of
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,13 @@ class Branch:
             found = f"{length} tokens of branch {number} and {tokens} new ones exceed its model's context of {limit}"
             raise ValueError(f"{found}; try a shorter prompt or fewer new tokens")
 
-    def law(self, logits: Tensor, smoothing: float) -> Tensor:
-        """Return log p_k, normalised, in float32 at least: softmax(logits / τ_k), mixed with the uniform law by `smoothing`."""
+    def law(self, logits: Tensor, guidance: Guidance) -> Tensor:
+        """Return log p_k, normalised, in float32 at least: softmax(logits / τ_k) on the tokens of the settings, smoothed."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if guidance.tokens is not None:
+            logits = logits.masked_fill(~one_of(guidance.tokens, logits), -math.inf)
         law = (logits if self.temperature == 1 else logits / self.temperature).log_softmax(-1)
-        return defensive(smoothing)(law) if smoothing else law
+        return defensive(guidance.smoothing)(law) if guidance.smoothing else law
 
 
 class Guided(NamedTuple):
@@ -146,7 +148,7 @@ class Combination:
 
     def is_just(self, model: PreTrainedModel) -> bool:
         """Whether the law is that of `model` after the prompt itself."""
-        changes = self.guidance.plausibility or self.guidance.smoothing
+        changes = self.guidance.plausibility or self.guidance.smoothing or self.guidance.tokens is not None
         return not changes and self.branches == (Branch(model),) and self.weights.at(0) == [1]
 
     def lends(self, model: PreTrainedModel) -> bool:
@@ -200,7 +202,7 @@ class Combination:
             ValueError: an improper tilt without a floor.
         """
         settings, device = self.guidance, logits[0].device
-        laws = [branch.law(each.to(device), settings.smoothing) for branch, each in zip(self.branches, logits, strict=True)]
+        laws = [branch.law(each.to(device), settings) for branch, each in zip(self.branches, logits, strict=True)]
         combined, log_posterior = laws, None
         if posterior is not None:
             assert tokens is not None

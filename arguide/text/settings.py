@@ -82,9 +82,10 @@ class Guidance:
         floor: the least log-probability of a branch with a negative weight; without one an improper tilt raises.
         guidance_prior: π, the prior of the prompt; the unconditional law is then the mixture of the prompt, the conditions with
             their priors, and the negative prompt with the rest. None for plain guidance.
+        tokens: the only tokens that a text may have; every branch is conditioned on them, then smoothed. All by default.
 
     Raises:
-        ValueError: a temperature, cut-off, smoothing, floor or prior out of its range.
+        ValueError: a temperature, cut-off, smoothing, floor, prior or token out of its range.
     """
 
     guidance_scale: Scale | None = None
@@ -98,6 +99,7 @@ class Guidance:
     smoothing: float = 0.0
     floor: float | None = None
     guidance_prior: float | None = None
+    tokens: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         checks.share("plausibility", self.plausibility)
@@ -106,6 +108,8 @@ class Guidance:
             checks.number("floor", self.floor)
         if self.guidance_prior is not None:
             checks.number("guidance_prior", self.guidance_prior, "in (0, 1]", lambda prior: 0 < prior <= 1)
+        if self.tokens is not None:
+            checks.tokens("tokens", self.tokens)
         for tau in (self.temperature, *self.branch_temperatures, *(condition.temperature for condition in self.conditions)):
             checks.positive("temperature", tau)
 
@@ -160,6 +164,7 @@ class Settings(TypedDict, total=False):
     smoothing: float
     floor: float | None
     guidance_prior: float | None
+    tokens: Sequence[int] | None
 
 
 def takes_settings(function: F) -> F:

@@ -10,7 +10,7 @@ from analysis.cli import display
 from analysis.experiments import reproduce
 from analysis.experiments.base import Experiment, Settings
 from analysis.files import run_folder
-from analysis.frames import BANNER, Chapter, Plot, Verdict, headline, tidy
+from analysis.frames import BANNER, Chapter, Grid, Plot, Verdict, headline, tidy
 from analysis.learning.datasets import Source
 from analysis.study import run as study_run
 from analysis.study.plan import Plan, command
@@ -32,6 +32,7 @@ def made(name="one"):
         run=lambda settings, track: tidy([{"quantity": "q", "scale": 0.0, "value": 1.0}]),
         verdict=lambda frame: Verdict("what decides", "1.5 ± 0.1", VERDICT),
         plots=plots,
+        tables=(Grid(lambda frame: (("γ", "<b>value</b>"), [[f"{frame['value'][0]:g}", "<1> & 2"]]), "How to <read> it."),),
     )
 
 
@@ -54,6 +55,17 @@ def test_a_quick_report_has_a_banner_and_no_verdict(tmp_path, monkeypatch, capsy
     assert "1.5 ± 0.1" in shown
     told = headline(done)
     assert told == {"quick": BANNER, "headline": {"one": {"measure": "what decides", "number": "1.5 ± 0.1", "verdict": None}}}
+
+
+def test_a_chapter_has_its_tables_escaped_and_a_quick_terminal_none(tmp_path, monkeypatch, capsys):
+    for quick in (False, True):
+        page, done = published(tmp_path / str(quick), monkeypatch, Settings(quick=quick))
+        assert "<th>&lt;b&gt;value&lt;/b&gt;</th>" in page
+        assert "<td>&lt;1&gt; &amp; 2</td>" in page
+        assert "<caption>How to &lt;read&gt; it.</caption>" in page
+        display.chapters("Title", done)
+        shown = capsys.readouterr().out
+        assert all((text in shown) != quick for text in ("<1> & 2", "How to <read> it."))
 
 
 def test_a_full_report_has_a_verdict_and_no_banner(tmp_path, monkeypatch, capsys):

@@ -11,9 +11,9 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from analysis.toys import GaussianSequence
 from analysis.toys.gaussian import Gaussian
-from arguide.continuous import LogLinear, log_density, loss, sample, sample_joint
+from arguide.continuous import LogLinear, Mixture, MixtureNetwork, log_density, loss, sample, sample_joint
 from arguide.training import Recipe, fit
-from diffusion import Mixture, MixtureNetwork, mala
+from diffusion import mala
 from diffusion.langevin import guided, target
 
 LENGTH, RHO, Y, GAMMA = 4, 0.7, 1.0, 3.0

@@ -8,7 +8,7 @@ import diffusion
 from analysis import Table
 from analysis.toys.gaussian import Gaussian
 from arguide import continuous
-from diffusion import LogLinear, Mixture, langevin, masked, noise, nonlinear_guidance, predictions, uniform
+from diffusion import LogLinear, langevin, masked, noise, nonlinear_guidance, predictions, uniform
 
 TWO = torch.tensor([[0.5, -1.0], [1.0, 2.0]], dtype=torch.float64)
 LAW = Gaussian(torch.tensor([0.3, -0.2]).double(), torch.eye(2).double())
@@ -39,7 +39,7 @@ UNIFORM = LogLinear(
     (diffusion.conditioned(TABLE.denoise_uniform, 0), diffusion.conditioned(TABLE.denoise_uniform)), (2.0, -1.0)
 )
 MODELS = [None, 3, "unet", COND]
-NETWORK = diffusion.MixtureNetwork(2, components=2, hidden=4).double()
+NETWORK = continuous.MixtureNetwork(2, components=2, hidden=4).double()
 BOUND = [NETWORK, lambda x: NETWORK(x, 1)]
 NO_TARGETS = [lambda x: (x.sum(1) * NAN, x), lambda x: (x.sum(1), x * NAN), lambda x: (x.sum(1) - INF, x)]
 
@@ -97,7 +97,7 @@ def drawn(models=BOUND, weights=(2.0, -1.0), n=2, length=3, **options):
 
 
 def broken(x):
-    return Mixture(*(rows * NAN for rows in NETWORK(x)))
+    return continuous.Mixture(*(rows * NAN for rows in NETWORK(x)))
 
 
 def blurred(x):
@@ -243,11 +243,16 @@ CONTINUOUS = cases(
     ("continuous.target", "weights", lambda v: langevin.target(continuous.LogLinear(BOUND, v)), [(1.0,), (NAN, 1.0), 2.0]),
     ("continuous.guided", "scale", lambda v: langevin.guided(NETWORK, 1, v), NUMBERS),
     ("continuous.guided", "model", lambda v: langevin.guided(v, 1, 2.0), FUNCTIONS),
-    ("Mixture.sample", "m", lambda v: Mixture(*(torch.zeros(2, 3) for _ in range(3))).sample(v), COUNTS),
-    ("Mixture.sample", "weights", lambda v: Mixture(torch.full((2, 3), v), *torch.zeros(2, 2, 3)).sample(2), [NAN, INF, -INF]),
-    ("MixtureNetwork", "labels", diffusion.MixtureNetwork, COUNTS),
-    ("MixtureNetwork", "components", lambda v: diffusion.MixtureNetwork(2, components=v), COUNTS),
-    ("MixtureNetwork", "hidden", lambda v: diffusion.MixtureNetwork(2, hidden=v), COUNTS),
+    ("Mixture.sample", "m", lambda v: continuous.Mixture(*(torch.zeros(2, 3) for _ in range(3))).sample(v), COUNTS),
+    (
+        "Mixture.sample",
+        "weights",
+        lambda v: continuous.Mixture(torch.full((2, 3), v), *torch.zeros(2, 2, 3)).sample(2),
+        [NAN, INF, -INF],
+    ),
+    ("MixtureNetwork", "labels", continuous.MixtureNetwork, COUNTS),
+    ("MixtureNetwork", "components", lambda v: continuous.MixtureNetwork(2, components=v), COUNTS),
+    ("MixtureNetwork", "hidden", lambda v: continuous.MixtureNetwork(2, hidden=v), COUNTS),
     ("MixtureNetwork", "label", lambda v: NETWORK(TWO, v), [3, -1, 0.5, torch.tensor([0, 3])]),
     ("MixtureNetwork", "x", NETWORK, [3.0, torch.zeros(2).double()]),
 )

@@ -1,34 +1,50 @@
-"""The tasks of a study: their random numbers, their classifiers and their rows."""
+"""The tasks of a study: their random numbers, their models and their rows."""
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 from analysis.learning import datasets, label_models
+from analysis.study import coherent, controls, samplers, tasks
 from analysis.study import plan as plans
-from analysis.study import samplers, tasks
 
 
 def test_no_two_samplings_share_their_noise(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(tasks, "evaluator", lambda plan: (None, SimpleNamespace(accuracy=1.0)))
+    monkeypatch.setattr(tasks.Models, "causal", lambda *_: None)
     monkeypatch.setattr(tasks, "_drawn", lambda *given: seen.append(given[-1].initial_seed()) or [])
+    monkeypatch.setattr(coherent, "accepted", lambda *given: seen.append(given[-1].initial_seed()) or [])
     plan = plans.Plan(datasets.Source("digits", "image"), True)
     for seed, scale in itertools.product(range(3), (1.0, 1.25, 5.0)):
         tasks.sample(seed, scale, plan, tmp_path)
-    assert len(set(seen)) == 9
+    for seed in range(3):
+        tasks.accept(seed, replace(plan, images=False), tmp_path)
+    assert len(set(seen)) == len(seen) == 12
 
 
-def test_every_sampler_has_its_own_classifier(monkeypatch, tmp_path):
-    seen = {}
-    named = SimpleNamespace(from_pretrained=lambda path: SimpleNamespace(eval=lambda: path.name))
-    for kind in ("Denoiser", "Classifier"):
-        monkeypatch.setattr(tasks, kind, named)
-    monkeypatch.setattr(label_models.Causal, "load", lambda path: None)
-    for name in ("autoregressive", "denoising"):
-        monkeypatch.setattr(samplers, name, lambda *_: [])
-    monkeypatch.setattr(samplers, "classifying", lambda _, classifiers, *rest: seen.update(classifiers) or [])
-    assert not list(tasks._drawn(plans.Plan(datasets.Source("digits", "image"), True), tmp_path, 1, 2.0, None))
-    assert seen == {samplers.AWARE: "classifier-1", samplers.CLEAN: "classifier-clean-1"}
+def test_every_sampler_has_its_own_models(monkeypatch, tmp_path):
+    """Controls read the weaker model of their seed, and the model of the next seed; the last seed's other is the first."""
+    seen = []
+    loaded = SimpleNamespace(eval=lambda: loaded)
+    for kind, owner in (
+        ("load", label_models.Causal),
+        ("from_pretrained", tasks.Denoiser),
+        ("from_pretrained", tasks.Classifier),
+    ):
+        monkeypatch.setattr(owner, kind, lambda path: seen.append(path.name) or loaded)
+    for module in (samplers, coherent, controls):
+        for name in ("autoregressive", "denoising", "classifying"):
+            monkeypatch.setattr(module, name, lambda *_: [], raising=False)
+    plan = plans.Plan(datasets.Source("digits", "image"), True, seeds=3)
+    for seed, strange in ((1, 2), (2, 0)):
+        seen.clear()
+        assert not list(tasks._drawn(plan, tasks.Models(plan, tmp_path, seed), 2.0, None))
+        assert seen == [
+            *(f"pixels-{seed}", f"pixels-weak-{seed}", f"pixels-{strange}"),
+            *(f"denoiser-{seed}", f"denoiser-weak-{seed}", f"denoiser-{strange}"),
+            *(f"classifier-{seed}", f"classifier-clean-{seed}"),
+        ]
 
 
 def test_thinned_losses_are_means_of_stretches():

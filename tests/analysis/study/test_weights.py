@@ -29,17 +29,16 @@ def test_every_sampler_draws_its_labels(monkeypatch):
     assert found[SDE].diagnostics["log_path_spread"] > 0
 
 
-def test_weights_of_pixels_include_forbidden_tokens():
-    """At γ = 1 they are what the model leaves to grey levels, along every image."""
+def test_pixels_hold_no_control_token_and_weigh_nothing_at_1():
+    """Every branch is conditioned on grey levels, though an untrained network gives control tokens an equal share."""
     digits = datasets.read_images(datasets.Source("digits", "image", most=2))
     pixels = learners.new("pixels", digits, learners.Size(16, 1), seed=0)
+    law = samplers.continuation(pixels, torch.tensor([1]), 1.0).start(1).log_probs
+    assert (law[:, pixels.words :] == -torch.inf).all()
     drawn = dict(samplers.autoregressive(pixels, 1.0, 2, torch.Generator().manual_seed(0)))[SEQUENTIAL]
-    tokens = torch.cat([pixels.controls[drawn.labels][:, None], pixels.encode(drawn.rows)], 1)
-    with torch.no_grad():
-        law = pixels.model(tokens).logits[:, :-1].log_softmax(-1)
-    paths = law[..., pixels.drawn].logsumexp(-1).sum(1)
-    assert float(paths.mean()) < -1
-    assert drawn.diagnostics["log_path"] == pytest.approx(float(paths.mean()), abs=1e-3)
+    assert drawn.diagnostics["log_path"] == pytest.approx(0.0, abs=1e-4)
+    assert SEQUENTIAL in dict(samplers.autoregressive(pixels, 2.0, 2, torch.Generator().manual_seed(0)))
+    assert JOINT not in dict(samplers.autoregressive(pixels, 2.0, 2, torch.Generator().manual_seed(0)))
 
 
 def test_weights_of_diffusion_belong_to_their_label(monkeypatch):

@@ -15,6 +15,7 @@ from analysis.study.statistics import SMALLEST, Comparison, compare, listed, mea
 
 SMALLEST_COST = 0.02  # the smallest cost of interest, in units of the loss
 PAIRS = {JOINT: SEQUENTIAL, CORRECTED: SDE}
+FAMILIES = (SEQUENTIAL, JOINT, ODE, SDE, CORRECTED, AWARE, CLEAN)
 WORDS = {"accuracy": "accurate", "coverage": "covering", "spread": "spread out"}
 
 
@@ -67,7 +68,7 @@ def _compared(first: str, found: Comparison | None) -> str:
 
 def _above(frame: pd.DataFrame, scale: float) -> str:
     """Return the sentence on the scales where the joint sampler did not converge."""
-    last = frame["scale"].max()
+    last = frame[frame["family"] == JOINT]["scale"].max()
     if last <= scale:
         return ""
     return (
@@ -80,10 +81,11 @@ def trade(frame: pd.DataFrame) -> Verdict:
     """Return how accuracy rises and diversity falls with γ."""
     means = pick(frame, quantity="accuracy").groupby(["family", "scale"], sort=False)["value"].mean()
     scales = sorted(means.index.unique("scale"))
+    every = [family for family in FAMILIES if family in means.index and set(scales) <= set(means[family].index)]
     sentences = [
         f"{family}: accuracy {listed(means[family][scales])}; "
         f"spread within a label {listed([mean_at(frame, family, 'spread', scale) for scale in scales])}."
-        for family in means.index.unique("family")
+        for family in every
     ]
     judge = pick(frame, family="judge", quantity="accuracy")["value"].mean()
     return Verdict(

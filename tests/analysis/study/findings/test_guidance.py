@@ -4,8 +4,9 @@ import pytest
 
 from analysis.frames import tidy
 from analysis.learning import datasets, learners
-from analysis.study import guidance_findings, statistics, tasks
 from analysis.study import plan as plans
+from analysis.study import statistics, tasks
+from analysis.study.findings import guidance
 from analysis.study.samplers import JOINT, SEQUENTIAL
 
 
@@ -21,20 +22,20 @@ def study_frame(gaps, half_of=("accuracy", "coverage", "spread")):
 
 
 def test_a_wide_interval_is_not_decided_and_never_no_difference():
-    told = guidance_findings.question(study_frame([-0.1, 0.0, 0.1])).verdict
+    told = guidance.question(study_frame([-0.1, 0.0, 0.1])).verdict
     assert told.startswith("Not decided at equal γ: accuracy (+0.000 ± ")
     assert "No difference" not in told
     assert "0.05 that would matter" in told
 
 
 def test_a_narrow_interval_around_0_excludes_a_difference_that_would_matter():
-    told = guidance_findings.question(study_frame([-0.001, 0.0, 0.001])).verdict
+    told = guidance.question(study_frame([-0.001, 0.0, 0.001])).verdict
     assert told.startswith("No difference of 0.05 or more at equal γ: accuracy, coverage, spread.")
 
 
 def test_a_clear_difference_says_when_it_is_a_small_one():
-    assert "more accurate (by less than 0.05)" in guidance_findings.question(study_frame([0.019, 0.02, 0.021])).verdict
-    assert "more accurate and more" in guidance_findings.question(study_frame([0.19, 0.2, 0.21])).verdict
+    assert "more accurate (by less than 0.05)" in guidance.question(study_frame([0.019, 0.02, 0.021])).verdict
+    assert "more accurate and more" in guidance.question(study_frame([0.19, 0.2, 0.21])).verdict
 
 
 def test_equal_accuracy_is_read_from_a_curve_in_its_own_order():

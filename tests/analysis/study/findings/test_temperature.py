@@ -3,7 +3,7 @@
 import pytest
 
 from analysis.frames import tidy
-from analysis.study import temperature_findings
+from analysis.study.findings import temperature
 from analysis.study.samplers import JOINT, SEQUENTIAL
 
 
@@ -32,13 +32,13 @@ def cooled(sequential, joint, apart=0.1, spread=0.01):
     ],
 )
 def test_temperature_has_either_answer(sequential, joint, says):
-    found = temperature_findings.verdict(cooled(sequential, joint))
+    found = temperature.verdict(cooled(sequential, joint))
     for what, gains in zip(("the factors", "the joint law"), says, strict=True):
         assert f"Lowering the temperature of {what} {gains} here." in found.verdict
     assert "converged up to β = 2" in found.verdict
     assert f"{JOINT} − {SEQUENTIAL}: precision {joint - sequential:+.3f} ± 0.000" in found.verdict
     assert f"{-sequential - 0.01:+.3f}" in found.number
-    unreached = temperature_findings.verdict(cooled(sequential, joint, apart=3.0)).verdict
+    unreached = temperature.verdict(cooled(sequential, joint, apart=3.0)).verdict
     assert "converged at no β > 1" in unreached
     assert unreached.startswith(
         f"Lowering the temperature of the factors {says[0]} here. The gain from lowering the temperature of the joint"
@@ -47,5 +47,5 @@ def test_temperature_has_either_answer(sequential, joint, says):
 
 
 def test_a_wide_interval_leaves_the_gain_undecided():
-    told = temperature_findings.verdict(cooled(0.0, -0.1, spread=0.05)).verdict
+    told = temperature.verdict(cooled(0.0, -0.1, spread=0.05)).verdict
     assert told.startswith("The gain from lowering the temperature of the factors is not decided here: the interval")

@@ -3,7 +3,7 @@
 import pytest
 
 from analysis.frames import tidy
-from analysis.study import guidance_findings
+from analysis.study.findings import guidance
 from analysis.study.samplers import JOINT, SEQUENTIAL
 
 
@@ -22,25 +22,21 @@ def samples(joint, sequential, apart=0.1, left=0.1, seeds=3):
 
 
 def test_the_question_has_either_answer():
-    assert guidance_findings.question(samples((0.9, 0.5), (0.9, 0.8))).verdict.startswith(
+    assert guidance.question(samples((0.9, 0.5), (0.9, 0.8))).verdict.startswith(
         "At equal γ the difference is seen in practice: the joint law is less covering and less spread out."
     )
-    assert "more accurate" in guidance_findings.question(samples((0.95, 0.8), (0.9, 0.8))).verdict
-    assert guidance_findings.question(samples((0.9, 0.8), (0.9, 0.8))).verdict.startswith(
-        "No difference of 0.05 or more at equal γ"
-    )
-    assert "about 10% of the bias remains" in guidance_findings.question(samples((0.9, 0.8), (0.9, 0.8))).verdict
+    assert "more accurate" in guidance.question(samples((0.95, 0.8), (0.9, 0.8))).verdict
+    assert guidance.question(samples((0.9, 0.8), (0.9, 0.8))).verdict.startswith("No difference of 0.05 or more at equal γ")
+    assert "about 10% of the bias remains" in guidance.question(samples((0.9, 0.8), (0.9, 0.8))).verdict
     for unreached in ({"apart": 3.0}, {"left": 0.8}):
-        found = guidance_findings.question(samples((0.9, 0.5), (0.9, 0.8), **unreached))
+        found = guidance.question(samples((0.9, 0.5), (0.9, 0.8), **unreached))
         assert (found.measure, found.number) == ("the joint sampler", "not converged")
 
 
 def test_three_intervals_hold_simultaneously():
     """Jitter ± .004 a seed and family: ± .02 by itself, ± .035 as one of three."""
-    assert "less covering" in guidance_findings.question(samples((0.9, 0.76), (0.9, 0.8))).verdict
-    assert guidance_findings.question(samples((0.9, 0.77), (0.9, 0.8))).verdict.startswith(
-        "Not decided at equal γ: coverage (-0.030 "
-    )
+    assert "less covering" in guidance.question(samples((0.9, 0.76), (0.9, 0.8))).verdict
+    assert guidance.question(samples((0.9, 0.77), (0.9, 0.8))).verdict.startswith("Not decided at equal γ: coverage (-0.030 ")
 
 
 def test_the_cost_of_dropout_is_positive_for_a_loss():
@@ -50,7 +46,7 @@ def test_the_cost_of_dropout_is_positive_for_a_loss():
         for seed in range(2)
         for quantity, value in (("held-out loss", held), ("held-out loss, no label", none))
     ]
-    told = guidance_findings.claims(tidy(rows))
+    told = guidance.claims(tidy(rows))
     assert told.number == "+1.000 ± 0.000 of 10.5"
     assert "costs the conditional model something" in told.verdict
     assert "conditional -0.500 ± 0.000, unconditional +2.000 ± 0.000 nats" in told.verdict
@@ -66,4 +62,4 @@ def test_a_wide_interval_leaves_the_cost_undecided(seeds, says):
         for seed, value in enumerate(values)
         for quantity in ("held-out loss", "held-out loss, no label")
     ]
-    assert says in guidance_findings.claims(tidy(rows)).verdict
+    assert says in guidance.claims(tidy(rows)).verdict

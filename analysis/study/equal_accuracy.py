@@ -1,0 +1,95 @@
+r"""Compare samplers at equal accuracy: two curves of a measure against accuracy, at levels that both reach in every seed.
+
+Every sampler traces a curve as γ grows from 1: accuracy rises, and everything else changes. At equal γ two samplers differ in
+both; at equal accuracy the difference is what one of them gains without following the label less. A curve ends at its highest
+accuracy, since accuracy may fall again.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis.metrics.confidence import Difference, paired_difference
+
+LEVELS = 5
+NARROWEST = 0.01  # of accuracy; a narrower range has one level
+# The smallest differences of interest: of shares, of the spread in units of the data's, of distances and of nats per sample.
+MEASURES = {
+    "spread": 0.05,
+    "coverage": 0.05,
+    "distinct": 0.05,
+    "memorised": 0.05,
+    "new rows": 0.05,
+    "energy distance": 0.02,
+    "log p(x|y)": 1.0,
+}
+BETTER, WORSE, BOTH, ALIKE, OPEN = "better", "worse", "better and worse", "no difference", "not decided"
+DECISIONS = (BETTER, WORSE, BOTH, ALIKE, OPEN)
+LOWER_IS_BETTER = {"memorised", "energy distance"}
+
+
+class Level(NamedTuple):
+    """The difference of two samplers in one measure at one accuracy."""
+
+    accuracy: float
+    difference: Difference
+
+
+def levels(frame: pd.DataFrame, first: str, second: str, measures: tuple[str, ...]) -> dict[str, list[Level]]:
+    """Return first − second at up to five levels of accuracy, with 95 % intervals that are simultaneous over the levels.
+
+    Args:
+        frame: of a study.
+        first: a sampler.
+        second: the sampler to compare it with.
+        measures: quantities of the frame; those that a sampler lacks are left out.
+
+    Returns:
+        measure ↦ levels; empty where the samplers share no accuracy in some seed.
+    """
+    curves = {family: [curve(own, family) for _, own in frame.groupby("seed")] for family in (first, second)}
+    every = [each for found in curves.values() for each in found]
+    if not every or any(each.empty for each in every):
+        return {}
+    low, high = max(each.index.min() for each in every), min(each.index.max() for each in every)
+    if low > high:
+        return {}
+    at = np.linspace(low, high, LEVELS if high - low >= NARROWEST else 1)
+    shared = [name for name in measures if all(name in each for each in every)]
+    found = {}
+    for name in shared:
+        values = {family: np.stack([np.interp(at, each.index, each[name]) for each in curves[family]]) for family in curves}
+        pairs = zip(at, values[first].T, values[second].T, strict=True)
+        found[name] = [
+            Level(float(level), Difference(*paired_difference(a.tolist(), b.tolist(), len(at)), MEASURES[name]))
+            for level, a, b in pairs
+        ]
+    return found
+
+
+def curve(frame: pd.DataFrame, family: str) -> pd.DataFrame:
+    """Return the measures of a sampler against its accuracy, from γ = 1 to the scale of the highest accuracy.
+
+    Args:
+        frame: of one seed of a study.
+        family: the sampler.
+
+    Returns:
+        A frame with one row per accuracy, in ascending order; equal accuracies are averaged.
+    """
+    rows = frame[(frame["family"] == family) & (frame["scale"] >= 1)]
+    wide = rows.pivot_table(index="scale", columns="quantity", values="value")
+    if "accuracy" not in wide:
+        return wide.iloc[:0]
+    wide = wide[wide.index <= wide["accuracy"].idxmax()]
+    return wide.groupby("accuracy").mean()
+
+
+def decision(found: list[Level], *, lower_is_better: bool = False) -> str:
+    """Return one of `DECISIONS`, by the differences of all levels; one counts if it is clear and large enough to matter."""
+    sign = -1 if lower_is_better else 1
+    gains = [sign * each.difference.mean > 0 for each in found if each.difference.clear and not each.difference.small]
+    if gains:
+        return BOTH if len(set(gains)) > 1 else BETTER if gains[0] else WORSE
+    return ALIKE if all(each.difference.small for each in found) else OPEN

@@ -1,0 +1,171 @@
+r"""Answer, at every scale, whether the joint law of a coherent pair differs from the sequential one, and what that is worth.
+
+    KL(sequential ‖ joint) = log Z − E_sequential[Σ log Z_t]      nats per sample, with log Z from acceptance
+    KL(joint ‖ p(x|y)) ≤ −log A,    TV(joint, p(x|y)) ≤ 1 − A     with A the share of accepted proposals
+
+For diffusion the sequential law's weight is Σ (log target − log proposal) of its path, in the place of Σ log Z_t. Samples are
+compared at equal accuracy. What could come out was written down before the first run, see `OUTCOMES`.
+"""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.frames import Cells, Verdict, pick
+from analysis.metrics.confidence import Estimate, mean_of
+from analysis.study.coherent import ACCEPTED, COHERENT, DDPM, PATHS, SCORES
+from analysis.study.controls import CLAMPED, CLAMPED_PATHS, OTHER, OTHER_SCORE, UNSMOOTHED, WEAKER, WEAKER_SCORE
+from analysis.study.equal_accuracy import DECISIONS, LOWER_IS_BETTER, MEASURES, Level, decision, levels
+from analysis.study.samplers import SEQUENTIAL
+from analysis.study.statistics import by_seed, mean_at
+
+OUTCOMES = (
+    "Written down before the first run. If the joint law is worth its cost, it has more diversity or a higher likelihood than "
+    "sequential guidance of the same accuracy. If coherence is what helps, coherent guidance beats both the clamped and the "
+    "plain pair at equal accuracy. If the bound alone helps, the clamped pair does as well. If neither matters below strong "
+    "guidance, plain guidance at a smaller γ does as well, and a bounded pair only reaches higher accuracy without leaving the "
+    "data. A weaker model in place of the unconditional one may beat all of them."
+)
+
+
+class Wing(NamedTuple):
+    """The samplers of one wing: plain, coherent, joint, and the controls."""
+
+    name: str
+    plain: str
+    coherent: str
+    joint: str
+    controls: tuple[str, ...]
+
+
+WINGS = (
+    Wing("autoregressive", SEQUENTIAL, COHERENT, ACCEPTED, (CLAMPED, WEAKER, OTHER, UNSMOOTHED)),
+    Wing("diffusion", DDPM, SCORES, PATHS, (CLAMPED_PATHS, WEAKER_SCORE, OTHER_SCORE)),
+)
+
+
+def wings(frame: pd.DataFrame) -> list[Wing]:
+    """Return the wings of a study."""
+    return [wing for wing in WINGS if wing.joint in set(frame["family"])]
+
+
+def divergence(frame: pd.DataFrame, wing: Wing) -> dict[float, Estimate]:
+    """Return KL(sequential ‖ joint) of the coherent pair in nats per sample, γ ↦ estimate over the seeds."""
+    log_z, log_path = by_seed(frame, wing.joint, "log_z"), by_seed(frame, wing.coherent, "log_path")
+    return {
+        float(scale): mean_of((log_z[scale] - log_path[scale]).tolist()) for scale in log_z.columns if scale in log_path.columns
+    }
+
+
+def answer(frame: pd.DataFrame) -> Verdict:
+    """Return whether the joint and the sequential law of a coherent pair differ, by how much, and whether it is worth it."""
+    found = wings(frame)
+    sentences = [text for wing in found for text in (_incoherence(frame, wing), _differs(frame, wing), *_compared(frame, wing))]
+    first = found[0]
+    kl = {scale: each for scale, each in divergence(frame, first).items() if scale > 1}
+    scale = max((each for each in kl if each <= 3), default=max(kl, default=1.0))
+    number = f"{kl[scale]} nats" if kl else "no scale above 1"
+    return Verdict(f"KL(sequential ‖ joint) of the coherent {first.name} pair at γ = {scale:g}", number, " ".join(sentences))
+
+
+def at_scales(frame: pd.DataFrame) -> Cells:
+    """Return the table of every scale: the joint law's distance from both neighbours, and the accuracy of three laws."""
+    rows = []
+    for wing in wings(frame):
+        for scale, kl in divergence(frame, wing).items():
+            shares = [mean_at(frame, family, "accuracy", scale) for family in (wing.joint, wing.coherent, wing.plain)]
+            acceptance, bound = (mean_at(frame, wing.joint, name, scale) for name in ("acceptance", "kl bound"))
+            law = f"{bound:.2f}" if scale >= 1 else "–"
+            rows.append([wing.name, f"{scale:g}", f"{acceptance:.2f}", law, f"{kl.value:.2f} ± {kl.half:.2f}"])
+            rows[-1] += [f"{share:.2f}" for share in shares]
+    return ("wing", "γ", "A", "−log A", "KL(seq.‖joint)", "joint", "coherent", "plain"), rows
+
+
+def decisions(frame: pd.DataFrame) -> Cells:
+    """Return the table of what is decided for every sampler against plain guidance of the same accuracy."""
+    rows = []
+    for wing in wings(frame):
+        for pair in _pairs(wing):
+            found = levels(frame, *pair, tuple(MEASURES))
+            at = [each.accuracy for each in next(iter(found.values()), [])]
+            span = f"{at[0]:.2f} … {at[-1]:.2f}" if at else "none shared"
+            rows.append([" − ".join(pair), span, _told(_by_decision(found)) or "–"])
+    return ("at equal accuracy", "of", "what is decided"), rows
+
+
+def differences(frame: pd.DataFrame) -> Cells:
+    """Return the table of the differences from plain guidance of the same accuracy, with their intervals."""
+    names = [name for name in MEASURES if (frame["quantity"] == name).any()]
+    rows = []
+    for wing in wings(frame):
+        for pair in _pairs(wing):
+            found = levels(frame, *pair, tuple(names))
+            rows.append([" − ".join(pair), *(_cell(found[name]) if name in found else "–" for name in names)])
+    return ("at equal accuracy", *names), rows
+
+
+def _pairs(wing: Wing) -> list[tuple[str, str]]:
+    firsts = (wing.joint, wing.coherent, *wing.controls)
+    return [*((first, wing.plain) for first in firsts), (wing.joint, wing.coherent)]
+
+
+def _by_decision(found: dict[str, list[Level]]) -> dict[str, list[str]]:
+    """Return decision ↦ measures."""
+    by: dict[str, list[str]] = {}
+    for name, each in found.items():
+        by.setdefault(decision(each, lower_is_better=name in LOWER_IS_BETTER), []).append(name)
+    return by
+
+
+def _told(by: dict[str, list[str]]) -> str:
+    """Return the decisions and their measures as text."""
+    return "; ".join(f"{outcome}: {', '.join(by[outcome])}" for outcome in DECISIONS if outcome in by)
+
+
+def _cell(found: list[Level]) -> str:
+    """Return the range of differences over the levels, and the widest interval."""
+    means, half = [each.difference.mean for each in found], max(each.difference.half for each in found)
+    span = f"{means[0]:+.2f}" if len(means) == 1 else f"{min(means):+.2f} … {max(means):+.2f}"
+    return f"{span} ± {half:.2f}"
+
+
+def _incoherence(frame: pd.DataFrame, wing: Wing) -> str:
+    """Return the sentence on the incoherence of the learned pair."""
+    rows = pick(frame, family=wing.coherent)
+    found = {
+        name: mean_of(pick(rows, quantity=name).sort_values("seed")["value"].tolist())
+        for name in ("mixture_learned", "learned_mixture", "beyond", "largest", "bound")
+    }
+    kind = "on paths" if wing.joint == PATHS else "of sequences"
+    return (
+        f"The learned {wing.name} pair is incoherent: KL(mixture ‖ learned p(x)) {found['mixture_learned']} and KL(learned "
+        f"p(x) ‖ mixture) {found['learned_mixture']} nats {kind}; log p(x|y)/p(x) is above Bayes' bound of "
+        f"{found['bound'].value:.1f} nats in {found['beyond'].value:.0%} of the conditional draws and reaches "
+        f"{found['largest'].value:.1f}."
+    )
+
+
+def _differs(frame: pd.DataFrame, wing: Wing) -> str:
+    """Return the sentence on the two laws of the coherent pair."""
+    kl = {scale: each for scale, each in divergence(frame, wing).items() if scale > 1}
+    clear = [scale for scale, each in kl.items() if each.value > each.half]
+    numbers = ", ".join(f"{each.value:.2f} ± {each.half:.2f} at γ = {scale:g}" for scale, each in kl.items())
+    differ = (
+        "differ at every γ above 1" if len(clear) == len(kl) else f"differ clearly at γ = {', '.join(f'{s:g}' for s in clear)}"
+    )
+    last = max(kl, default=1.0)
+    share = mean_at(frame, wing.joint, "acceptance", last)
+    return (
+        f"With a coherent {wing.name} pair the two laws {differ if clear else 'are not told apart'}: KL(sequential ‖ joint) is "
+        f"{numbers} nats. The joint law is within a total variation of {1 - share:.2f} of p(x|y) up to γ = {last:g}."
+    )
+
+
+def _compared(frame: pd.DataFrame, wing: Wing) -> list[str]:
+    """Return one sentence per pair of samplers on what is decided at equal accuracy."""
+    sentences = []
+    for first, second in _pairs(wing):
+        if found := levels(frame, first, second, tuple(MEASURES)):
+            told = _told(_by_decision(found))
+            sentences.append(f"{first} against {second} at equal accuracy: {told}.")
+    return sentences

@@ -1,0 +1,142 @@
+"""The controls: a clamped ratio against plain loops, and the models that each control reads."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import arguide
+import diffusion
+from analysis import Table
+from analysis.learning import datasets, learners
+from analysis.study import controls, samplers
+from arguide import LogLinear, sampling
+from diffusion.coherent import ancestral
+
+
+def pair(joint):
+    """Return the conditional law of label 0 and an unconditional law that is no mixture: label 1's."""
+    table = Table(joint)
+    return LogLinear.guidance(table.autoregressive(0), table.autoregressive(1), 2.0)
+
+
+def clamped_law(joint, scale, bound):
+    """Return the sequential law, [V_1, …, V_T], token by token in plain loops."""
+    cond, uncond = joint[0] / joint[0].sum(), joint[1] / joint[1].sum()
+    law = np.zeros(cond.shape)
+    for x in np.ndindex(cond.shape):
+        mass, running = 1.0, 0.0
+        for t in range(cond.ndim):
+            rows = []
+            for p in (cond, uncond):
+                ahead = p[x[:t]].reshape(cond.shape[t], -1).sum(1)
+                rows.append(ahead / ahead.sum())
+            gains = np.minimum(np.log(rows[0] / rows[1]), bound - running)
+            token = rows[0] * np.exp((scale - 1) * gains)
+            mass *= token[x[t]] / token.sum()
+            running += gains[x[t]]
+        law[x] = mass
+    return law
+
+
+@pytest.mark.parametrize("bound", [0.3, 1.0])
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_the_clamped_law_is_that_of_plain_loops(make_joint, replay, scale, bound):
+    joint = make_joint(4, (2, 2, 3, 2))
+    model = controls.Clamped(pair(joint), scale, bound)
+    law = replay(lambda draw: arguide.sample(model, 1, 3, draw=draw).tokens, (2, 3, 2))
+    np.testing.assert_allclose(law, clamped_law(joint, scale, bound), atol=1e-12)
+
+
+def test_without_a_bound_it_is_plain_guidance_and_with_one_it_is_not(make_joint, brute, replay):
+    joint = make_joint(4, (2, 2, 3, 2))
+    plain = brute(joint, {0: 3.0, 1: -2.0}).sequential
+    free, bound = (
+        replay(lambda draw, b=b: arguide.sample(controls.Clamped(pair(joint), 3.0, b), 1, 3, draw=draw).tokens, (2, 3, 2))
+        for b in (math.inf, 0.3)
+    )
+    np.testing.assert_allclose(free, plain, atol=1e-12)
+    assert abs(bound - plain).max() > 0.01
+
+
+def test_the_running_ratio_stays_below_the_bound_and_follows_its_row(make_joint):
+    joint = make_joint(4, (2, 3, 3, 3))
+    model = controls.Clamped(pair(joint), 3.0, 0.5)
+    arguide.check_law(model)
+    state = model.start(3)
+    for token in torch.tensor([[0, 1, 2], [2, 0, 1]]):
+        state = model.append(state, token)
+        assert (state.log_ratio <= 0.5 + 1e-12).all()
+    chosen = model.select(state, torch.tensor([2, 0, 0]))
+    assert torch.equal(chosen.log_ratio, state.log_ratio[[2, 0, 0]])
+    assert len(set(state.log_ratio.tolist())) == 3
+
+
+@pytest.fixture
+def three():
+    rows = datasets.read_images(datasets.Source("digits", "image", most=3))
+    return [learners.new("pixels", rows, learners.Size(16, 1), seed=seed) for seed in range(3)]
+
+
+def test_each_control_reads_its_own_models(three):
+    """Against the combination of the laws that each model gives alone, after one pixel."""
+    learner, weaker, other = three
+    labels, token = torch.tensor([1, 0]), torch.tensor([3, 3])
+    seen = {}
+
+    def after(law):
+        return law.append(law.start(2), token).log_probs
+
+    alone = lambda model, label: after(samplers.continuation(model, label, 1.0))  # noqa: E731
+    none = torch.full_like(labels, 3)
+    expected = {
+        controls.WEAKER: 3 * alone(learner, labels) - 2 * alone(weaker, labels),
+        controls.OTHER: 3 * alone(learner, labels) - 2 * alone(other, none),
+    }
+    given = {
+        controls.WEAKER: {"negative": weaker, "negative_prompts": weaker.controls[labels][:, None]},
+        controls.OTHER: {"negative": other},
+    }
+    for family, law in expected.items():
+        seen[family] = after(samplers.continuation(learner, labels, 3.0, **given[family]))[:, :17]
+        torch.testing.assert_close(seen[family], law[:, :17].log_softmax(1), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(seen[controls.WEAKER], seen[controls.OTHER], atol=1e-4)
+    families = [name for name, _ in controls.autoregressive(*three, 3.0, 1, torch.Generator().manual_seed(0))]
+    assert families == [controls.CLAMPED, controls.WEAKER, controls.OTHER]  # smoothing is of texts alone
+
+
+def test_texts_are_clamped_within_their_ends(names):
+    rows = datasets.read_texts(datasets.Source(str(names), "text"))
+    learner = learners.new("lm", rows, learners.Size(16, 1), seed=0)
+    law = controls.clamped(learner, torch.tensor([0, 1]), 3.0)
+    assert isinstance(law, arguide.Ending)
+    assert law.model.bound == pytest.approx(math.log(2))
+    found = sampling.sample(law, 2, learner.length, generator=torch.Generator().manual_seed(0))
+    assert found.x.shape[1] <= learner.length
+    families = [
+        name for name, _ in controls.autoregressive(learner, learner, learner, 3.0, 1, torch.Generator().manual_seed(0))
+    ]
+    assert families[-1] == controls.UNSMOOTHED
+
+
+def scores():
+    return lambda x, sigma: (1.0 - x) / (1 + sigma**2), lambda x, sigma: -x / (2 + sigma**2)
+
+
+def test_clamped_paths_lie_between_plain_guidance_and_the_conditional_law():
+    sigmas, (cond, uncond) = diffusion.edm(12, 0.1, 10.0), scores()
+
+    def seeded():
+        return torch.Generator().manual_seed(3)
+
+    def paths(bound):
+        return controls.clamped_paths(cond, uncond, 3.0, bound, (40, 2), sigmas, seeded())
+
+    def plain(scale):
+        field = diffusion.LogLinear.guidance(cond, uncond, scale)
+        return diffusion.sample(field, (40, 2), sigmas, step=ancestral, generator=seeded()).x
+
+    torch.testing.assert_close(paths(math.inf), plain(3.0))
+    torch.testing.assert_close(paths(-math.inf), plain(1.0))
+    assert float(plain(1.0).mean()) + 0.02 < float(paths(0.7).mean()) < float(plain(3.0).mean()) - 0.02
