@@ -16,7 +16,7 @@ from torch import Tensor
 
 import arguide
 import diffusion
-from analysis.experiments import samplers
+from analysis.experiments import acceptance, samplers
 from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.samplers import LABEL, Case, Draws
 from analysis.figures import families as figures
@@ -41,7 +41,7 @@ DRAWN = {name: f"{name}, drawn" for name in (AR, MASKED, RATES, UNIFORM)}
 SCALE, TABLE_LENGTH, SEQUENCE_LENGTH = 3.0, 2, 4
 CHEAP = 10  # factor on the number of batches where a batch costs almost nothing
 SMALLEST = 0.02  # the smallest difference of interest in total variation
-REACHING = (WEIGHTED, CORRECTED, MALA)  # the samplers whose limit is the joint tilt
+REACHING = (WEIGHTED, CORRECTED, MALA, *acceptance.FAMILIES)  # the samplers whose limit is the joint tilt
 
 
 class Effort(NamedTuple):
@@ -91,7 +91,8 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     """Return which samplers draw the joint tilt, which is nearest without correction, and the spread of Σ log Z."""
     tables = pick(frame, law=TABLE, quantity="tv", scale=SCALE)
     length = int(tables["length"].max())
-    tv = by_family(pick(tables, length=length))
+    at_length = pick(frame, law=TABLE, scale=SCALE, length=length)
+    tv = by_family(pick(at_length, quantity="tv"))
     spread = pick(frame, quantity="path_sd", length=length).set_index("family")["value"].to_dict()
     uncorrected = {name: tv[name] for name in (DRAWN[AR], ODE, SDE)}
     excess = {name: difference(tv[name], tv[EXACT], SMALLEST, len(REACHING)) for name in REACHING}
@@ -107,7 +108,7 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         f"{_listed(at)}. Above it: {_listed(above)}. Not decided: {_listed(undecided)}. So diffusion {only}. "
         f"Uncorrected, {nearest(uncorrected)}; on "
         f"Gaussian sequences {_hunch(frame)} Σ log Z spreads by {spread[AR]:.2f} nats along autoregressive and "
-        f"{spread[SDE]:.2f} along diffusion paths. {_discrete(tv)}",
+        f"{spread[SDE]:.2f} along diffusion paths. {acceptance.sentence(at_length, tv, AR)} {_discrete(tv)}",
     )
 
 
@@ -179,6 +180,8 @@ def _table(length: int, scale: float, effort: Effort, generator: torch.Generator
     for family, batches in families.items():
         found = [distances.empirical(samplers.cells(case.toy, x), log_p.numel(), log_w) for x, log_w in batches]
         yield row | {"family": family} | mean_of([distances.tv(law, log_p.flatten()) for law in found])._asdict()
+    to_zero = samplers.points_grid(effort.steps // 2, to_zero=True)
+    yield from (row | each for each in acceptance.measure(case, cheap, table, to_zero))
 
 
 def _sequence(length: int, scale: float, _effort: Effort, _generator: torch.Generator) -> Iterator[Row]:
@@ -263,6 +266,14 @@ EXPERIMENT = Experiment(
             "Total variation to the joint tilt on tables of three-valued sequences, of equally many draws by every family; "
             "grey: that number of exact draws, the best possible. Bands are 95 % intervals. Annealed MALA keeps what it "
             "held when its chains ceased to cross between points.",
+        ),
+        Plot(
+            "families_acceptance",
+            (figures.accepted_against_scale, figures.accepted_against_length, figures.kept),
+            "Draws of the joint tilt by acceptance, on the same tables: conditional sequences, or paths of a reverse SDE, are "
+            "kept with probability p(y|x)^(γ−1), by the posterior of the tokens, of the path, or of the final point. "
+            "A table is a coherent pair, so the sequential law guided by the mixture of the labels is the ordinary one. "
+            "Right: the share A that is kept, and the distances from the conditional law that 1 − A and −log A bound.",
         ),
         Plot(
             "families_discrete",

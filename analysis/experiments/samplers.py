@@ -195,9 +195,9 @@ def _chunks(x: Tensor, case: Case) -> Iterator[Draws]:
     return (Draws(batch) for batch in x.chunk(case.batches))
 
 
-def points_grid(steps: int) -> Tensor:
-    """Return the noise grid for points, which ends where every x is near one of them."""
-    return diffusion.edm(steps, 0.15, 20.0, rho=-2.0)[:-1]
+def points_grid(steps: int, *, to_zero: bool = False) -> Tensor:
+    """Return the noise grid for points, which ends where every x is near one of them, or with one more step to 0."""
+    return diffusion.edm(steps, 0.15, 20.0, rho=-2.0)[: None if to_zero else -1]
 
 
 def cells(toy: Toy, x: Tensor) -> Tensor:

@@ -13,9 +13,8 @@ Source: Karras et al., "Guiding a diffusion model with a bad version of itself",
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ from analysis.learning.label_models import Causal
 from analysis.study import samplers
 from analysis.study.coherent import images
 from analysis.study.samplers import Drawn, continuation
-from arguide.guidance import normalize
+from analysis.toys.clamped import Clamped
 from arguide.smc.draws import normal
 from diffusion.coherent import Kernel, ancestral
 from diffusion.models import Field
@@ -34,61 +33,6 @@ from diffusion.networks import Denoiser
 
 CLAMPED, WEAKER, OTHER, UNSMOOTHED = "AR clamped", "AR weaker model", "AR other model", "AR unsmoothed"
 CLAMPED_PATHS, WEAKER_SCORE, OTHER_SCORE = "diffusion clamped", "diffusion weaker model", "diffusion other model"
-
-
-class Bounded(NamedTuple):
-    """State of a `Clamped`: that of the pair, the clamped ratio of every prefix in nats [n], and the guided law."""
-
-    pair: Any
-    log_ratio: Tensor
-    log_probs: Tensor
-    log_normalizer: Tensor
-
-    @property
-    def laws(self) -> tuple[Tensor, ...]:
-        """Log-probs of the next token of both branches, 2 tensors [n, V]."""
-        laws: tuple[Tensor, ...] = self.pair.laws
-        return laws
-
-
-@dataclass(frozen=True)
-class Clamped:
-    """The sequential law p(x_t|x_<t,y) exp((γ − 1) g_t(x_t)), with g_t the gain log p(x_t|x_<t,y)/p(x_t|x_<t), clamped.
-
-    The gain of a token is at most what the running sum of gains leaves of the bound.
-
-    Attributes:
-        pair: a model whose states have the laws (cond, uncond).
-        scale: γ.
-        bound: of the sum of gains, in nats; ∞ gives plain guidance.
-    """
-
-    pair: Any
-    scale: float
-    bound: float
-
-    def start(self, n: int) -> Bounded:
-        """Return the state of n empty prefixes."""
-        pair = self.pair.start(n)
-        return self._state(pair, torch.zeros_like(pair.laws[0][:, 0]))
-
-    def append(self, state: Bounded, token: Tensor) -> Bounded:
-        """Return the state after one more token per row, [n]."""
-        gain = self._gains(state.laws, state.log_ratio).gather(1, token[:, None])[:, 0]
-        return self._state(self.pair.append(state.pair, token), state.log_ratio + gain)
-
-    def select(self, state: Bounded, index: Tensor) -> Bounded:
-        """Return the state whose row i is row index[i] of this one."""
-        return Bounded(self.pair.select(state.pair, index), *(rows[index] for rows in state[1:]))
-
-    def _gains(self, laws: tuple[Tensor, ...], log_ratio: Tensor) -> Tensor:
-        cond, uncond = laws
-        gains = torch.where(cond == -math.inf, 0.0, cond - uncond)  # such a token has no mass, whatever it gains
-        return torch.minimum(gains, (self.bound - log_ratio)[:, None])
-
-    def _state(self, pair: Any, log_ratio: Tensor) -> Bounded:
-        gains = self._gains(pair.laws, log_ratio)
-        return Bounded(pair, log_ratio, *normalize(pair.laws[0] + (self.scale - 1) * gains))
 
 
 def autoregressive(

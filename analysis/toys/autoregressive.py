@@ -1,7 +1,7 @@
-"""Tables and chains as `arguide.Autoregressive`, whose protocol they satisfy by their shape."""
+"""Tables and chains as `arguide.Autoregressive`, whose protocol they satisfy by their shape; the exact law of a model."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,3 +66,28 @@ class ChainModel:
     def select(self, state: ChainState, index: Tensor) -> ChainState:
         """Return the state whose row i is row index[i]."""
         return ChainState(state.log_probs[index])
+
+
+def law_of(model: Any, shape: tuple[int, ...]) -> Tensor:
+    """Return the log law of an autoregressive model, [V_1, …, V_T], read along every branch.
+
+    Args:
+        model: an `arguide.Autoregressive`.
+        shape: sizes (V_1, …, V_T), the number of tokens at every position.
+    """
+    return every_branch(model, shape)[0]
+
+
+def every_branch(model: Any, shape: tuple[int, ...]) -> tuple[Tensor, Any]:
+    """Return the log law as `law_of`, and the model's state after every sequence, with one row per sequence.
+
+    Args:
+        model: as in `law_of`.
+        shape: as in `law_of`.
+    """
+    state, log_p = model.start(1), torch.zeros(1, dtype=torch.float64)
+    for size in shape:
+        rows = torch.arange(len(log_p))
+        log_p = (log_p[:, None] + state.log_probs[:, :size]).flatten()
+        state = model.append(model.select(state, rows.repeat_interleave(size)), torch.arange(size).repeat(len(rows)))
+    return log_p.reshape(shape), state

@@ -81,3 +81,10 @@ def one_gaussian() -> GaussianMixture:
 def two_classes(separation: float = 1.0) -> GaussianMixture:
     """Return ½ N(μ, 1) under label 0 and ½ N(−μ, 1) under label 1."""
     return GaussianMixture(torch.tensor([[separation], [-separation]]), torch.ones(2), torch.tensor([0.5, 0.5]))
+
+
+def crowded_line() -> GaussianMixture:
+    """Return four Gaussians on the line, two under each label, whose labels alternate and overlap."""
+    means = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
+    weights = torch.tensor([[0.3, 0.0, 0.2, 0.0], [0.0, 0.2, 0.0, 0.3]])
+    return GaussianMixture(means, torch.full((4,), 0.5), weights)

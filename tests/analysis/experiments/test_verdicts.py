@@ -6,16 +6,16 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.experiments import correction, families, real_data, temperature
+from analysis.experiments import acceptance, correction, families, real_data, temperature
 from analysis.experiments.base import Settings
-from analysis.experiments.families import CORRECTED, EXACT, MALA, ODE, SDE, WEIGHTED
+from analysis.experiments.families import EXACT, MALA, ODE, SDE, WEIGHTED
 from analysis.frames import tidy
 
 
 def found(**changed):
     """Return a frame as of the chapter on families, with total variations ± standard errors of four batches."""
     drawn = dict.fromkeys(families.DRAWN.values(), 0.2) | {ODE: 0.19, SDE: 0.16}
-    drawn |= dict.fromkeys((WEIGHTED, CORRECTED, MALA, EXACT), 0.075)
+    drawn |= dict.fromkeys((*families.REACHING, EXACT), 0.075)
     drawn |= {families.RATES_WEIGHTED: 0.114, families.MASKED_WEIGHTED: 0.09, families.UNIFORM_WEIGHTED: 0.11}
     errors = dict.fromkeys(drawn, 0.001)
     for name, (value, error) in changed.items():
@@ -25,7 +25,11 @@ def found(**changed):
         case | {"family": name, "quantity": "tv", "value": value, "std_error": errors[name], "freedom": 3.0}
         for name, value in drawn.items()
     ]
-    exact = {families.AR: 0.173, families.MASKED: 0.103, families.RATES: 0.100, families.UNIFORM: 0.134}
+    shares = dict.fromkeys((*acceptance.FAMILIES, "exact"), 0.54)
+    rows += [case | {"family": name, "quantity": "acceptance", "value": value} for name, value in shares.items()]
+    rows += [case | {"family": "exact", "quantity": "kl_joint_conditional", "value": 0.25}]
+    exact = dict.fromkeys((families.AR, acceptance.COHERENT), 0.173)
+    exact |= {families.MASKED: 0.103, families.RATES: 0.100, families.UNIFORM: 0.134}
     rows += [case | {"family": name, "quantity": "tv", "value": value} for name, value in exact.items()]
     rows += [case | {"family": name, "quantity": "path_sd", "value": 0.4} for name in (families.AR, SDE)]
     w2 = {"law": families.SEQUENCE, "quantity": "w2", "scale": 3.0, "length": 2}
