@@ -26,7 +26,7 @@ AXES = {
     "sigma": "noise level σ",
 }
 Order = Sequence[Any] | Mapping[Any, str] | None
-# The palette of Okabe and Ito, safe for colour-blind readers, and one colour of Tol's. The marker repeats the information of the colour.
+# The palette of Okabe and Ito and one colour of Tol's, safe for colour-blind readers. Markers repeat it.
 BLACK, GREY = "#000000", "#888888"
 ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 WINE = "#882255"
