@@ -84,12 +84,12 @@ def _temperature(*, images: bool) -> Story:
 
 AT_SCALES = (
     "A is the share of conditional draws that the joint law keeps: KL(joint ‖ p(x|y)) is at most −log A, the total variation "
-    "at most 1 − A. KL(sequential ‖ joint) is in nats per sample, with a 95 % interval over the seeds. The last three columns "
-    "are the accuracy of the joint, the coherent and the plain law: the share of samples with the requested label, by an "
-    "independent classifier."
+    "at most 1 − A. KL(sequential ‖ joint) is in nats per sample, with a 95 % interval over the seeds. The last columns are "
+    "of the joint / the coherent / the plain law: the share of samples with the requested label, by an independent classifier, "
+    "and the energy distance to held-out data."
 )
 AT_ACCURACY = (
-    "What the differences at up to five levels of accuracy decide, which both samplers reach in every seed; 95 % intervals "
+    "What the differences at up to five levels of accuracy decide, which both samplers reach; 95 % intervals "
     "over the seeds are simultaneous over the levels. A difference of 0.05 in a share or in the spread, of 0.02 in the energy "
     "distance and of 1 nat in log p(x|y) would matter. “better” means more diversity, likelihood or held-out data, and fewer "
     "copies."

@@ -187,13 +187,15 @@ def _drawn(plan: Plan, models: Models, scale: float, generator: torch.Generator)
     n, strange = plan.samples, other(plan, models.seed)
     learner = models.causal()
     yield from samplers.autoregressive(learner, scale, n, generator)
-    yield from coherent.autoregressive(learner, scale, n, generator)
-    yield from controls.autoregressive(learner, models.causal(WEAK), models.causal(seed=strange), scale, n, generator)
+    if scale > 0:
+        yield from coherent.autoregressive(learner, scale, n, generator)
+        yield from controls.autoregressive(learner, models.causal(WEAK), models.causal(seed=strange), scale, n, generator)
     if plan.images:
         denoiser = models.denoiser()
         yield from samplers.denoising(denoiser, scale, n, generator)
-        yield from coherent.denoising(denoiser, scale, n, generator)
-        yield from controls.denoising(denoiser, models.denoiser(WEAK), models.denoiser(seed=strange), scale, n, generator)
+        if scale > 0:
+            yield from coherent.denoising(denoiser, scale, n, generator)
+            yield from controls.denoising(denoiser, models.denoiser(WEAK), models.denoiser(seed=strange), scale, n, generator)
         classifiers = {samplers.AWARE: models.classifier(), samplers.CLEAN: models.classifier(BLIND)}
         yield from samplers.classifying(denoiser, classifiers, scale, n, generator)
 
