@@ -24,7 +24,7 @@ from .models import Autoregressive as Autoregressive, LogLinear as LogLinear, ch
 from .particles import sample_joint as sample_joint, sample_joints as sample_joints
 from .repeats import repeat_joint as repeat_joint
 from .sampling import sample as sample
-from .smc.acceptance import Accepted as Accepted
+from .smc.acceptance import Accepted as Accepted, LowAcceptanceError as LowAcceptanceError
 from .smc.diagnostics import Diagnosis as Diagnosis, diagnose as diagnose, over_runs as over_runs
 from .smc.samples import Chains as Chains, JointSample as JointSample, Sample as Sample, pooled as pooled
 from .smc.resampling import (

@@ -34,7 +34,7 @@ import torch
 from analysis.learning import learners
 from analysis.learning.datasets import DIGITS, Source, read_images
 from analysis.learning.evaluator import Evaluator
-from analysis.study import samplers
+from analysis.study import coherent, samplers
 from analysis.text import loading
 
 loading.silence()
@@ -86,6 +86,7 @@ drawn = {
     for scale in SCALES
     for family, result in (
         *samplers.autoregressive(pixels, scale, EACH, generator),
+        *coherent.autoregressive(pixels, scale, EACH, generator),
         *samplers.denoising(denoiser, scale, EACH, generator),
     )
 }
@@ -96,7 +97,7 @@ def grid(family):
     return np.vstack([np.hstack(row) for row in framed])
 
 
-shown = (samplers.SEQUENTIAL, samplers.JOINT, samplers.ODE, samplers.CORRECTED)
+shown = (samplers.SEQUENTIAL, coherent.COHERENT, samplers.ODE, samplers.CORRECTED)
 fig, axes = plt.subplots(2, 2, figsize=(9, 4.4), layout="constrained")
 for ax, family in zip(axes.flat, shown, strict=True):
     ax.imshow(grid(family), cmap="gray", vmin=-1, vmax=1)

@@ -19,7 +19,7 @@ from rich.text import Text
 from tqdm import tqdm
 
 from analysis.metrics.gap_estimates import Measurement
-from analysis.text.measured_texts import Target
+from analysis.text.measured_texts import Target, quantiles
 
 if TYPE_CHECKING:
     from analysis.frames import Chapter  # imports matplotlib, which completions do without
@@ -145,13 +145,14 @@ def _print_title(title: str) -> None:
 
 def factors(target: Target, measured: Measurement) -> None:
     """Print the measurement of a target, and the texts whose two factors differ most."""
-    found, whole = measured.diagnosis, measured.lengths.iloc[-1]
+    found, whole, ratio = measured.diagnosis, measured.lengths.iloc[-1], quantiles(measured.sequences)
     rows = [
         ("base law of the factors", target.base),
         ("log Z ± standard error", f"{found.log_evidence:.4g} ± {found.std_error:.2g}"),
         ("KL(sequential ‖ joint), 95 %", f"{whole['kl']:.4g} [{whole['kl_low']:.4g}, {whole['kl_high']:.4g}]"),
         ("the same per token", f"{whole['kl_per_token']:.3g}"),
         ("effective sample size for the joint law", f"{whole['ess']:.1f}, {whole['ess_share']:.1%}"),
+        ("log p(x|y)/p(x), min/5/50/95 %/max", " / ".join(f"{value:.1f}" for value in ratio.values())),
         ("the estimate", found.verdict),
     ]
     law = f"γ = {target.scale:g}, τ = {target.tau:g}, T = {target.max_new_tokens}"

@@ -15,6 +15,7 @@ from analysis.files import paths
 PROMPTS = (
     "A .txt file, one prompt per line, or .csv, .parquet, .jsonl or .json with a column prompt, optionally negative and scale."
 )
+PRIOR = "π in (0, 1]: guide away from the mixture of the prompt, with this probability, and the negative prompt."
 
 
 def generate(
@@ -36,9 +37,15 @@ def generate(
     no_chat: NoChat = False,
     negative_model: Annotated[str | None, options.named("Another model for the unconditional branch.")] = None,
     plausibility: Annotated[float, typer.Option(help="α: leave out tokens with p(v) < α max p.")] = 0.0,
-    joint: Annotated[bool, typer.Option("--joint", help="Draw from the joint law, by weighted particles.")] = False,
-    particles: Annotated[int, typer.Option(help="Particles per run of the joint law.")] = 64,
-    repeats: Annotated[int, typer.Option(help="Independent runs of the joint law, which are compared.")] = 4,
+    prior: Annotated[float | None, typer.Option(help=PRIOR)] = None,
+    joint: Annotated[
+        bool,
+        typer.Option("--joint", help="Draw from the joint law, by weighted particles; with --prior exactly, by acceptance."),
+    ] = False,
+    particles: Annotated[int, typer.Option(help="Particles per run of the joint law; with --prior proposals per batch.")] = 64,
+    repeats: Annotated[
+        int, typer.Option(help="Independent runs of the joint law, which are compared; unused with --prior.")
+    ] = 4,
     power: Annotated[float, typer.Option(help="β: the joint law to this power; p(x)^β at --scale 1.")] = 1.0,
     cap: Annotated[str, typer.Option(help="At --max-new-tokens, for the joint law: truncate, or force the end.")] = "truncate",
     dtype: Dtype = "auto",
@@ -57,6 +64,8 @@ def generate(
         if stream and (len(prompt or []) != 1 or compare or json or num_samples > 1 or use_joint):
             others = "--compare, --json, --prompts, --num-samples and --joint"
             raise ValueError(f"--stream prints one completion of one --prompt; leave out {others}")
+        if prior is not None and use_joint and (power, cap) != (1.0, "truncate"):
+            raise ValueError("--joint with --prior draws by acceptance, without --power and --cap force; leave them out")
         for name in filter(None, (model, negative_model)):
             paths.check_model(name)
         options.check_memory(num_samples * max_new_tokens, 8, num_samples=num_samples, max_new_tokens=max_new_tokens)
@@ -68,14 +77,21 @@ def generate(
         check_options()  # before torch is imported, which takes seconds
 
     from analysis.cli import display
-    from analysis.text import batch_jobs, completions, distributed, loading, tokens
+    from analysis.text import batch_jobs, completions, distributed, joint_draws, loading, tokens
 
     def check() -> tuple[loading.Choice, completions.Sampling, list[float]]:
         check_options()
-        law = completions.Joint(particles, repeats, power, cap) if use_joint else None
+        law: joint_draws.Joint | joint_draws.Exact | None = None
+        if use_joint:
+            exact = prior is not None
+            law = joint_draws.Exact(particles) if exact else joint_draws.Joint(particles, repeats, power, cap)
         numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, not no_chat, seed)
         scales = options.scales_of(str(scale) if compare is None else compare)
-        return loading.Choice(model, negative_model, dtype), completions.Sampling(*numbers, law), scales
+        return (
+            loading.Choice(model, negative_model, dtype),
+            completions.Sampling(*numbers, law if use_joint else None, prior),
+            scales,
+        )
 
     loading.silence()
     with distributed.team(device) as team:

@@ -24,6 +24,7 @@ def study(
         int, typer.Option(help="Keep this many of the commonest labels; by default 8 of texts, 10 of images.", min=0)
     ] = 0,
     image_size: Annotated[int, typer.Option(help="Scale images to this many pixels per side.", min=2)] = 8,
+    text_length: Annotated[int | None, typer.Option(help="Keep this many characters of every text.", min=1)] = None,
     scales: Annotated[str, typer.Option(help="The values of γ, separated by commas.")] = "0,1,1.25,1.5,2,3,5,7.5,10",
     seeds: Annotated[int, typer.Option(help="Repetitions: everything is trained and sampled again.", min=2)] = 4,
     samples: Annotated[int, typer.Option(help="Samples per label, scale and seed.", min=2)] = 32,
@@ -57,7 +58,7 @@ def study(
     from analysis.text import loading
 
     column, images = sources.kind_of(data, text_column, image_column)
-    source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size)
+    source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size, text_length)
     effort, seeds = (0.1, 2) if quick else (effort, seeds)
     chosen = tuple(options.apart(options.scales_of(scales)))
     plan = Plan(source, images, chosen, seeds, samples, effort, seed, models, quick)

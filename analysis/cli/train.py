@@ -29,6 +29,7 @@ def train(
     label_column: Annotated[str, typer.Option(help="The column of the labels.")] = "label",
     max_labels: Annotated[int | None, typer.Option(help="Keep this many of the commonest labels.", min=2)] = None,
     image_size: Annotated[int, typer.Option(help="Scale images to this many pixels per side.", min=2)] = 8,
+    text_length: Annotated[int | None, typer.Option(help="Keep this many characters of every text.", min=1)] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the optimizer; the default depends on KIND.", min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows per step.", min=1)] = None,
     rate: Annotated[float | None, typer.Option(help="The maximum learning rate; with --init the default is a tenth.")] = None,
@@ -62,7 +63,9 @@ def train(
     from analysis.text import loading
 
     _check_kind(kind, learners.KINDS, clean=clean, network=network)
-    source = sources.Source(data, text_column if kind == "lm" else image_column, label_column, max_labels, image_size)
+    source = sources.Source(
+        data, text_column if kind == "lm" else image_column, label_column, max_labels, image_size, text_length
+    )
     own, size = learners.usual(kind, training.read(kind, source, seed))
     size = learners.UNETS if network == "unet" else size
     own = own if init is None else replace(own, rate=own.rate / 10)

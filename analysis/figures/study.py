@@ -15,6 +15,7 @@ from analysis.frames import Plot, pick
 from analysis.metrics.sample_quality import LIMITS
 
 GAP = 0.7  # the grey value between two samples; 1 is white
+Families = tuple[str, ...] | None
 HELD_OUT = {"held-out loss": "with the label", "held-out loss, no label": "without"}
 # The title of the panel of a quantity, and the name of its axis.
 NAMES = {
@@ -24,24 +25,40 @@ NAMES = {
     "precision": ("Precision", "precision"),
     "spread": ("Spread", "spread within a label (data: 1)"),
     "energy distance": ("Distance to the data", "energy distance to held-out data"),
+    "log p(x|y)": ("Likelihood", "log p(x|y), nats per sample"),
+    "distinct": ("Different samples", "share of different samples"),
+    "memorised": ("Copies", "share of copies of training rows"),
     "log_path_spread": ("Spread of Σ log Z", "nats"),
     "log_z_apart": ("Difference of halves in log Z", "nats"),
     "left": ("Remaining bias", "Var(Ẑ) / Z²"),
 }
 
 
-def against(by: str, *quantities: str) -> tuple[Panel, ...]:
+def against(by: str, *quantities: str, families: Families = None) -> tuple[Panel, ...]:
     """Return the panels of quantities against the scale or β, one line per sampler; the last one has the legend.
 
     Bands are two standard errors over the seeds. Measures of convergence have a logarithmic axis, and a dotted line at the
     limit below which the sampler has converged; the accuracy against the scale has one at chance.
+
+    Args:
+        by: "scale" or "beta".
+        quantities: one per panel.
+        families: the samplers that are shown; all by default.
     """
-    return _with_legend([partial(_line_per_sampler, by=by, quantity=quantity) for quantity in quantities])
+    return _with_legend([_only(partial(_line_per_sampler, by=by, quantity=quantity), families) for quantity in quantities])
 
 
-def frontier(*quantities: str) -> tuple[Panel, ...]:
-    """Return the panels of measures of diversity against accuracy from γ = 1 on, one line per sampler, as `against` does."""
-    return _with_legend([partial(_frontier, quantity=quantity) for quantity in quantities])
+def frontier(*quantities: str, families: Families = None) -> tuple[Panel, ...]:
+    """Return the panels of measures against accuracy from γ = 1 on, one line per sampler; arguments as in `against`."""
+    return _with_legend([_only(partial(_frontier, quantity=quantity), families) for quantity in quantities])
+
+
+def _only(panel: Panel, families: Families) -> Panel:
+    """Return the panel of some samplers, and of the evaluator's own numbers."""
+    if families is None:
+        return panel
+    shown = {*families, "judge"}
+    return lambda frame, ax: panel(frame[frame["family"].isin(shown)], ax)
 
 
 def _line_per_sampler(frame: pd.DataFrame, ax: Axes, *, by: str, quantity: str) -> Axes:
@@ -76,7 +93,8 @@ def _with_legend(panels: list[Panel]) -> tuple[Panel, ...]:
 
 
 def _legend_beside(ax: Axes) -> None:
-    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def samples(family: str, by: str = "scale") -> Panel:

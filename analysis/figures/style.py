@@ -26,35 +26,25 @@ AXES = {
     "sigma": "noise level σ",
 }
 Order = Sequence[Any] | Mapping[Any, str] | None
-# The palette of Okabe and Ito, safe for colour-blind readers. The marker repeats the information of the colour.
+# The palette of Okabe and Ito and one colour of Tol's, safe for colour-blind readers. Markers repeat it.
 BLACK, GREY = "#000000", "#888888"
 ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+WINE = "#882255"
 LOOKS = {
-    (BLACK, "s"): ("joint", "clean classifier", "score × β, SDE", "AR by acceptance"),
-    (ORANGE, "o"): ("sequential", "sequential AR", "AR sequential"),
+    (BLACK, "s"): ("joint", "clean classifier", "score × β, SDE", "AR by acceptance", "AR joint, coherent"),
+    (ORANGE, "o"): ("sequential", "sequential AR", "AR sequential", "diffusion DDPM"),
     (BLUE, "D"): ("AR with weights", "AR joint"),
-    (SKY, "X"): (
-        "classifier guidance",
-        "MALA",
-        "masked rates",
-        "rates with weights",
-        "Gaussian correction",
-        "data by acceptance",
-    ),
-    (RED, "v"): ("diffusion ODE", "score × β, ODE"),
-    (RED, "<"): ("AR coherent",),
-    (PURPLE, "^"): ("diffusion SDE", "uniform noise", "uniform with weights", "noise scale"),
-    (GREEN, "P"): (
-        "Feynman–Kac",
-        "masked softmax",
-        "softmax with weights",
-        "weights",
-        "score × β, weights",
-        "paths by acceptance",
-    ),
-    (GREY, "."): ("exact draws", "conditional"),
+    (SKY, "X"): ("classifier guidance", "MALA", "masked rates", "rates with weights", "Gaussian correction"),
+    (RED, "v"): ("diffusion ODE", "score × β, ODE", "AR clamped"),
+    (WINE, "<"): ("AR coherent",),
+    (PURPLE, "^"): ("diffusion SDE", "uniform noise", "uniform with weights", "noise scale", "AR weaker model"),
+    (GREEN, "P"): ("Feynman–Kac", "masked softmax", "softmax with weights", "weights", "score × β, weights"),
+    (GREY, "."): ("exact draws", "conditional", "AR unsmoothed"),
 }
 FAMILIES = {name: look for look, names in LOOKS.items() for name in names}
+FAMILIES |= {"data by acceptance": (SKY, "X"), "paths by acceptance": (GREEN, "P"), "AR other model": (SKY, "X")}
+BOTH = ("coherent", "joint, coherent", "clamped", "weaker model", "other model")  # samplers of both wings
+FAMILIES |= {f"diffusion {name}": FAMILIES[f"AR {name}"] for name in BOTH}
 # Samples look like the exact law that they are drawn from.
 DRAWN = ("sequential AR", "AR coherent", "masked softmax", "masked rates", "uniform noise")
 FAMILIES |= {f"{name}, drawn": FAMILIES[name] for name in DRAWN}

@@ -28,6 +28,7 @@ class Source(NamedTuple):
         label: the column of the labels.
         most: number of labels to keep, the most frequent ones; None for all.
         size: pixels per side of a scaled image.
+        letters: number of characters that are kept of a text, from its beginning; None for all.
     """
 
     data: str
@@ -35,6 +36,7 @@ class Source(NamedTuple):
     label: str = "label"
     most: int | None = None
     size: int = 8
+    letters: int | None = None
 
 
 class Data(NamedTuple):
@@ -126,7 +128,8 @@ def read_texts(source: Source, *, seed: int = 0) -> Data:
     if source.data == DIGITS:
         raise ValueError("the data must be texts, but digits are images; try a file of texts, or a name on the hub")
     cells, labels = _cells(source)
-    return _split(source, *tables.texts(source.data, source.column, cells, labels), seed)
+    texts, kept = tables.texts(source.data, source.column, cells, labels)
+    return _split(source, [text[: source.letters].strip() for text in texts], kept, seed)
 
 
 def check_varied(source: Source, data: Data) -> None:

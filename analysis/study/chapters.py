@@ -29,6 +29,10 @@ def _coherent(*, images: bool) -> Story:
     if images:
         second = tuple(map(samples, (DDPM, SCORES, PATHS)))
         shown.append(Plot("study_coherent_diffusion", second, "The same for diffusion, with the reverse kernels of DDPM."))
+    for wing in coherent.WINGS if images else coherent.WINGS[:1]:
+        families = (wing.plain, wing.coherent, wing.joint, *wing.controls)
+        panels = frontier("spread", "energy distance", "log p(x|y)", families=families)
+        shown.append(Plot(f"study_equal_accuracy_{wing.name}", panels, FRONTIERS))
     return Story(
         name="coherent",
         title="Joint and sequential guidance of a coherent pair, at every scale",
@@ -80,25 +84,29 @@ def _temperature(*, images: bool) -> Story:
 
 AT_SCALES = (
     "A is the share of conditional draws that the joint law keeps: KL(joint ‖ p(x|y)) is at most −log A, the total variation "
-    "at most 1 − A. KL(sequential ‖ joint) is in nats per sample, with a 95 % interval over the seeds. The last three columns "
-    "are the accuracy of the joint, the coherent and the plain law: the share of samples with the requested label, by an "
-    "independent classifier."
+    "at most 1 − A. KL(sequential ‖ joint) is in nats per sample, with a 95 % interval over the seeds. The last columns are "
+    "of the joint / the coherent / the plain law: the share of samples with the requested label, by an independent classifier, "
+    "and the energy distance to held-out data."
 )
 AT_ACCURACY = (
-    "What the differences at up to five levels of accuracy decide, which both samplers reach in every seed; 95 % intervals "
+    "What the differences at up to five levels of accuracy decide, which both samplers reach; 95 % intervals "
     "over the seeds are simultaneous over the levels. A difference of 0.05 in a share or in the spread, of 0.02 in the energy "
     "distance and of 1 nat in log p(x|y) would matter. “better” means more diversity, likelihood or held-out data, and fewer "
     "copies."
 )
 DIFFERENCES = "The same in numbers: the smallest and the largest mean difference over the levels, and the widest interval."
+FRONTIERS = (
+    "Means over the seeds from γ = 1 on: at one accuracy, more spread, a smaller distance and a higher likelihood are better. "
+    "Where a curve turns back, guidance has left the data."
+)
 FRONTIER = Plot(
     "study_frontier",
-    frontier("coverage", "recall", "spread"),
+    frontier("coverage", "recall", "spread", families=guidance.FAMILIES),
     "Fidelity and diversity from γ = 1 on, means over the seeds. A curve further up and to the right is better.",
 )
 WEIGHTS = Plot(
     "study_weights",
-    against("scale", "log_path_spread") + against("scale", "log_z_apart", "left"),
+    against("scale", "log_path_spread", families=guidance.FAMILIES) + against("scale", "log_z_apart", "left"),
     "The normalizers that sequential guidance leaves out, in both learned wings. Left: standard deviation of Σ log Z over "
     "samples; both laws are equal where it is 0. Middle: the difference between halves of the populations in log Z; above half "
     "a nat the joint sampler did not converge. Right: Var(Ẑ)/Z² per population, a proxy for the remaining bias; above ½ the "
@@ -124,7 +132,7 @@ TRADE = Story(
     plots=(
         Plot(
             "study_fidelity",
-            against("scale", "accuracy", "spread", "coverage", "energy distance"),
+            against("scale", "accuracy", "spread", "coverage", "energy distance", families=guidance.FAMILIES),
             "Accuracy by an independent classifier, diversity, and distance to held-out data against the scale, one line per "
             "sampler. Bands are two standard errors over the seeds. The dotted line is chance.",
         ),

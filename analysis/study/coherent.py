@@ -10,7 +10,7 @@ All scales share the proposals of a joint law, so its samples at different scale
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -66,7 +66,7 @@ def law(learner: Causal, labels: Tensor, scale: float | None = None) -> Any:
 def accepted(
     learner: Causal, scales: Sequence[float], n: int, generator: torch.Generator
 ) -> Iterator[tuple[float, str, Drawn]]:
-    """Yield texts or images of the joint law of a coherent pair at every scale.
+    """Yield texts or images of the joint law of a coherent pair, at every scale where acceptance is practical.
 
     Args:
         learner: the model.
@@ -76,12 +76,12 @@ def accepted(
     """
     count, rows = len(learner.labels), 2 * n
 
-    def draw(label: int) -> Any:
+    def draw(label: int, some: list[float]) -> list[Accepted]:
         own = law(learner, torch.full((rows,), label))
         options: dict[str, Any] = {"generator": generator, "tolerance": math.inf, "rows": rows}
-        return arguide.sample_accepted(own, 0, list(scales), n, learner.length, **options)
+        return arguide.sample_accepted(own, 0, some, n, learner.length, **options)
 
-    for scale, each, x in _per_scale(scales, [draw(label) for label in range(count)]):
+    for scale, each, x in _per_scale(scales, count, draw):
         yield scale, ACCEPTED, Drawn(learner.decode(x), torch.arange(count).repeat_interleave(n), each)
 
 
@@ -108,7 +108,7 @@ def denoising(denoiser: Denoiser, scale: float, n: int, generator: torch.Generat
 def accepted_images(
     denoiser: Denoiser, scales: Sequence[float], n: int, generator: torch.Generator
 ) -> Iterator[tuple[float, str, Drawn]]:
-    """Yield images of the joint law on paths at every scale.
+    """Yield images of the joint law on paths, at every scale where acceptance is practical.
 
     Args:
         denoiser: the model.
@@ -118,13 +118,12 @@ def accepted_images(
     """
     pair, shape = mixture(denoiser), (n, *denoiser.shape)
 
-    def draw(label: int) -> Any:
+    def draw(label: int, some: list[float]) -> list[Accepted]:
         options: dict[str, Any] = {"generator": generator, "tolerance": math.inf, "rows": 2 * n}
-        return diffusion.sample_accepted(pair, label, list(scales), shape, samplers.grid(), **options)
+        with torch.no_grad():
+            return diffusion.sample_accepted(pair, label, some, shape, samplers.grid(), **options)
 
-    with torch.no_grad():
-        found = [draw(label) for label in range(denoiser.labels)]
-    for scale, each, x in _per_scale(scales, found):
+    for scale, each, x in _per_scale(scales, denoiser.labels, draw):
         yield scale, PATHS, images(x, torch.arange(denoiser.labels).repeat_interleave(n), **each)
 
 
@@ -195,21 +194,33 @@ def _uniform(count: int) -> Tensor:
 
 
 def _per_scale(
-    scales: Sequence[float], found: Sequence[Sequence[Accepted]]
+    scales: Sequence[float], count: int, draw: Callable[[int, list[float]], list[Accepted]]
 ) -> Iterator[tuple[float, dict[str, float], Tensor]]:
-    """Yield every scale with the means over labels of its numbers, and the samples of all labels."""
-    for scale, each in zip(scales, zip(*found, strict=True), strict=True):
+    """Yield every practical scale with the means over labels of its numbers, and the samples of all labels.
+
+    The largest scale is left out, and the rest drawn anew, while acceptance is too low for some label.
+
+    Args:
+        scales: γ.
+        count: number of labels.
+        draw: (label, scales) ↦ one result per scale.
+    """
+    some = sorted(scales)
+    while some:
+        try:
+            found = [draw(label, some) for label in range(count)]
+            break
+        except arguide.LowAcceptanceError:
+            some.pop()
+    for scale, each in zip(some, zip(*found, strict=True) if some else (), strict=True):
         shares = [float(one.log_acceptance.exp()) for one in each]
-        yield (
-            scale,
-            {
-                "acceptance": fmean(shares),
-                "kl bound": fmean(float(one.most_kl) for one in each),
-                "log_z": fmean(float(one.log_evidence) for one in each),
-                "posterior": fmean(float(one.log_posterior.exp().mean()) for one in each),
-            },
-            torch.cat([one.x for one in each]),
-        )
+        diagnostics = {
+            "acceptance": fmean(shares),
+            "kl bound": fmean(float(one.most_kl) for one in each),
+            "log_z": fmean(float(one.log_evidence) for one in each),
+            "posterior": fmean(float(one.log_posterior.exp().mean()) for one in each),
+        }
+        yield scale, diagnostics, torch.cat([one.x for one in each])
 
 
 def _own(log_posterior: Tensor, labels: Tensor) -> float:

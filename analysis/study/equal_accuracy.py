@@ -1,8 +1,9 @@
-r"""Compare samplers at equal accuracy: two curves of a measure against accuracy, at levels that both reach in every seed.
+r"""Compare samplers at equal accuracy: two curves of a measure against accuracy, at levels that both reach.
 
 Every sampler traces a curve as γ grows from 1: accuracy rises, and everything else changes. At equal γ two samplers differ in
 both; at equal accuracy the difference is what one of them gains without following the label less. A curve ends at its highest
-accuracy, since accuracy may fall again.
+accuracy, since accuracy may fall again. Models of different seeds differ in accuracy, so every seed has levels of its own,
+equally spaced over the accuracies that both samplers reach; differences at the k-th level are averaged over the seeds.
 """
 
 from typing import NamedTuple
@@ -30,7 +31,7 @@ LOWER_IS_BETTER = {"memorised", "energy distance"}
 
 
 class Level(NamedTuple):
-    """The difference of two samplers in one measure at one accuracy."""
+    """The difference of two samplers in one measure at one level of accuracy, a mean over the seeds."""
 
     accuracy: float
     difference: Difference
@@ -48,22 +49,23 @@ def levels(frame: pd.DataFrame, first: str, second: str, measures: tuple[str, ..
     Returns:
         measure ↦ levels; empty where the samplers share no accuracy in some seed.
     """
-    curves = {family: [curve(own, family) for _, own in frame.groupby("seed")] for family in (first, second)}
-    every = [each for found in curves.values() for each in found]
-    if not every or any(each.empty for each in every):
+    pairs = [tuple(curve(own, family) for family in (first, second)) for _, own in frame.groupby("seed")]
+    if not pairs or any(each.empty for pair in pairs for each in pair):
         return {}
-    low, high = max(each.index.min() for each in every), min(each.index.max() for each in every)
-    if low > high:
+    low, high = np.array([[max(a.index.min(), b.index.min()), min(a.index.max(), b.index.max())] for a, b in pairs]).T
+    if (low > high).any():
         return {}
-    at = np.linspace(low, high, LEVELS if high - low >= NARROWEST else 1)
-    shared = [name for name in measures if all(name in each for each in every)]
+    at = np.linspace(low, high, LEVELS) if (high - low).mean() >= NARROWEST else (low + high)[None] / 2
+    shared = [name for name in measures if all(name in each for pair in pairs for each in pair)]
     found = {}
     for name in shared:
-        values = {family: np.stack([np.interp(at, each.index, each[name]) for each in curves[family]]) for family in curves}
-        pairs = zip(at, values[first].T, values[second].T, strict=True)
+        values = [
+            [np.interp(at[:, i], each.index, each[name]) for i, each in enumerate(column)]
+            for column in zip(*pairs, strict=True)
+        ]
+        rows = zip(at.mean(1), *(np.stack(each, 1).tolist() for each in values), strict=True)
         found[name] = [
-            Level(float(level), Difference(*paired_difference(a.tolist(), b.tolist(), len(at)), MEASURES[name]))
-            for level, a, b in pairs
+            Level(float(level), Difference(*paired_difference(a, b, len(at)), MEASURES[name])) for level, a, b in rows
         ]
     return found
 

@@ -129,6 +129,7 @@ def command(plan: Plan) -> str:
         "--label-column": None if source.label == "label" else source.label,
         "--max-labels": source.most,
         "--image-size": source.size if plan.images else None,
+        "--text-length": None if plan.images else source.letters,
         "--scales": ",".join(f"{scale:g}" for scale in plan.scales),
         "--effort": None if plan.effort == 1 or plan.quick else f"{plan.effort:g}",
         "--models": plan.models and Path(plan.models).name,

@@ -89,7 +89,7 @@ def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
 
 
 def accept(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
-    """Sample the joint law of the coherent pairs at every scale of at least 0; return the same as `sample`.
+    """Sample the joint law of the coherent pairs at every scale above 0; return the same as `sample`.
 
     Args:
         seed: of the models and the samples.
@@ -97,7 +97,7 @@ def accept(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
         folder: of the results.
     """
     models, generator = Models(plan, folder, seed), _generator(seed, -2)
-    scales = [scale for scale in plan.scales if scale >= 0]
+    scales = [scale for scale in plan.scales if scale > 0]
     drawn = coherent.accepted(models.causal(), scales, plan.samples, generator)
     if plan.images:
         drawn = chain(drawn, coherent.accepted_images(models.denoiser(), scales, plan.samples, generator))
@@ -112,7 +112,7 @@ def compare(seed: int, plan: Plan, folder: Path) -> pd.DataFrame:
         plan: of the study.
         folder: of the results.
     """
-    models, generator, n = Models(plan, folder, seed), _generator(seed, -3), 2 * plan.samples
+    models, generator, n = Models(plan, folder, seed), _generator(seed, -3), plan.samples
     found = {coherent.COHERENT: coherent.incoherent_texts(models.causal(), n, generator)}
     if plan.images:
         found[coherent.SCORES] = coherent.incoherent_images(models.denoiser(), n, generator)
@@ -187,13 +187,15 @@ def _drawn(plan: Plan, models: Models, scale: float, generator: torch.Generator)
     n, strange = plan.samples, other(plan, models.seed)
     learner = models.causal()
     yield from samplers.autoregressive(learner, scale, n, generator)
-    yield from coherent.autoregressive(learner, scale, n, generator)
-    yield from controls.autoregressive(learner, models.causal(WEAK), models.causal(seed=strange), scale, n, generator)
+    if scale > 0:
+        yield from coherent.autoregressive(learner, scale, n, generator)
+        yield from controls.autoregressive(learner, models.causal(WEAK), models.causal(seed=strange), scale, n, generator)
     if plan.images:
         denoiser = models.denoiser()
         yield from samplers.denoising(denoiser, scale, n, generator)
-        yield from coherent.denoising(denoiser, scale, n, generator)
-        yield from controls.denoising(denoiser, models.denoiser(WEAK), models.denoiser(seed=strange), scale, n, generator)
+        if scale > 0:
+            yield from coherent.denoising(denoiser, scale, n, generator)
+            yield from controls.denoising(denoiser, models.denoiser(WEAK), models.denoiser(seed=strange), scale, n, generator)
         classifiers = {samplers.AWARE: models.classifier(), samplers.CLEAN: models.classifier(BLIND)}
         yield from samplers.classifying(denoiser, classifiers, scale, n, generator)
 

@@ -11,61 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import TextStreamer
 
 import arguide
 from analysis import limits
+from analysis.text.joint_draws import DIAGNOSIS, Exact, Joint, Kept
 from analysis.text.loading import Loaded
-from analysis.text.tokens import Encoded, Request, check_cap, encode, guidance, law, pad_token, stop_tokens, text_of
+from analysis.text.tokens import Encoded, Request, encode, guidance, law, pad_token, stop_tokens, text_of
 from arguide.text.prompts import padded
-
-DIAGNOSIS = ("log_evidence", "std_error", "consistent", "verdict")  # of a joint law, in a record
-
-
-@dataclass(frozen=True)
-class Joint:
-    """The settings of draws from the joint law.
-
-    Several independent runs of particles are compared with one another, and with chains that start at their texts: if the
-    particles follow the law, the chains do not change it. Texts are drawn from all runs together.
-
-    Attributes:
-        particles: N, the particles per run.
-        repeats: the number of independent runs, at least two.
-        power: β; the law is the joint law to this power, p(x)^β at γ = 1.
-        cap: the meaning of the length cap, "truncate" or "force", see `arguide.stopping`.
-
-    Raises:
-        ValueError: a number out of range, or another cap.
-    """
-
-    particles: int = 64
-    repeats: int = 4
-    power: float = 1.0
-    cap: str = "truncate"
-
-    def __post_init__(self) -> None:
-        if self.particles < 2 or self.repeats < 2:
-            raise ValueError("the joint law needs at least two --particles and two --repeats, to compare them")
-        limits.check_range("--power", self.power)
-        check_cap(self.cap)
-
-    def draw(
-        self, law: arguide.Autoregressive, samples: int, length: int, generator: torch.Generator
-    ) -> tuple[Tensor, arguide.Diagnosis]:
-        """Return texts of the joint law, [samples, T], and the diagnosis of their runs.
-
-        Args:
-            law: the guided law.
-            samples: the number of texts.
-            length: T.
-            generator: the random generator.
-        """
-        runs, diagnosis = arguide.repeat_joint(
-            law, self.particles, length, repeats=self.repeats, twist=arguide.particles.ahead, generator=generator
-        )
-        return arguide.pooled(runs).draw(samples, generator), diagnosis
 
 
 @dataclass(frozen=True)
@@ -83,6 +36,7 @@ class Sampling:
         chat: use the chat template of the tokenizer, if any.
         seed: the seed of every batch, together with its index.
         joint: the settings of draws from the joint law; None for the sequential law.
+        prior: π, the prior of the prompt in a mixture with the negative one; None for plain guidance.
 
     Raises:
         ValueError: a number out of range.
@@ -97,9 +51,12 @@ class Sampling:
     plausibility: float = 0.0
     chat: bool = True
     seed: int = 0
-    joint: Joint | None = None
+    joint: Joint | Exact | None = None
+    prior: float | None = None
 
     def __post_init__(self) -> None:
+        if self.prior is not None and not 0 < self.prior <= 1:
+            raise ValueError(f"--prior must be in (0, 1], got {self.prior:g}")
         if self.joint is not None and (self.temperature, self.top_p, self.top_k, self.greedy) != (1.0, 1.0, 0, False):
             raise ValueError("the joint law has --power in the place of --temperature, --top-p, --top-k and --greedy")
         try:
@@ -121,7 +78,15 @@ class Sampling:
         return law | {"do_sample": True, "num_return_sequences": self.num_samples}
 
     def encode(self, loaded: Loaded, requests: Sequence[Request]) -> list[Encoded]:
-        """Return requests in tokens, see `tokens.encode`."""
+        """Return requests in tokens, see `tokens.encode`.
+
+        Raises:
+            ValueError: a prior, and a request without a negative prompt or a model for it; and as `tokens.encode`.
+        """
+        if self.prior is not None and loaded.negative is None and any(request.negative is None for request in requests):
+            raise ValueError(
+                "--prior needs a negative for every prompt; give --negative, --negative-model or a column negative"
+            )
         return encode(loaded, requests, self.max_new_tokens, chat=self.chat)
 
 
@@ -130,11 +95,11 @@ class Completion(NamedTuple):
 
     text: str
     tokens: int
-    diagnosis: arguide.Diagnosis | None = None
+    diagnosis: arguide.Diagnosis | Kept | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the columns of a table."""
-        diagnosis = {} if self.diagnosis is None else {name: getattr(self.diagnosis, name) for name in DIAGNOSIS}
+        diagnosis = {name: getattr(self.diagnosis, name) for name in DIAGNOSIS if hasattr(self.diagnosis, name)}
         return {"completion": self.text, "tokens": self.tokens} | diagnosis
 
 
@@ -164,7 +129,7 @@ def complete(
                 attention_mask=prompt.mask,
                 pad_token_id=pad,
                 eos_token_id=list(stop_tokens(loaded)) or None,
-                guidance=guidance(loaded, batch, sampling.plausibility),
+                guidance=guidance(loaded, batch, sampling.plausibility, sampling.prior),
                 streamer=streamer,
                 max_new_tokens=sampling.max_new_tokens,
                 num_beams=1,
@@ -177,13 +142,17 @@ def complete(
 
 
 def _complete_joint(
-    loaded: Loaded, encoded: Encoded, sampling: Sampling, joint: Joint, index: tuple[int, int]
+    loaded: Loaded, encoded: Encoded, sampling: Sampling, joint: Joint | Exact, index: tuple[int, int]
 ) -> list[Completion]:
     """Return the completions of one prompt under the joint law."""
-    settings = {"temperature": 1 / joint.power, "plausibility": sampling.plausibility}
-    guided = law(loaded, encoded, max_new_tokens=sampling.max_new_tokens, cap=joint.cap, **settings)
+    length, samples = sampling.max_new_tokens, sampling.num_samples
+    given: Any = {"max_new_tokens": length, "plausibility": sampling.plausibility}
     generator = torch.Generator(loaded.model.device).manual_seed(_seed((sampling.seed, *index)))
-    texts, diagnosis = joint.draw(guided, sampling.num_samples, sampling.max_new_tokens, generator)
+    texts, diagnosis = (
+        joint.draw(law(loaded, encoded, prior=sampling.prior, **given), encoded.scale, samples, length, generator)
+        if isinstance(joint, Exact)
+        else joint.draw(law(loaded, encoded, temperature=1 / joint.power, cap=joint.cap, **given), samples, length, generator)
+    )
     return [_completion(loaded, encoded, row)._replace(diagnosis=diagnosis) for row in texts.tolist()]
 
 

@@ -19,6 +19,7 @@ from analysis.frames import Track
 from analysis.metrics.gap_estimates import Measurement, Plan, measure
 from analysis.text.loading import Loaded
 from analysis.text.tokens import Request, check_cap, encode, law, stop_tokens, text_of
+from arguide.sampling import retrace
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,11 @@ class Target:
 
 
 class Laws(NamedTuple):
-    """The guided law, its base law, the tokens of the prompt, and the tokens that end a text."""
+    """The guided law, its base law, those of both prompts, the tokens of the prompt, and the tokens that end a text."""
 
     law: Any
     base: Any
+    pair: tuple[Any, Any]
     prompt: list[int]
     ends: tuple[int, ...]
 
@@ -94,8 +96,8 @@ def laws(loaded: Loaded, target: Target) -> Laws:
     if target.cap == "force" and not ends:
         raise ValueError("no token ends the texts of this model, so --cap force has nothing to force; try --cap truncate")
     guided = law(loaded, encoded, max_new_tokens=length, temperature=target.tau, cap=target.cap)
-    base = law(loaded, encoded._replace(scale=float(target.base == "model")), max_new_tokens=length)
-    return Laws(guided, base, encoded.prompt, ends)
+    cond, uncond = (law(loaded, encoded._replace(scale=scale), max_new_tokens=length) for scale in (1.0, 0.0))
+    return Laws(guided, cond if target.base == "model" else uncond, (cond, uncond), encoded.prompt, ends)
 
 
 def measure_texts(
@@ -123,7 +125,36 @@ def measure_texts(
         raise ValueError(f"{loaded.model.device} has too little memory; lower --particles") from error
     whole = (row[:-1] if row[-1] in found.ends else row for row in measured.tokens)
     measured.sequences.insert(0, "text", list(texts) or [text_of(loaded, found.prompt, row) for row in whole])
+    measured.sequences["log_ratio"] = log_ratios(found, measured.tokens, target.max_new_tokens, plan.particles)
     return measured
+
+
+def log_ratios(found: Laws, tokens: Sequence[list[int]], length: int, size: int) -> list[float]:
+    """Return log p(x|y)/p(x) of texts, the log-probability after the prompt minus that after the negative one.
+
+    Args:
+        found: the laws.
+        tokens: the texts.
+        length: T, the cap.
+        size: texts per batch.
+    """
+    pad, out = found.ends[0] if found.ends else 0, []
+    for start in range(0, len(tokens), size):
+        part = tokens[start : start + size]
+        rows = torch.tensor([[*text, *[pad] * (length - len(text))] for text in part])
+        after = torch.arange(length) >= torch.tensor([len(text) for text in part])[:, None]
+        cond, uncond = (retrace(each, rows).log_proposal.cpu().double() for each in found.pair)
+        out += (cond - uncond).masked_fill(after[:, : cond.shape[1]], 0.0).sum(1).tolist()
+    return out
+
+
+def quantiles(sequences: pd.DataFrame) -> dict[str, float]:
+    """Return the least, median and largest log ratio of texts, and the quantiles of 5 and 95 %.
+
+    A mixture with prior π bounds the log ratio by −log π; prompts have no natural prior.
+    """
+    shares = {"min": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "max": 1.0}
+    return {name: float(sequences["log_ratio"].quantile(share)) for name, share in shares.items()}
 
 
 def tokens_of(loaded: Loaded, found: Laws, target: Target, text: str) -> list[int]:
@@ -157,7 +188,7 @@ def record(target: Target, plan: Plan, measured: Measurement) -> dict[str, Any]:
         measured: the measurement.
     """
     found, whole = measured.diagnosis, measured.lengths.iloc[-1]
-    names = ["text", "tokens", "ended", "log_s", "log_s_prime", "log_path"]
+    names = ["text", "tokens", "ended", "log_s", "log_s_prime", "log_path", "log_ratio"]
     intervals = measured.sequences[["log_s_low", "log_s_high"]].to_numpy().tolist()
     rows = measured.sequences[names].assign(log_s_interval=pd.Series(intervals))
     return {
@@ -167,6 +198,7 @@ def record(target: Target, plan: Plan, measured: Measurement) -> dict[str, Any]:
         "kl_sequential_joint": whole["kl"],
         "kl_interval": [whole["kl_low"], whole["kl_high"]],
         **whole[["kl_per_token", "ess", "ess_share"]],
+        "log_ratio": quantiles(measured.sequences),
         "consistent": found.consistent,
         "verdict": found.verdict,
         "law": target.settings() | asdict(plan),

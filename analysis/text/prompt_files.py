@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from analysis.files import paths
 from analysis.files.tables import missing, read_texts
-from analysis.text.completions import DIAGNOSIS
+from analysis.text.joint_draws import DIAGNOSIS
 from analysis.text.tokens import Request
 
 OWN = ("index", "sample", "completion", "tokens")  # columns that the output adds

@@ -57,16 +57,19 @@ def encode(loaded: Loaded, requests: Sequence[Request], max_new_tokens: int, *, 
     return out
 
 
-def guidance(loaded: Loaded, batch: Sequence[Encoded], plausibility: float = 0.0) -> arguide.Guidance:
+def guidance(
+    loaded: Loaded, batch: Sequence[Encoded], plausibility: float = 0.0, prior: float | None = None
+) -> arguide.Guidance:
     """Return the settings of a batch's guided law; if any row has a negative, the default of the others is written out.
 
     Args:
         loaded: the models.
         batch: the prompts.
         plausibility: α; tokens with p_c(v) < α max p_c are left out.
+        prior: π of the prompts in the mixture with their negatives, see `arguide.Guidance`.
     """
     scales = torch.tensor([each.scale for each in batch], dtype=torch.float64)
-    settings = arguide.Guidance(guidance_scale=scales, negative_model=loaded.negative, plausibility=plausibility)
+    settings = arguide.Guidance(scales, negative_model=loaded.negative, plausibility=plausibility, guidance_prior=prior)
     if all(each.negative is None for each in batch):
         return settings
     rows = [each.negative or (each.prompt[-1:] if loaded.negative is None else each.prompt) for each in batch]
@@ -82,6 +85,7 @@ def law(
     temperature: float = 1.0,
     cap: str = "truncate",
     plausibility: float = 0.0,
+    prior: float | None = None,
 ) -> arguide.Autoregressive:
     """Return the guided law of the text after a prompt.
 
@@ -92,11 +96,12 @@ def law(
         temperature: τ; the joint law is p(x)^(1/τ) at γ = 1.
         cap: "truncate" or "force", see `arguide.stopping`.
         plausibility: α, see `guidance`.
+        prior: π, see `guidance`.
     """
     return arguide.continuation(
         loaded.model,
         torch.tensor([encoded.prompt], device=loaded.model.device),
-        guidance=guidance(loaded, [encoded], plausibility),
+        guidance=guidance(loaded, [encoded], plausibility, prior),
         temperature=temperature,
         max_new_tokens=max_new_tokens,
         eos_token_id=stop_tokens(loaded),

@@ -75,7 +75,8 @@ def sample_accepted(
         An `Accepted`; a list of them for several scales, in their order.
 
     Raises:
-        ValueError: γ below 0, for which no bound exists; a label that the mixture lacks; an A below `least`, with its estimate.
+        ValueError: γ below 0, for which no bound exists; a label that the mixture lacks; an A below `least`, with its estimate
+            (`arguide.LowAcceptanceError`).
     """
     sampling.check_sizes(mixture, n, length, 1)
     log_prior = prior_of(mixture)

@@ -23,6 +23,10 @@ Propose = Callable[[int], tuple[Tensor, Tensor]]
 LEAST, MOST_ROWS = 1e-3, 4096
 
 
+class LowAcceptanceError(ValueError):
+    """The share of proposals that would be accepted is too small to be practical."""
+
+
 class Accepted(NamedTuple):
     """n exact and independent draws of the joint law.
 
@@ -204,4 +208,4 @@ def _check_practical(log_acceptance: float, std_error: float, least: float) -> N
     if log_acceptance + math.log1p(2 * std_error if std_error < math.inf else 0) < math.log(least):
         found = f"{math.exp(log_acceptance):.1g}" if log_acceptance > -math.inf else "0"
         hint = f"one draw needs about 1/A proposals; try a smaller scale, or least={float(found) / 2:.1g} to wait"
-        raise checks.refusal("the share of accepted proposals A", f"at least {least:g}", float(found), hint)
+        raise LowAcceptanceError(f"the share of accepted proposals A must be at least {least:g}, got {float(found)}; {hint}")

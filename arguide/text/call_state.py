@@ -91,7 +91,8 @@ class CallState:
         """
         models = self.combination.models
         self._check_mode(config, given)
-        self.ends = (config.eos_token_id,) if isinstance(config.eos_token_id, int) else tuple(config.eos_token_id or ())
+        ends = [] if config.eos_token_id is None else config.eos_token_id
+        self.ends = tuple(torch.as_tensor(ends, dtype=torch.long).flatten().tolist())
         if config.use_cache is False or not all(map(cache_name, models)):
             return
         if self.encoded is None:

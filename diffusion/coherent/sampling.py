@@ -149,8 +149,11 @@ def sample(
     mixture_of(model)
     for sigma in sigmas[:-1]:
         _check_total(model.weights_at(sigma))
-    states, infos = zip(*trajectory(model, shape, sigmas, draw), strict=True)
-    return PathSample(states[-1].x, *Info.stack(infos), states[-1].log_posterior)
+    infos = []
+    for state, info in trajectory(model, shape, sigmas, draw):
+        last = state
+        infos.append(info)
+    return PathSample(last.x, *Info.stack(infos), last.log_posterior)
 
 
 def mixture_of(model: LogLinear) -> Mixture:

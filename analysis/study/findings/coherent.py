@@ -60,7 +60,7 @@ def divergence(frame: pd.DataFrame, wing: Wing) -> dict[float, Estimate]:
 def answer(frame: pd.DataFrame) -> Verdict:
     """Return whether the joint and the sequential law of a coherent pair differ, by how much, and whether it is worth it."""
     found = wings(frame)
-    sentences = [text for wing in found for text in (_incoherence(frame, wing), _differs(frame, wing), *_compared(frame, wing))]
+    sentences = [text for wing in found for text in (_incoherence(frame, wing), _differs(frame, wing), _worth(frame, wing))]
     first = found[0]
     kl = {scale: each for scale, each in divergence(frame, first).items() if scale > 1}
     scale = max((each for each in kl if each <= 3), default=max(kl, default=1.0))
@@ -73,25 +73,25 @@ def at_scales(frame: pd.DataFrame) -> Cells:
     rows = []
     for wing in wings(frame):
         for scale, kl in divergence(frame, wing).items():
-            shares = [mean_at(frame, family, "accuracy", scale) for family in (wing.joint, wing.coherent, wing.plain)]
             acceptance, bound = (mean_at(frame, wing.joint, name, scale) for name in ("acceptance", "kl bound"))
             law = f"{bound:.2f}" if scale >= 1 else "–"
             rows.append([wing.name, f"{scale:g}", f"{acceptance:.2f}", law, f"{kl.value:.2f} ± {kl.half:.2f}"])
-            rows[-1] += [f"{share:.2f}" for share in shares]
-    return ("wing", "γ", "A", "−log A", "KL(seq.‖joint)", "joint", "coherent", "plain"), rows
+            for name, form in (("accuracy", ".2f"), ("energy distance", ".3f")):
+                three = (mean_at(frame, family, name, scale) for family in (wing.joint, wing.coherent, wing.plain))
+                rows[-1].append(" / ".join(f"{each:{form}}" for each in three))
+    return ("wing", "γ", "A", "−log A", "KL(seq.‖joint)", "accuracy", "distance"), rows
 
 
 def decisions(frame: pd.DataFrame) -> Cells:
     """Return the table of what is decided for every sampler against plain guidance of the same accuracy."""
     rows = []
     for wing in wings(frame):
-        for pair in _pairs(wing):
+        for pair in _pairs(wing, frame):
             found = levels(frame, *pair, tuple(MEASURES))
-            by = _by_decision(found)
             at = [each.accuracy for each in next(iter(found.values()), [])]
             span = f"{at[0]:.2f} … {at[-1]:.2f}" if at else "none shared"
-            rows.append([" − ".join(pair), span, *(", ".join(by.get(outcome, ["–"])) for outcome in DECISIONS)])
-    return ("at equal accuracy", "of", *DECISIONS), rows
+            rows.append([" − ".join(pair), span, _told(_by_decision(found)) or "–"])
+    return ("at equal accuracy", "of", "what is decided"), rows
 
 
 def differences(frame: pd.DataFrame) -> Cells:
@@ -99,14 +99,15 @@ def differences(frame: pd.DataFrame) -> Cells:
     names = [name for name in MEASURES if (frame["quantity"] == name).any()]
     rows = []
     for wing in wings(frame):
-        for pair in _pairs(wing):
+        for pair in _pairs(wing, frame):
             found = levels(frame, *pair, tuple(names))
             rows.append([" − ".join(pair), *(_cell(found[name]) if name in found else "–" for name in names)])
     return ("at equal accuracy", *names), rows
 
 
-def _pairs(wing: Wing) -> list[tuple[str, str]]:
-    firsts = (wing.joint, wing.coherent, *wing.controls)
+def _pairs(wing: Wing, frame: pd.DataFrame) -> list[tuple[str, str]]:
+    drawn = set(frame["family"])
+    firsts = [family for family in (wing.joint, wing.coherent, *wing.controls) if family in drawn]
     return [*((first, wing.plain) for first in firsts), (wing.joint, wing.coherent)]
 
 
@@ -116,6 +117,11 @@ def _by_decision(found: dict[str, list[Level]]) -> dict[str, list[str]]:
     for name, each in found.items():
         by.setdefault(decision(each, lower_is_better=name in LOWER_IS_BETTER), []).append(name)
     return by
+
+
+def _told(by: dict[str, list[str]]) -> str:
+    """Return the decisions and their measures as text."""
+    return "; ".join(f"{outcome}: {', '.join(by[outcome])}" for outcome in DECISIONS if outcome in by)
 
 
 def _cell(found: list[Level]) -> str:
@@ -157,11 +163,10 @@ def _differs(frame: pd.DataFrame, wing: Wing) -> str:
     )
 
 
-def _compared(frame: pd.DataFrame, wing: Wing) -> list[str]:
-    """Return one sentence per pair of samplers on what is decided at equal accuracy."""
-    sentences = []
-    for first, second in _pairs(wing):
-        if found := levels(frame, first, second, tuple(MEASURES)):
-            told = "; ".join(f"{outcome}: {', '.join(names)}" for outcome, names in _by_decision(found).items())
-            sentences.append(f"{first} against {second} at equal accuracy: {told}.")
-    return sentences
+def _worth(frame: pd.DataFrame, wing: Wing) -> str:
+    """Return the sentence on what the joint and the coherent law are worth at equal accuracy."""
+    parts = []
+    for first, second in ((wing.joint, wing.coherent), (wing.coherent, wing.plain)):
+        found = levels(frame, first, second, tuple(MEASURES))
+        parts.append(f"{first} against {second}: {_told(_by_decision(found)) if found else 'no accuracy is shared'}")
+    return f"At equal accuracy, {'. '.join(parts)}."

@@ -15,6 +15,7 @@ from analysis.study.statistics import SMALLEST, Comparison, compare, listed, mea
 
 SMALLEST_COST = 0.02  # the smallest cost of interest, in units of the loss
 PAIRS = {JOINT: SEQUENTIAL, CORRECTED: SDE}
+FAMILIES = (SEQUENTIAL, JOINT, ODE, SDE, CORRECTED, AWARE, CLEAN)
 WORDS = {"accuracy": "accurate", "coverage": "covering", "spread": "spread out"}
 
 
@@ -80,7 +81,7 @@ def trade(frame: pd.DataFrame) -> Verdict:
     """Return how accuracy rises and diversity falls with γ."""
     means = pick(frame, quantity="accuracy").groupby(["family", "scale"], sort=False)["value"].mean()
     scales = sorted(means.index.unique("scale"))
-    every = [family for family in means.index.unique("family") if set(scales) <= set(means[family].index)]
+    every = [family for family in FAMILIES if family in means.index and set(scales) <= set(means[family].index)]
     sentences = [
         f"{family}: accuracy {listed(means[family][scales])}; "
         f"spread within a label {listed([mean_at(frame, family, 'spread', scale) for scale in scales])}."

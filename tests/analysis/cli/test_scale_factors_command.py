@@ -64,6 +64,31 @@ def test_json_has_the_numbers_of_the_library(run, tiny, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["factors.png", "texts.parquet"]
 
 
+@pytest.mark.parametrize(("scale", "negative"), [(1.5, "cat"), (0.0, "cat"), (1.0, None)])
+def test_log_ratios_are_scores_of_both_prompts(run, tiny, tmp_path, scale, negative):
+    """Of given texts, up to their own lengths; their quantiles in the record, and in the table."""
+    (tmp_path / "texts.txt").write_text("ab\nc\nxyz\n")
+    away = () if negative is None else ("--negative", negative)
+    options = (tiny, "--prompt", "a dog", *away, "--scale", scale, *FEW, "--texts", tmp_path / "texts.txt")
+    record = measured_by(run, *options)
+    model, words = AutoModelForCausalLM.from_pretrained(tiny), AutoTokenizer.from_pretrained(tiny)
+    ids, other = (words(text, return_tensors="pt").input_ids for text in ("a dog", negative or "a dog"))
+    other = other if negative else other[:, -1:]
+    ratios = []
+    for text in ("ab", "c", "xyz"):
+        own = words(text, add_special_tokens=False, return_tensors="pt").input_ids
+        cond, uncond = (arguide.score(model, each, own).joint for each in (ids, other))
+        ratios.append(float(cond - uncond))
+    assert [row["log_ratio"] for row in record["sequences"]] == pytest.approx(ratios, abs=1e-4)
+    low, middle, high = sorted(ratios)
+    found = record["log_ratio"]
+    assert (found["min"], found["median"], found["max"]) == pytest.approx((low, middle, high), abs=1e-4)
+    assert (found["5 %"], found["95 %"]) == pytest.approx((low + 0.1 * (middle - low), high - 0.1 * (high - middle)), abs=1e-4)
+    shown = " / ".join(f"{value:.1f}" for value in found.values())
+    assert "log p(x|y)/p(x), min/5/50/95 %/max" in (out := run(*options)[1])
+    assert shown in out
+
+
 def test_power_is_one_over_temperature(run, tiny):
     options = (tiny, "--prompt", "a dog", "--scale", 1, *FEW)
     power, tau = (measured_by(run, *options, *given) for given in (("--power", 2), ("--temperature", 0.5)))

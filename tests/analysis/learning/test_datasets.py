@@ -35,6 +35,13 @@ def test_every_label_of_texts_is_split(names):
     assert datasets.read_texts(Source(names, "text", most=2)).names == ("a", "b")
 
 
+def test_texts_may_keep_their_first_characters_only(names):
+    whole, cut = (datasets.read_texts(datasets.Source(str(names), "text", letters=letters)) for letters in (None, 2))
+    assert cut.rows == [text[:2] for text in whole.rows]
+    assert cut.held == [text[:2] for text in whole.held]
+    assert torch.equal(cut.labels, whole.labels)
+
+
 def test_blank_texts_are_left_out_with_their_labels(tmp_path):
     """Ten rows are enough for a label, and nine are not."""
     rows = [(" " if i % 3 == 0 else f" {'abc'[i % 2]}{i}", "ab"[i % 2]) for i in range(30)] + [("c", "c")] * 9

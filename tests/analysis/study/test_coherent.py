@@ -6,10 +6,12 @@ import math
 import pytest
 import torch
 
+import arguide
 from analysis.learning import label_models, learners
 from analysis.learning.datasets import Data
 from analysis.study import coherent, samplers
 from analysis.study.coherent import ACCEPTED, COHERENT, PATHS, SCORES
+from arguide.smc.acceptance import Accepted
 from arguide.training import Recipe
 
 K, T, GREY = 3, 4, 3
@@ -163,3 +165,20 @@ def test_at_1_coherent_and_plain_diffusion_are_one_law(denoiser):
     assert torch.equal(images[0], again[0])
     assert not torch.equal(images[0], images[1])  # noise of their own
     assert found[0][SCORES].diagnostics["log_path"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_scales_of_too_low_acceptance_are_left_out_for_all_labels():
+    tried = []
+
+    def draw(label, scales):
+        tried.append((label, scales[-1]))
+        if label == 1 and scales[-1] > 3:
+            raise arguide.LowAcceptanceError("A is too low")
+        log = torch.zeros(())
+        return [Accepted(torch.full((2,), label), torch.zeros(2), 4, log, log, log) for _ in scales]
+
+    found = list(coherent._per_scale([5.0, 1.0, 3.0, 10.0], 2, draw))
+    assert [scale for scale, _, _ in found] == [1.0, 3.0]
+    assert tried == [(0, 10.0), (1, 10.0), (0, 5.0), (1, 5.0), (0, 3.0), (1, 3.0)]
+    assert found[1][2].tolist() == [0, 0, 1, 1]
+    assert list(coherent._per_scale([5.0], 2, draw)) == []

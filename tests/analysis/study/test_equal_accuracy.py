@@ -47,6 +47,17 @@ def test_intervals_are_simultaneous_over_levels():
     assert all(each.difference.half > 2 * single for each in many)
 
 
+def test_every_seed_has_its_own_levels():
+    """Seeds whose models differ in accuracy by more than a curve is long are compared all the same."""
+    rows = []
+    for seed in range(3):
+        moved = {name: [(a + 0.5 * seed, value) for a, value in points] for name, points in (("a", A), ("b", B))}
+        rows += frame(moved, seeds=1).assign(seed=seed).to_dict("records")
+    found = levels(tidy(rows), "a", "b", ("spread",))["spread"]
+    assert [each.accuracy for each in found] == pytest.approx([1.2, 1.25, 1.3, 1.35, 1.4])
+    assert [each.difference.mean for each in found] == pytest.approx([0.0, 0.05, 0.1, 0.05, 0.0])
+
+
 def test_samplers_without_a_shared_accuracy_have_no_levels():
     assert levels(frame({"a": A, "b": [(0.2, 1.0), (0.4, 1.0)]}), "a", "b", ("spread",)) == {}
     assert levels(frame({"a": A}), "a", "b", ("spread",)) == {}

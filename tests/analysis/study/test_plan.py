@@ -27,6 +27,9 @@ def test_the_command_repeats_a_study(tmp_path):
     told = plans.command(plans.Plan(datasets.Source(str(tmp_path / "my texts.csv"), "text", most=8), False))
     assert told.startswith("arguide study --data 'my texts.csv' --text-column text --max-labels 8 --scales 0,1,")
     assert "--image-size" not in told
+    assert "--text-length" not in told
+    told = plans.command(plans.Plan(datasets.Source(str(tmp_path / "my texts.csv"), "text", most=8, letters=4), False))
+    assert "--text-length 4" in told
 
 
 def test_plans_out_of_range_are_refused():

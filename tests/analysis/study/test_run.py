@@ -25,7 +25,7 @@ def test_a_study_repeats_only_lost_tasks(run, names, tmp_path, monkeypatch):
     code, out, err = run(*options, "--json")
     assert code == 0, err
     told = json.loads(out)
-    assert list(told["headline"]) == ["question", "trade", "temperature"]
+    assert list(told["headline"]) == ["coherent", "question", "trade", "temperature"]
     page = (tmp_path / "s" / "report.html").read_text()
     assert "<script" not in page
     assert "arguide study --data names.csv" in page

@@ -204,7 +204,9 @@ def far():
 
 
 def test_a_share_that_is_too_small_is_refused_with_its_estimate():
-    with pytest.raises(ValueError, match=r"A must be at least 0.001, got .*e-10; one draw needs about 1/A") as caught:
+    with pytest.raises(
+        arguide.LowAcceptanceError, match=r"A must be at least 0.001, got .*e-10; one draw needs about 1/A"
+    ) as caught:
         sample_accepted(far(), 0, 33.0, 10, 1, generator=seeded())
     assert len(str(caught.value).splitlines()) == 1
     assert len(sample_accepted(far(), 0, 8.0, 10, 1, generator=seeded()).tokens) == 10  # A = 2⁻⁷

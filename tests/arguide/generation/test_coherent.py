@@ -26,7 +26,7 @@ MODES = {
     "chunks": {"prefill_chunk_size": 2},
     "repetition penalty": {"repetition_penalty": 1.4},
 }
-OURS = ("cache_implementation", "use_cache", "prefill_chunk_size")
+OURS = ("cache_implementation", "use_cache", "prefill_chunk_size", "prompt_lookup_num_tokens")
 
 
 def mixture(model, more=True, prompts=PROMPTS, negatives=NEGATIVES):
@@ -192,6 +192,23 @@ def test_all_raw_laws_are_returned(models):
         torch.testing.assert_close(out.branch_scores[t][:, 0].double(), laws, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(out.log_posteriors[t][0].double(), log_posterior, atol=1e-4, rtol=1e-4)
         log_posterior = (log_posterior + laws[:, token]).log_softmax(-1)
+
+
+@pytest.mark.parametrize("ends", [7, [7, 9], torch.tensor([7, 9]), None], ids=str)
+def test_the_posterior_stops_at_the_tokens_that_end_a_text(models, ends):
+    """Drawn rows end at different positions; after the end of a row its posterior is that of the ended text."""
+    _, given = mixture(models("llama"), prompts=PROMPTS[:1], negatives=NEGATIVES[:1])
+    asked = {"output_scores": True, "return_dict_in_generate": True, "do_sample": True, "num_return_sequences": 40}
+    torch.manual_seed(0)
+    view = guided(models("llama"))
+    out = view.generate(
+        torch.tensor(PROMPTS[:1]), guidance_scale=1.5, max_new_tokens=25, eos_token_id=ends, pad_token_id=0, **given, **asked
+    )
+    text, log_posterior = out.sequences[:, 7:], torch.stack(out.log_posteriors, 1)
+    over = torch.isin(text, torch.as_tensor([] if ends is None else ends)).cumsum(1)[:, :-1] > 0
+    still = (log_posterior[:, 2:] == log_posterior[:, 1:-1]).all(-1)[over[:, :-1]]
+    assert still.all()
+    assert (ends is None) == (len(still) == 0)
 
 
 def test_one_pass_reads_all_branches(models):

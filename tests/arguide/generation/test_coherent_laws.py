@@ -91,7 +91,8 @@ def test_a_continuation_carries_the_posterior_of_its_rows(model, case, start):
     order = torch.arange(len(texts)).flip(0) if start != "start" else torch.arange(len(texts))
     for t, token in enumerate(texts.unbind(1)):
         if t == 2:
-            state = guided_law.select(state, order)
+            before, state = state.log_posterior, guided_law.select(state, order)
+            torch.testing.assert_close(state.log_posterior, before[order])
         state = guided_law.append(state, token[order] if t >= 2 else token)
     torch.testing.assert_close(state.log_posterior.double(), exact.posterior[order], atol=2e-4, rtol=1e-4)
 

@@ -43,6 +43,13 @@ SETTINGS = {
     "plausibility": {"plausibility": 0.3},
     "smoothing": {"smoothing": 0.2},
     "floor": {"negative_model": "forbidding", "negative_prompt_ids": None, "floor": -20.0},
+    "prior": {"guidance_prior": 0.2, "conditions": [Condition(input_ids=torch.tensor([[30, 31]]), prior=0.3)]},
+    "prior of a model": {
+        "guidance_prior": 0.2,
+        "negative_model": "other",
+        "branch_temperature": (0.7, 1.6),
+        "plausibility": 0.1,
+    },
     "all": {"branch_temperature": 1.2, "temperature": 0.8, "plausibility": 0.1, "smoothing": 0.1, "floor": -30.0},
 }
 

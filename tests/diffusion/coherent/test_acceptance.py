@@ -45,7 +45,7 @@ def test_accepted_paths_have_the_moments_of_the_joint_law(chain, grid, along, sc
 @pytest.fixture
 def runs(chain, grid):
     """200 runs at all scales."""
-    return [run(chain, grid, SCALES, 100, seed, rows=2000, tolerance=math.inf) for seed in range(200)]
+    return [run(chain, grid, SCALES, 100, seed, rows=3600, tolerance=math.inf) for seed in range(200)]
 
 
 def test_log_evidence_has_the_error_that_it_states(chain, grid, runs):
@@ -57,7 +57,7 @@ def test_log_evidence_has_the_error_that_it_states(chain, grid, runs):
             assert float(offs.abs().max()) == float(errors.max()) == 0
             continue
         assert chain.accepted(grid, 0, scale).acceptance < 0.95
-        assert float(errors.max()) < 0.03
+        assert float(errors.max()) <= 0.02
         assert 0.8 < float((offs / errors).std()) < 1.25
         assert abs(float((offs / errors).mean())) < 0.35
         wrong = chain.accepted(grid, 0, scale + 0.1).log_evidence - chain.accepted(grid, 0, scale).log_evidence
