@@ -30,6 +30,7 @@ from arguide.stopping import lengths
 from diffusion import coherent
 from diffusion.networks import Denoiser
 
+LEAST = 0.005  # share of accepted proposals; at a lower one the time of a study does not suffice
 COHERENT, ACCEPTED = "AR coherent", "AR joint, coherent"
 DDPM, SCORES, PATHS = "diffusion DDPM", "diffusion coherent", "diffusion joint, coherent"
 
@@ -78,7 +79,7 @@ def accepted(
 
     def draw(label: int, some: list[float]) -> list[Accepted]:
         own = law(learner, torch.full((rows,), label))
-        options: dict[str, Any] = {"generator": generator, "tolerance": math.inf, "rows": rows}
+        options: dict[str, Any] = {"generator": generator, "tolerance": math.inf, "rows": rows, "least": LEAST}
         return arguide.sample_accepted(own, 0, some, n, learner.length, **options)
 
     for scale, each, x in _per_scale(scales, count, draw):
@@ -119,7 +120,7 @@ def accepted_images(
     pair, shape = mixture(denoiser), (n, *denoiser.shape)
 
     def draw(label: int, some: list[float]) -> list[Accepted]:
-        options: dict[str, Any] = {"generator": generator, "tolerance": math.inf, "rows": 2 * n}
+        options: dict[str, Any] = {"generator": generator, "tolerance": math.inf, "rows": 2 * n, "least": LEAST}
         with torch.no_grad():
             return diffusion.sample_accepted(pair, label, some, shape, samplers.grid(), **options)
 
