@@ -20,14 +20,15 @@ blockquote { margin: 0.8rem 0; padding: 0.1rem 1rem; border-left: 4px solid #007
 .banner { padding: 0.6rem 1rem; border: 2px solid #D55E00; background: #fdf1ea; font-weight: bold; }
 .number { font-size: 1.15rem; margin: 0.8rem 0; } .number b { color: #0072B2; }
 figure { margin: 1.2rem 0; } figure img { height: auto; } figcaption { font-size: 0.9rem; color: #444; }
-.wide { overflow-x: auto; margin: 1.2rem 0; } .wide th, .wide td { white-space: nowrap; }
-caption { caption-side: bottom; text-align: left; font-size: 0.9rem; color: #444; padding-top: 0.4rem; }
+.wide { overflow-x: auto; } .wide th, .wide td { white-space: nowrap; }
+.wide td.text { white-space: normal; min-width: 16rem; } .wide + figcaption { padding-top: 0.4rem; }
 table { border-collapse: collapse; width: 100%; font-size: 0.93rem; }
 th, td { text-align: left; padding: 0.35rem 0.6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
 footer { margin-top: 3rem; border-top: 1px solid #ccc; font-size: 0.85rem; color: #555; }
 code, pre { font-size: 0.85rem; } pre { overflow-x: auto; background: #f6f6f6; padding: 0.7rem; }
 """
 
+WRAPPED = 48  # characters; longer cells of a table are wrapped
 OPENING = (
     "Joint against sequential guidance",
     """
@@ -135,11 +136,15 @@ def _section(folder: Path, number: int, chapter: Chapter) -> str:
 def _table(grid: Grid, frame: pd.DataFrame) -> str:
     columns, rows = grid.cells(frame)
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return (
-        f'<div class="wide"><table><caption>{escape(grid.caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>\n"
+        f'<figure><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f"<figcaption>{escape(grid.caption)}</figcaption></figure>\n"
     )
+
+
+def _cell(text: str) -> str:
+    return f'<td class="text">{escape(text)}</td>' if len(text) > WRAPPED else f"<td>{escape(text)}</td>"
 
 
 def _figure(path: Path, plot: Plot) -> str:

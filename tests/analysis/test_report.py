@@ -32,7 +32,12 @@ def made(name="one"):
         run=lambda settings, track: tidy([{"quantity": "q", "scale": 0.0, "value": 1.0}]),
         verdict=lambda frame: Verdict("what decides", "1.5 ± 0.1", VERDICT),
         plots=plots,
-        tables=(Grid(lambda frame: (("γ", "<b>value</b>"), [[f"{frame['value'][0]:g}", "<1> & 2"]]), "How to <read> it."),),
+        tables=(
+            Grid(
+                lambda frame: (("γ", "<b>value</b>", "text"), [[f"{frame['value'][0]:g}", "<1> & 2", 50 * "x"]]),
+                "How to <read> it.",
+            ),
+        ),
     )
 
 
@@ -62,7 +67,8 @@ def test_a_chapter_has_its_tables_escaped_and_a_quick_terminal_none(tmp_path, mo
         page, done = published(tmp_path / str(quick), monkeypatch, Settings(quick=quick))
         assert "<th>&lt;b&gt;value&lt;/b&gt;</th>" in page
         assert "<td>&lt;1&gt; &amp; 2</td>" in page
-        assert "<caption>How to &lt;read&gt; it.</caption>" in page
+        assert f'<td class="text">{50 * "x"}</td>' in page
+        assert "<figcaption>How to &lt;read&gt; it.</figcaption>" in page
         display.chapters("Title", done)
         shown = capsys.readouterr().out
         assert all((text in shown) != quick for text in ("<1> & 2", "How to <read> it."))
@@ -86,7 +92,7 @@ def test_verdicts_and_captions_are_escaped(tmp_path, monkeypatch):
 
 def test_figures_keep_their_order(tmp_path, monkeypatch):
     page, _ = published(tmp_path / "out", monkeypatch, Settings())
-    assert re.findall(r"<figcaption>(\w+) ", page) == ["first", "second", "third"]
+    assert re.findall(r'"><figcaption>(\w+) ', page) == ["first", "second", "third"]
 
 
 def test_the_command_of_a_quick_study_is_quick():

@@ -17,7 +17,7 @@ from analysis.study.coherent import ACCEPTED, COHERENT, DDPM, PATHS, SCORES
 from analysis.study.controls import CLAMPED, CLAMPED_PATHS, OTHER, OTHER_SCORE, UNSMOOTHED, WEAKER, WEAKER_SCORE
 from analysis.study.equal_accuracy import DECISIONS, LOWER_IS_BETTER, MEASURES, Level, decision, levels
 from analysis.study.samplers import SEQUENTIAL
-from analysis.study.statistics import by_seed, mean_at
+from analysis.study.statistics import by_seed, listed, mean_at
 
 OUTCOMES = (
     "Written down before the first run. If the joint law is worth its cost, it has more diversity or a higher likelihood than "
@@ -65,7 +65,9 @@ def answer(frame: pd.DataFrame) -> Verdict:
     kl = {scale: each for scale, each in divergence(frame, first).items() if scale > 1}
     scale = max((each for each in kl if each <= 3), default=max(kl, default=1.0))
     number = f"{kl[scale]} nats" if kl else "no scale above 1"
-    return Verdict(f"KL(sequential ‖ joint) of the coherent {first.name} pair at γ = {scale:g}", number, " ".join(sentences))
+    return Verdict(
+        f"KL(sequential ‖ joint) of the coherent {first.name} pair at γ = {scale:g}", number, " ".join(filter(None, sentences))
+    )
 
 
 def at_scales(frame: pd.DataFrame) -> Cells:
@@ -150,16 +152,16 @@ def _incoherence(frame: pd.DataFrame, wing: Wing) -> str:
 def _differs(frame: pd.DataFrame, wing: Wing) -> str:
     """Return the sentence on the two laws of the coherent pair."""
     kl = {scale: each for scale, each in divergence(frame, wing).items() if scale > 1}
+    if not kl:
+        return ""
     clear = [scale for scale, each in kl.items() if each.value > each.half]
-    numbers = ", ".join(f"{each.value:.2f} ± {each.half:.2f} at γ = {scale:g}" for scale, each in kl.items())
-    differ = (
-        "differ at every γ above 1" if len(clear) == len(kl) else f"differ clearly at γ = {', '.join(f'{s:g}' for s in clear)}"
-    )
-    last = max(kl, default=1.0)
-    share = mean_at(frame, wing.joint, "acceptance", last)
+    differ = "differ at every γ above 1" if len(clear) == len(kl) else f"differ clearly at γ = {listed(clear, 'g')}"
+    low, high = min(kl, default=1.0), max(kl, default=1.0)
+    share = mean_at(frame, wing.joint, "acceptance", high)
     return (
         f"With a coherent {wing.name} pair the two laws {differ if clear else 'are not told apart'}: KL(sequential ‖ joint) is "
-        f"{numbers} nats. The joint law is within a total variation of {1 - share:.2f} of p(x|y) up to γ = {last:g}."
+        f"{kl[low]} nats at γ = {low:g} and {kl[high]} at γ = {high:g}. There the joint law is within a total variation of "
+        f"{1 - share:.2f} of p(x|y)."
     )
 
 

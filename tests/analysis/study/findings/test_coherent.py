@@ -58,12 +58,18 @@ def test_the_answer_names_the_scale_and_the_bound():
     assert told.measure == "KL(sequential ‖ joint) of the coherent autoregressive pair at γ = 3"
     assert told.number.startswith("6.000 ± ")
     assert "differ at every γ above 1: KL" in told.verdict
-    assert "within a total variation of 0.30 of p(x|y) up to γ = 3" in told.verdict
+    assert "6.000 ± 0.025 at γ = 3. There the joint law is within a total variation of 0.30 of p(x|y)" in told.verdict
     assert "above Bayes' bound of 2.1 nats in 70% of the conditional draws and reaches 13.0" in told.verdict
 
 
 def test_laws_that_cannot_be_told_apart_are_said_so():
     assert "two laws are not told apart" in coherent.answer(study(gap=0.0, jitter=1.0)).verdict
+
+
+def test_without_a_scale_above_1_there_is_no_gap_to_report():
+    frame = study()
+    told = coherent.answer(frame[~(frame["scale"] > 1)])
+    assert told.number == "no scale above 1"
 
 
 def outcomes(**options):
