@@ -75,11 +75,11 @@ def accepted(
         n: samples per label and scale.
         generator: of all random numbers.
     """
-    count, rows = len(learner.labels), 2 * n
+    count = len(learner.labels)
 
     def draw(label: int, some: list[float]) -> list[Accepted]:
-        own = law(learner, torch.full((rows,), label))
-        options: dict[str, Any] = {"generator": generator, "tolerance": math.inf, "rows": rows, "least": LEAST}
+        own = law(learner, torch.tensor([label]))
+        options: dict[str, Any] = {"generator": generator, "tolerance": math.inf, "least": LEAST}
         return arguide.sample_accepted(own, 0, some, n, learner.length, **options)
 
     for scale, each, x in _per_scale(scales, count, draw):
@@ -120,7 +120,7 @@ def accepted_images(
     pair, shape = mixture(denoiser), (n, *denoiser.shape)
 
     def draw(label: int, some: list[float]) -> list[Accepted]:
-        options: dict[str, Any] = {"generator": generator, "tolerance": math.inf, "rows": 2 * n, "least": LEAST}
+        options: dict[str, Any] = {"generator": generator, "tolerance": math.inf, "least": LEAST}
         with torch.no_grad():
             return diffusion.sample_accepted(pair, label, some, shape, samplers.grid(), **options)
 

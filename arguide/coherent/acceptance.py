@@ -69,7 +69,7 @@ def sample_accepted(
         uniform: [rows] ↦ uniform numbers in [0, 1) of the acceptance.
         tolerance: largest standard error of log Ẑ, for which more proposals are made than n draws need; ∞ for none.
         least: the smallest share of accepted proposals A that is not refused.
-        rows: proposals per batch; n by default, between 256 and 4,096.
+        rows: proposals per batch; by default n, between 64 and 4,096, and twice as many per further batch up to 512.
 
     Returns:
         An `Accepted`; a list of them for several scales, in their order.

@@ -20,7 +20,8 @@ from arguide import checks
 from arguide.smc.draws import Draw
 
 Propose = Callable[[int], tuple[Tensor, Tensor]]
-LEAST, MOST_ROWS = 1e-3, 4096
+LEAST = 1e-3
+FIRST, GROWN, MOST = 64, 512, 4096  # rows of the first batch, and of later ones, by default
 
 
 class LowAcceptanceError(ValueError):
@@ -173,17 +174,18 @@ def accept(
         tolerance: largest standard error of log Ẑ; more proposals are made until it is reached. ∞ makes no more than n draws
             need.
         least: the smallest A that passes.
-        rows: proposals per batch; n by default, between 256 and 4,096.
+        rows: proposals per batch; by default n, between 64 and 4,096, and twice as many per further batch up to 512.
 
     Raises:
         ValueError: an A below `least`, with its estimate; a log ρ that is NaN or above 0.
     """
     checks.integer("n", n), checks.share("least", least)
     checks.number("tolerance", tolerance, "positive", lambda found: found > 0)
-    rows = min(max(n, 256), MOST_ROWS) if rows is None else checks.integer("rows", rows)
+    size = min(max(n, FIRST), MOST) if rows is None else checks.integer("rows", rows)
     proposals = Proposals(powers, n)
     while True:
-        proposals.add(*propose(rows), uniform)
+        proposals.add(*propose(size), uniform)
+        size = size if rows is not None else max(size, min(2 * size, GROWN))
         wanting = False
         for power, accepted in zip(powers, proposals.accepted, strict=True):
             log_acceptance, std_error = map(float, proposals.estimate(power))

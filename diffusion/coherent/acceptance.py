@@ -90,7 +90,7 @@ def sample_accepted(
         uniform: [rows] ↦ uniform numbers in [0, 1), of the acceptance, and for γ < 1 of the component of every path.
         tolerance: largest standard error of log Ẑ, for which more proposals are made than n draws need; ∞ for none.
         least: the smallest share of accepted proposals A that is not refused.
-        rows: proposals per batch; n by default, between 256 and 4,096.
+        rows: proposals per batch; by default n, between 64 and 4,096, and twice as many per further batch up to 512.
         classifier: of clean data, x_0 [n, …] ↦ log p(k|x_0), [n, K]. With it the target is p(x_0|y) p(y|x_0)^{γ−1}, or
             p(x_0) p(y|x_0)^γ for γ < 1, and a step reads one label instead of K.
 

@@ -197,6 +197,23 @@ def test_a_finer_tolerance_makes_more_proposals(make_joint):
     assert len(tight.tokens) == len(loose.tokens) == 50
 
 
+def test_batches_grow_by_default_and_keep_a_given_size(make_joint):
+    sizes = []
+
+    def draw(law):
+        sizes.append(len(law))
+        return arguide.smc.draws.categorical(seeded(len(sizes)))(law)
+
+    mixture = mixture_of(make_joint(7, (3, 5)))
+    for rows, expected in ((None, [64, 128, 256, 512, 512]), (100, [100] * 5)):
+        sizes.clear()
+        sample_accepted(mixture, 1, 10.0, 10, 1, draw=draw, generator=seeded(), tolerance=0.015, rows=rows)
+        assert sizes[:5] == expected
+    sizes.clear()
+    sample_accepted(mixture, 1, 1.0, 700, 1, draw=draw)
+    assert sizes == [700]
+
+
 def far():
     """Two labels that share one sequence only, which label 0 has with probability 1 and label 1 with 1 - 1e-4."""
     joint = np.array([[0.5 * 1.0, 0.0], [0.5 * (1 - 1e-4), 0.5 * 1e-4]])

@@ -152,7 +152,7 @@ def test_uniform_numbers_choose_components_by_their_prior():
         ({"label": 3}, "label must be the index of a component"),
         ({"least": 2.0}, r"least must be in \[0, 1\]"),
         ({"classifier": 3}, "classifier must be a function"),
-        ({"classifier": lambda x: x}, r"classifier must be log p\(k\|x\) of shape \(256, 3\), got shape \(256, 2\)"),
+        ({"classifier": lambda x: x}, r"classifier must be log p\(k\|x\) of shape \(100, 3\), got shape \(100, 2\)"),
         ({"classifier": lambda x: torch.zeros(len(x), 3)}, r"exp\(classifier\(x\)\) must be of sum 1 for every x, got 3\.0"),
         ({"classifier": lambda x: torch.full((len(x), 3), math.nan)}, "of sum 1 for every x, got nan"),
         ({"uniform": 3}, "uniform must be a function"),
