@@ -1,5 +1,6 @@
 """Run every experiment, and write the report."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ def reproduce(
     quick: Annotated[bool, typer.Option("--quick", help="Use coarse grids, about a minute: to see that it runs.")] = False,
     text: Annotated[Path | None, typer.Option(help=TEXT)] = None,
     model: Annotated[str | None, options.named("A language model for the chapter on text; a tiny one by default.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; by default one per core, and one on a GPU.", min=0, max=1024)] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in the folder first.")] = False,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -45,5 +47,6 @@ def reproduce(
         loading.Choice(model).load(loading.find_device(device))
     settings = Settings(quick=quick, seed=seed, device=device, text=text, model=model)
     run_folder.claim(out, argument.config(settings), own=argument.own(), fresh=fresh)
-    done = list(argument.chapters(out, settings, display.bar))
+    jobs = jobs or (min(8, os.cpu_count() or 1) if device == "cpu" else 1)
+    done = list(argument.chapters(out, settings, display.bar, jobs))
     display.report("Joint against sequential guidance", argument.publish(out, done), done, as_json=json)

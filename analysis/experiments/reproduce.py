@@ -2,45 +2,74 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
 
-from analysis import report
+from analysis import processes, report
 from analysis.experiments import EXPERIMENTS
-from analysis.experiments.base import Settings
+from analysis.experiments.base import Experiment, Settings
 from analysis.files import run_folder
 from analysis.frames import Chapter, Track
-from analysis.text.loading import Choice
+from analysis.text import loading
 
 
 def config(settings: Settings) -> dict[str, Any]:
     """Return the settings that decide the numbers of a run, ready for JSON."""
     text = settings.text
     name = f"{text.name} (sha256 {run_folder.digest(text)})" if text else None
-    model = None if settings.model is None else Choice(settings.model).identity()["model"]
+    model = None if settings.model is None else loading.Choice(settings.model).identity()["model"]
     return asdict(settings) | {"text": name, "model": model}
 
 
-def chapters(folder: Path, settings: Settings, track: Callable[[str], Track]) -> Iterator[Chapter]:
-    """Run the experiments in their order and yield each when its frame is on disk.
+def chapters(folder: Path, settings: Settings, track: Callable[[str], Track], jobs: int = 1) -> Iterator[Chapter]:
+    """Run the experiments and yield each, in their order, when its frame is on disk.
 
     Args:
         folder: the folder of this run, see `analysis.files.run_folder.claim`.
         settings: settings of the run.
         track: maps the title of an experiment to a progress bar.
+        jobs: number of processes; with several, all unfinished experiments run before the first one is yielded.
     """
+    found = {experiment.name: _finished(folder, experiment.name) is not None for experiment in EXPERIMENTS}
+    left = [name for name in found if not found[name]]
+    if jobs > 1 and len(left) > 1:
+        with processes.pool(min(jobs, len(left))) as executor:
+            futures = [executor.submit(_alone, folder, settings, name) for name in left]
+            for _, future in zip(track("Chapters")(range(len(left))), as_completed(futures), strict=True):
+                future.result()
     for experiment in EXPERIMENTS:
-        path, part = folder / "experiments" / f"{experiment.name}.parquet", run_folder.part_of(folder, experiment.name)
-        frame = run_folder.read_finished(path, part)
-        found = frame is not None
+        frame = _finished(folder, experiment.name)
         if frame is None:
-            frame = experiment.run(settings, track(experiment.title))
-            frame.insert(0, "experiment", experiment.name)
-            run_folder.write_frame(path, run_folder.marked(frame, part))
-        yield Chapter(experiment, frame, found, settings.quick)
+            frame = _run(folder, settings, experiment, track(experiment.title))
+        yield Chapter(experiment, frame, found[experiment.name], settings.quick)
+
+
+def _finished(folder: Path, name: str) -> pd.DataFrame | None:
+    """Return the frame of an experiment that this run has finished."""
+    return run_folder.read_finished(folder / "experiments" / f"{name}.parquet", run_folder.part_of(folder, name))
+
+
+def _run(folder: Path, settings: Settings, experiment: Experiment, track: Track) -> pd.DataFrame:
+    """Run an experiment, and write its frame."""
+    frame = experiment.run(settings, track)
+    frame.insert(0, "experiment", experiment.name)
+    path = folder / "experiments" / f"{experiment.name}.parquet"
+    run_folder.write_frame(path, run_folder.marked(frame, run_folder.part_of(folder, experiment.name)))
+    return frame
+
+
+def _alone(folder: Path, settings: Settings, name: str) -> None:
+    """Run the experiment of a name in this process, on one thread, because processes share the cores."""
+    loading.silence()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        _run(folder, settings, next(each for each in EXPERIMENTS if each.name == name), lambda items: items)
 
 
 def publish(folder: Path, done: list[Chapter]) -> Path:

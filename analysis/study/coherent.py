@@ -199,14 +199,16 @@ def _per_scale(
 ) -> Iterator[tuple[float, dict[str, float], Tensor]]:
     """Yield every practical scale with the means over labels of its numbers, and the samples of all labels.
 
-    The largest scale is left out, and the rest drawn anew, while acceptance is too low for some label.
+    Draws at γ = 1 estimate A; scales where it is too low for some label are left out. The largest scale is left out too, and
+    the rest drawn anew, while acceptance turns out too low all the same.
 
     Args:
         scales: γ.
         count: number of labels.
         draw: (label, scales) ↦ one result per scale.
     """
-    some = sorted(scales)
+    pilots = torch.stack([draw(label, [1.0])[0].log_posterior for label in range(count)])
+    some = [scale for scale in sorted(scales) if ((max(scale, 1) - 1) * pilots).exp().mean(1).min() >= LEAST]
     while some:
         try:
             found = [draw(label, some) for label in range(count)]

@@ -1,10 +1,7 @@
 """Run tasks that each leave a file, one after another or in several processes."""
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +10,7 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
+from analysis import processes
 from analysis.files import run_folder
 from analysis.learning import learners
 from analysis.text import loading
@@ -63,34 +61,16 @@ def workers(jobs: int) -> Iterator[Work]:
     if jobs == 1:
         yield _in_turn
         return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+    with processes.pool(jobs) as executor:
 
         def work(tasks: Sequence[Task], plan: Any, folder: Path) -> Iterator[None]:
-            for future in as_completed([pool.submit(task.work, plan, folder) for task in tasks]):
+            for future in as_completed([executor.submit(task.work, plan, folder) for task in tasks]):
                 yield future.result()
 
-        try:
-            yield work
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((getattr(pool, "_processes", None) or {}).values()):
-                process.terminate()
-            raise
+        yield work
 
 
 def _in_turn(tasks: Sequence[Task], plan: Any, folder: Path) -> Iterator[None]:
     for task in tasks:
         task.work(plan, folder)
         yield
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is killed, instead of waiting for work forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

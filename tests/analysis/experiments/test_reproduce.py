@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import re
 
 import numpy as np
@@ -55,6 +56,34 @@ def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
     page = reproduce.publish(tmp_path / "out", done)
     assert page.exists()
     assert list(pd.read_parquet(tmp_path / "out/results.parquet")["experiment"].unique()) == ["one", "two"]
+
+
+def test_chapters_of_several_processes_are_the_same_to_the_bit(tmp_path, monkeypatch):
+    """Two short chapters; a third one is found on disk and does not run again."""
+    some = tuple(each for each in EXPERIMENTS if each.name in ("scale_factors", "fidelity"))
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", some)
+    settings, frames, bars = Settings(quick=True), {}, []
+    for jobs in (1, 2):
+        folder = tmp_path / str(jobs)
+        run_folder.claim(folder, reproduce.config(settings))
+        done = list(reproduce.chapters(folder, settings, lambda title: bars.append(title) or list, jobs))
+        assert [chapter.found for chapter in done] == [False, False]
+        frames[jobs] = [chapter.frame for chapter in done]
+    for one, two in zip(frames[1], frames[2], strict=True):
+        pd.testing.assert_frame_equal(one.reset_index(drop=True), two.reset_index(drop=True), check_exact=True)
+    assert bars == [*(each.title for each in some), "Chapters"]
+    assert [chapter.found for chapter in reproduce.chapters(folder, settings, bar, 2)] == [True, True]
+
+
+def test_an_error_in_a_process_is_raised_and_nothing_is_left_running(tmp_path, monkeypatch):
+    """The chapter beside it takes much longer."""
+    some = tuple(each for each in EXPERIMENTS if each.name in ("real_data", "families"))
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", some)
+    settings = Settings(text=tmp_path / "missing.csv", quick=True)
+    run_folder.claim(tmp_path / "out", {})
+    with pytest.raises(ValueError, match="missing"):
+        list(reproduce.chapters(tmp_path / "out", settings, bar, 2))
+    assert multiprocessing.active_children() == []
 
 
 def test_a_report_is_self_contained_and_escaped(tmp_path, monkeypatch):

@@ -168,6 +168,7 @@ def test_at_1_coherent_and_plain_diffusion_are_one_law(denoiser):
 
 
 def test_scales_of_too_low_acceptance_are_left_out_for_all_labels():
+    """A pilot at γ = 1 leaves out γ = 10, whose A is 2⁻⁹; γ = 5 is left out when label 1 turns out not to accept there."""
     tried = []
 
     def draw(label, scales):
@@ -175,10 +176,10 @@ def test_scales_of_too_low_acceptance_are_left_out_for_all_labels():
         if label == 1 and scales[-1] > 3:
             raise arguide.LowAcceptanceError("A is too low")
         log = torch.zeros(())
-        return [Accepted(torch.full((2,), label), torch.zeros(2), 4, log, log, log) for _ in scales]
+        return [Accepted(torch.full((2,), label), torch.full((2,), 0.5).log(), 4, log, log, log) for _ in scales]
 
     found = list(coherent._per_scale([5.0, 1.0, 3.0, 10.0], 2, draw))
     assert [scale for scale, _, _ in found] == [1.0, 3.0]
-    assert tried == [(0, 10.0), (1, 10.0), (0, 5.0), (1, 5.0), (0, 3.0), (1, 3.0)]
+    assert tried == [(0, 1.0), (1, 1.0), (0, 5.0), (1, 5.0), (0, 3.0), (1, 3.0)]
     assert found[1][2].tolist() == [0, 0, 1, 1]
     assert list(coherent._per_scale([5.0], 2, draw)) == []
