@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-LONG = {"04_joint_text", "05_learned_models"}
+LONG = {"04_joint_text", "05_learned_models", "06_coherent_pairs"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in NAMES])

@@ -14,7 +14,7 @@ from analysis.cli import display
 from analysis.files import run_folder
 from analysis.learning import learners
 from analysis.study import run as study_run
-from analysis.study import temperatures, workers
+from analysis.study import plan, temperatures, workers
 from analysis.study.samplers import JOINT, SEQUENTIAL
 
 
@@ -107,7 +107,8 @@ def test_a_training_killed_before_its_file_continues(run, names, tmp_path, monke
     monkeypatch.setattr(run_folder, "write_frame", write)
     assert run(*options)[0] == 0
     whole = steps[0]
-    assert steps == [whole, whole - (whole - 1) // 20 * 20, whole]
+    weak = round(plan.WEAKNESS * whole)
+    assert steps == [whole, whole - (whole - 1) // 20 * 20, weak, whole, weak]
     assert not list((tmp_path / "s").rglob("checkpoint.pt"))
 
 

@@ -99,7 +99,7 @@ def standardised(mixture, label, scale, length, exact, runs=200):
     return z, max(float(each.std_error) for each in found)
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.5, 3.0, 10.0])
+@pytest.mark.parametrize("scale", [0.5, 1.5, 3.0, pytest.param(10.0, marks=pytest.mark.slow)])
 def test_log_evidence_has_the_error_that_it_states(make_joint, scale):
     """The standard deviation of 200 scores is in .8–1.25 with odds of 1e-4 against it."""
     joint = make_joint(9, (3, 5, 4))

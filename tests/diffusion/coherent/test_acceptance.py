@@ -48,6 +48,7 @@ def runs(chain, grid):
     return [run(chain, grid, SCALES, 100, seed, rows=3600, tolerance=math.inf) for seed in range(200)]
 
 
+@pytest.mark.slow
 def test_log_evidence_has_the_error_that_it_states(chain, grid, runs):
     """The standard deviation of 200 scores is in .8–1.25 with odds of 1e-4 against it, at each of 4 scales."""
     for i, scale in enumerate(SCALES):
