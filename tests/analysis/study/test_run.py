@@ -13,8 +13,8 @@ from command import ARGUIDE
 from analysis.cli import display
 from analysis.files import run_folder
 from analysis.learning import learners
-from analysis.study import run as study_run
 from analysis.study import plan, temperatures, workers
+from analysis.study import run as study_run
 from analysis.study.samplers import JOINT, SEQUENTIAL
 
 
