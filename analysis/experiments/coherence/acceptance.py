@@ -1,6 +1,6 @@
 r"""The joint law by acceptance on a table, in both wings, and the sequential law of the same coherent pair.
 
-A table is coherent by construction: its p(x) is the mixture of its p(x|y). So every sampler here is told the labels' laws and
+A table is coherent by construction: its p(x) is the mixture of its p(x|y). So every sampler here reads the labels' laws and
 their prior, and no unconditional law. The sequential law of the mixture is then the ordinary one, which is computed along every
 branch of the model that guides, not assumed. Diffusion accepts by the posterior of the path, whose law tends to the joint tilt
 as steps shrink, or by the exact classifier of clean data.

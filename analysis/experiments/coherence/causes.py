@@ -13,7 +13,7 @@ score here, with one sampler, the reverse kernels of `diffusion.coherent`, on on
 What could come out, written before the first run. *Outside* is the share of samples below the 1 % quantile of log p(x|y).
 
     Bayes' rule is what cleans: exact scores, coherent and plain guidance put alike few samples outside, and autoguidance,
-        which tells nothing about the class, cleans less than they do.
+        which has no information on the class, cleans less than they do.
     The worse fit is what cleans (Karras et al.): autoguidance and plain guidance clean; coherent guidance, whose p(x) is
         as good as its p(x|y), does not, nor does exact p(x).
     Errors of p(x) are what spoils: exact p(x) and coherent guidance put fewer samples outside than plain guidance.
@@ -118,9 +118,9 @@ def verdict(frame: pd.DataFrame) -> Verdict:
 def _cleaned(gaps: dict[tuple[str, str, str], Difference]) -> str:
     """Return which guidance puts fewer samples outside than none, and what that decides."""
     found = {family: gaps["outside", family, NONE] for family in (PLAIN, COHERENT, PATHS, AUTO)}
-    told = "; ".join(f"{family} {each.mean:+.3f} ± {each.half:.3f}" for family, each in found.items())
+    report = "; ".join(f"{family} {each.mean:+.3f} ± {each.half:.3f}" for family, each in found.items())
     fewer = [family for family, each in found.items() if each.clear and each.mean < 0]
-    start = f"Outside the support, less no guidance: {told}. Clearly fewer: {', '.join(fewer) or 'none'}."
+    start = f"Outside the support, less no guidance: {report}. Clearly fewer: {', '.join(fewer) or 'none'}."
     if AUTO in fewer and COHERENT not in fewer:
         return f"{start} Autoguidance reads one class alone: a worse fit suffices to clean. Bayes' rule is not shown to."
     if COHERENT in fewer and AUTO not in fewer:
@@ -133,13 +133,13 @@ def _cleaned(gaps: dict[tuple[str, str, str], Difference]) -> str:
 def _spoilt(gaps: dict[tuple[str, str, str], Difference]) -> str:
     """Return which of the two learned laws has the errors that put samples outside."""
     uncond, cond = (gaps["outside", family, PLAIN] for family in (UNCOND, COND))
-    told = f"With exact p(x) the share changes by {uncond.mean:+.3f} ± {uncond.half:.3f}, with exact p(x|y) by "
-    told += f"{cond.mean:+.3f} ± {cond.half:.3f}:"
+    report = f"With exact p(x) the share changes by {uncond.mean:+.3f} ± {uncond.half:.3f}, with exact p(x|y) by "
+    report += f"{cond.mean:+.3f} ± {cond.half:.3f}:"
     if cond.clear and cond.mean < 0 and uncond.clear and uncond.mean > 0:
-        return f"{told} what is outside are errors of p(x|y); beside a p(x) that does not share them they are amplified."
+        return f"{report} the samples outside are errors of p(x|y); beside a p(x) that does not share them they are amplified."
     if cond.clear and cond.mean < 0:
-        return f"{told} what is outside are errors of p(x|y)."
-    return f"{told} whose errors put samples outside is not decided."
+        return f"{report} the samples outside are errors of p(x|y)."
+    return f"{report} whose errors put samples outside is not decided."
 
 
 def _covered(gaps: dict[tuple[str, str, str], Difference], means: dict[tuple[str, str], Estimate]) -> str:

@@ -224,8 +224,8 @@ def _on_the_line(frame: pd.DataFrame) -> str:
     rows = pick(frame, law=LINE)
     most = pick(rows, quantity="ratio_most").set_index("pair")["value"]
     moved = pick(rows, quantity="kl_conditional", family="joint", scale=AT).set_index("pair")["value"]
-    told = ", ".join(f"{name} {moved[name]:.2f} (largest ratio {most[name]:.2f})" for name in moved.index)
-    return f"On the line, where both laws agree, the nats from p(x|y) are: {told}. Errors of p(x) guide too."
+    report = ", ".join(f"{name} {moved[name]:.2f} (largest ratio {most[name]:.2f})" for name in moved.index)
+    return f"On the line, where both laws agree, the nats from p(x|y) are: {report}. Errors of p(x) guide too."
 
 
 def at_scales(frame: pd.DataFrame) -> Cells:

@@ -92,7 +92,7 @@ def decisions(frame: pd.DataFrame) -> Cells:
             found = levels(frame, *pair, tuple(MEASURES))
             at = [each.accuracy for each in next(iter(found.values()), [])]
             span = f"{at[0]:.2f} … {at[-1]:.2f}" if at else "none shared"
-            rows.append([" − ".join(pair), span, _told(_by_decision(found)) or "–"])
+            rows.append([" − ".join(pair), span, _as_text(_by_decision(found)) or "–"])
     return ("at equal accuracy", "of", "what is decided"), rows
 
 
@@ -121,7 +121,7 @@ def _by_decision(found: dict[str, list[Level]]) -> dict[str, list[str]]:
     return by
 
 
-def _told(by: dict[str, list[str]]) -> str:
+def _as_text(by: dict[str, list[str]]) -> str:
     """Return the decisions and their measures as text."""
     return "; ".join(f"{outcome}: {', '.join(by[outcome])}" for outcome in DECISIONS if outcome in by)
 
@@ -158,8 +158,9 @@ def _differs(frame: pd.DataFrame, wing: Wing) -> str:
     differ = "differ at every γ above 1" if len(clear) == len(kl) else f"differ clearly at γ = {listed(clear, 'g')}"
     low, high = min(kl, default=1.0), max(kl, default=1.0)
     share = mean_at(frame, wing.joint, "acceptance", high)
+    outcome = differ if clear else "cannot be distinguished"
     return (
-        f"With a coherent {wing.name} pair the two laws {differ if clear else 'are not told apart'}: KL(sequential ‖ joint) is "
+        f"With a coherent {wing.name} pair the two laws {outcome}: KL(sequential ‖ joint) is "
         f"{kl[low]} nats at γ = {low:g} and {kl[high]} at γ = {high:g}. There the joint law is within a total variation of "
         f"{1 - share:.2f} of p(x|y)."
     )
@@ -170,5 +171,5 @@ def _worth(frame: pd.DataFrame, wing: Wing) -> str:
     parts = []
     for first, second in ((wing.joint, wing.coherent), (wing.coherent, wing.plain)):
         found = levels(frame, first, second, tuple(MEASURES))
-        parts.append(f"{first} against {second}: {_told(_by_decision(found)) if found else 'no accuracy is shared'}")
+        parts.append(f"{first} against {second}: {_as_text(_by_decision(found)) if found else 'no accuracy is shared'}")
     return f"At equal accuracy, {'. '.join(parts)}."

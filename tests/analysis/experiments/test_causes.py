@@ -139,7 +139,7 @@ def made(**changed):
         ({"outside/autoguidance": 0.1}, "a worse fit suffices to clean"),
         ({"outside/coherent": 0.1}, "Bayes' rule suffices to clean"),
         ({"outside/autoguidance": 0.1, "outside/coherent": 0.1}, "Either suffices"),
-        ({"outside/exact p(x|y)": 0.0}, "what is outside are errors of p(x|y)."),
+        ({"outside/exact p(x|y)": 0.0}, "the samples outside are errors of p(x|y)."),
         ({"outside/exact p(x|y)": 0.0, "outside/exact p(x)": 0.9}, "amplified"),
         ({"coverage/exact scores": 0.5, "coverage/plain": 0.5}, "Clearly lost by: guiding noised laws."),
         ({"coverage/plain": 0.5}, "Clearly lost by: learned errors."),

@@ -63,7 +63,7 @@ def test_the_answer_names_the_scale_and_the_bound():
 
 
 def test_laws_that_cannot_be_told_apart_are_said_so():
-    assert "two laws are not told apart" in coherent.answer(study(gap=0.0, jitter=1.0)).verdict
+    assert "two laws cannot be distinguished" in coherent.answer(study(gap=0.0, jitter=1.0)).verdict
 
 
 def test_without_a_scale_above_1_there_is_no_gap_to_report():
