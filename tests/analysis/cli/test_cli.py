@@ -188,7 +188,7 @@ def test_reproduce_resumes_after_an_interrupt(run, tmp_path, monkeypatch):
     fast = tuple(e for e in EXPERIMENTS if e.name == "fidelity")
     stopped = dataclasses.replace(fast[0], name="stopped", run=lambda settings, track: (_ for _ in ()).throw(KeyboardInterrupt))
     monkeypatch.setattr(reproduce, "EXPERIMENTS", (*fast, stopped))
-    code, _, err = run("reproduce", "--quick", "--out", tmp_path / "out")
+    code, _, err = run("reproduce", "--quick", "--jobs", 1, "--out", tmp_path / "out")
     assert code == 130
     assert err.splitlines()[-1].startswith("arguide: interrupted")
     assert (tmp_path / "out/experiments/fidelity.parquet").exists()
