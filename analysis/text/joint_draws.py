@@ -78,7 +78,7 @@ class Kept(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the share says, in one line."""
+        """The share of proposals that was kept, and the bound that follows, in one line."""
         proposal = "conditional" if self.scale >= 1 else "unconditional"
         share = f"{self.acceptance:.3g} ± {self.acceptance * self.std_error:.1g} of the proposals kept"
         return f"{share}: the draws are exact, and KL(joint ‖ {proposal}) ≤ {self.most_kl:.3g} nats"

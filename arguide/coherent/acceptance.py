@@ -18,7 +18,7 @@ from arguide import checks, sampling
 from arguide.coherent.mixture import checked_label, checked_prior, mixed
 from arguide.models import Autoregressive
 from arguide.smc.acceptance import LEAST, Accepted, at_scales
-from arguide.smc.draws import Draw, categorical
+from arguide.smc.draws import Draw, categorical, wide
 from arguide.smc.draws import uniform as uniform_draw
 from arguide.stopping import Ending, ending_tokens, padded
 
@@ -103,7 +103,7 @@ def proposals(mixture: Autoregressive, component: int | None, n: int, length: in
         draw: log-probs [n, V] ↦ tokens [n].
     """
     state, joint = sampling.init(mixture, n), prior_of(mixture).to(torch.float64)
-    log_joint = joint.to(_wide(state.x)).to(state.x.device).expand(n, -1)
+    log_joint = joint.to(wide(state.x)).to(state.x.device).expand(n, -1)
     for t in range(length):
         laws = state.model.laws
         log_posterior = log_joint.log_softmax(-1)
@@ -127,7 +127,3 @@ def prior_of(mixture: Autoregressive) -> Tensor:
     if found is None:
         raise checks.refusal("mixture", "an arguide.Mixture, or a model with a log_prior", mixture)
     return checked_prior(found)
-
-
-def _wide(like: Tensor) -> torch.dtype:
-    return torch.float32 if like.device.type == "mps" else torch.float64  # that device has no float64

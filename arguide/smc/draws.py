@@ -25,10 +25,12 @@ def categorical(generator: torch.Generator | None = None) -> Draw:
     """
 
     def draw(log_probs: Tensor) -> Tensor:
-        wide = torch.float32 if log_probs.device.type == "mps" else torch.float64  # mps has no float64
         probs = log_probs.to(torch.promote_types(log_probs.dtype, torch.float32)).exp()
-        cumulated = probs.to(wide).cumsum_(-1)
-        level = torch.rand(len(cumulated), 1, generator=generator, dtype=wide, device=log_probs.device) * cumulated[:, -1:]
+        cumulated = probs.to(wide(log_probs)).cumsum_(-1)
+        level = (
+            torch.rand(len(cumulated), 1, generator=generator, dtype=cumulated.dtype, device=log_probs.device)
+            * cumulated[:, -1:]
+        )
         # Rounded, u · total stays below the total for every u < 1; the index is K only in a row of zeros or with NaN.
         index = torch.searchsorted(cumulated, level, right=True).squeeze(-1)
         if (index == cumulated.shape[-1]).any():
@@ -51,3 +53,8 @@ def normal(generator: torch.Generator | None = None) -> Draw:
 def uniform(generator: torch.Generator | None = None) -> Draw:
     """Return the draw of uniform numbers in [0, 1), with the shape, dtype and device of x."""
     return lambda x: torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def wide(like: Tensor) -> torch.dtype:
+    """Return double precision, or single on a device that has no other."""
+    return torch.float32 if like.device.type == "mps" else torch.float64

@@ -18,10 +18,10 @@ from torch import Generator, Tensor
 from arguide import checks
 from arguide.coherent.mixture import checked_label
 from arguide.smc.acceptance import LEAST, Accepted, at_scales
-from arguide.smc.draws import Draw, normal
+from arguide.smc.draws import Draw, normal, wide
 from arguide.smc.draws import uniform as uniform_draw
 from diffusion import sampling
-from diffusion.coherent.kernels import ancestral, wide
+from diffusion.coherent.kernels import ancestral
 from diffusion.coherent.mixture import Label, Mixture
 from diffusion.coherent.sampling import trajectory
 

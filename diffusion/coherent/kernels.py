@@ -10,10 +10,9 @@ Source: Ho et al., "Denoising diffusion probabilistic models", arXiv:2006.11239,
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from arguide.smc.draws import Draw
+from arguide.smc.draws import Draw, wide
 from diffusion.models import Guided
 from diffusion.sampling import Stepped
 
@@ -63,8 +62,3 @@ def ancestral(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, draw:
     """
     s, r = score(x, sigma)
     return Stepped(Kernel(x, sigma, sigma_next).sample(s, draw), r, r)
-
-
-def wide(like: Tensor) -> torch.dtype:
-    """Return double precision, or single where the device has no other."""
-    return torch.float32 if like.device.type == "mps" else torch.float64

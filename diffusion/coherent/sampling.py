@@ -20,9 +20,9 @@ import torch
 from torch import Generator, Tensor
 
 from arguide import checks
-from arguide.smc.draws import Draw, normal
+from arguide.smc.draws import Draw, normal, wide
 from arguide.smc.samples import Info
-from diffusion.coherent.kernels import Kernel, wide
+from diffusion.coherent.kernels import Kernel
 from diffusion.coherent.mixture import Component, Mixture
 from diffusion.guidance import Weight, potential, weighted_sum
 from diffusion.models import Field, LogLinear, combination

@@ -85,7 +85,7 @@ def at_scales(frame: pd.DataFrame) -> Cells:
 
 
 def decisions(frame: pd.DataFrame) -> Cells:
-    """Return the table of what is decided for every sampler against plain guidance of the same accuracy."""
+    """Return the table of decisions: every sampler against plain guidance of the same accuracy."""
     rows = []
     for wing in wings(frame):
         for pair in _pairs(wing, frame):
@@ -93,7 +93,7 @@ def decisions(frame: pd.DataFrame) -> Cells:
             at = [each.accuracy for each in next(iter(found.values()), [])]
             span = f"{at[0]:.2f} … {at[-1]:.2f}" if at else "none shared"
             rows.append([" − ".join(pair), span, _as_text(_by_decision(found)) or "–"])
-    return ("at equal accuracy", "of", "what is decided"), rows
+    return ("at equal accuracy", "of", "decision"), rows
 
 
 def differences(frame: pd.DataFrame) -> Cells:
