@@ -15,12 +15,9 @@ def pool(jobs: int) -> Iterator[Executor]:
         try:
             yield executor
         except BaseException:
-            started = list((executor._processes or {}).values())  # `shutdown` forgets them
-            executor.shutdown(wait=False, cancel_futures=True)
-            for process in started:
+            for process in list((executor._processes or {}).values()):
                 process.terminate()
-            for process in started:
-                process.join()
+            executor.shutdown(cancel_futures=True)  # waits for the processes too; two threads must not wait for the same one
             raise
 
 
