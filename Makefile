@@ -73,7 +73,7 @@ test-newest: .venv/bin/pip
 	$(call PYTEST,$(RELEASES)/newest)
 
 audit: .venv/installed-dev
-	@PYTHONPATH=tests/support $(BIN)/python -m audit --jobs $(JOBS) $(ARGS)
+	@HF_HUB_OFFLINE=1 MPLBACKEND=agg PYTHONPATH=tests/support $(BIN)/python -m audit --jobs $(JOBS) $(ARGS)
 
 benchmark: .venv/installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)

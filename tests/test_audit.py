@@ -135,6 +135,13 @@ def test_a_signal_ends_an_audit_without_a_verdict_and_leaves_no_process(made):
         os.kill(pid, 0)
 
 
+def test_a_file_of_tests_that_cannot_run_is_named(made):
+    (made / "tests" / "test_count.py").write_text("import nothing_of_that_name")
+    with pytest.raises(RuntimeError, match=r"tests/test_count\.py: it ended with 2"):
+        run()
+    assert not lines()
+
+
 def test_a_run_goes_on_where_it_was_stopped(made):
     state = made / ".audit" / "mutants.jsonl"
     _, found = run()

@@ -140,3 +140,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit("audit: interrupted; what is finished is kept, and the same command goes on")
+    except RuntimeError as error:
+        sys.exit(f"audit: {error}")

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -14,13 +15,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+import pytest
 
 from audit.mutants import Mutant
 
 HERE = Path(__file__).parents[1]
 ENDLESS = 2, 60.0  # a mutant's tests may take so many times what they took before, and so many seconds more
-PASSED, NO_TESTS = 0, 5  # exit codes of pytest
+PASSED, FAILED, NO_TESTS = 0, 1, 5  # exit codes of pytest
+# What takes seconds to import is imported once, by the server that every process with tests is a fork of.
+PRELOAD = ["pytest", "seaborn", "scipy.stats", "torch", "datasets", "transformers.generation", "transformers.models.llama"]
 
 
 def digest(*texts: str | bytes) -> str:
@@ -62,7 +68,7 @@ class Copy:
 
     def __init__(self, root: Path, place: Path) -> None:
         self.folder = place.resolve() / "copy"
-        self.process: subprocess.Popen | None = None
+        self.process: BaseProcess | None = None
         self.stopped = False
         for name in listed(root):
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -78,20 +84,14 @@ class Copy:
         if self.stopped:
             raise InterruptedError("the audit was stopped")
         path = os.pathsep.join([str(self.folder), str(HERE)])
-        quiet = ["-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-p", "audit.plugin"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *quiet, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **variables},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        environ = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **variables}
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOAD)
+        self.process = context.Process(target=_pytest, args=(self.folder, list(arguments), environ))
+        self.process.start()
         try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            code = None
+            self.process.join(seconds)
+            code = self.process.exitcode
         finally:
             self._kill()
         if self.stopped:
@@ -106,9 +106,25 @@ class Copy:
     def _kill(self) -> None:
         """Kill pytest and what it has started."""
         if self.process is not None:
+            self.process.kill()  # it may not lead its group yet
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self.process.join()
+
+
+def _pytest(folder: Path, arguments: list[str], environ: dict[str, str]) -> None:
+    """Run pytest in `folder`, in a process and group of its own, as `python -m pytest` does there."""
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+    others = (path for path in sys.path if path not in ("", str(Path.cwd())))
+    sys.path[:] = [*environ["PYTHONPATH"].split(os.pathsep), *others]
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environ)
+    quiet = ["-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    sys.exit(pytest.main([*quiet, "-p", "audit.plugin", *arguments]))
 
 
 @dataclass(frozen=True)
@@ -133,7 +149,9 @@ def record(copy: Copy, path: Path, file: str) -> None:
     """Append to `path` what the tests of a file run, under the digest of the file, and how long it takes beside its tests."""
     found, begin = copy.folder.parent / "record", time.monotonic()
     found.unlink(missing_ok=True)
-    copy.pytest([file], AUDIT_RECORD=str(found))
+    code = copy.pytest([file], AUDIT_RECORD=str(found))
+    if code not in (PASSED, FAILED, NO_TESTS):
+        raise RuntimeError(f"pytest did not run the tests of {file}: it ended with {code}")
     tests = read_lines(found)
     start = max(0.0, time.monotonic() - begin - sum(test["seconds"] for test in tests))
     line = {"file": file, "digest": digest((copy.folder / file).read_bytes()), "start": round(start, 3), "tests": tests}
