@@ -9,7 +9,7 @@ import typer
 
 from analysis import limits
 from analysis.cli import options
-from analysis.cli.options import Dtype, Json, Model, Negative, NoChat, Seed
+from analysis.cli.options import Dtype, Json, Model, Negative, NegativeSystem, NoChat, Seed, System
 from analysis.files import paths
 
 PROMPTS = (
@@ -22,6 +22,8 @@ def generate(
     model: Model,
     prompt: Annotated[list[str] | None, typer.Option(help="The text to continue; may be given several times.")] = None,
     negative: Negative = None,
+    system: System = None,
+    negative_system: NegativeSystem = None,
     scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional, above 1 sharpened.")] = 1.5,
     temperature: Annotated[float, typer.Option(help="τ of the guided law.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that together have this probability.")] = 1.0,
@@ -85,7 +87,8 @@ def generate(
         if use_joint:
             exact = prior is not None
             law = joint_draws.Exact(particles) if exact else joint_draws.Joint(particles, repeats, power, cap)
-        numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, not no_chat, seed)
+        chat = tokens.Chat(not no_chat, system, negative_system)
+        numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, chat, seed)
         scales = options.scales_of(str(scale) if compare is None else compare)
         return (
             loading.Choice(model, negative_model, dtype),

@@ -44,6 +44,10 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of every random generato
 Model = Annotated[str, typer.Argument(parser=name, help="A folder, or a name on the hub.")]
 Negative = Annotated[str | None, typer.Option(help="The prompt to steer away from; by default the last token of the prompt.")]
 NoChat = Annotated[bool, typer.Option("--no-chat", help="Do not use the chat template of the tokenizer.")]
+System = Annotated[str | None, typer.Option(help="System prompt, for a tokenizer with a chat template.")]
+NegativeSystem = Annotated[
+    str | None, typer.Option(help="System prompt to steer away from, before --negative or else the prompt; may be empty.")
+]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option("--device", help="Where to compute; exact laws need the cpu.")]
 

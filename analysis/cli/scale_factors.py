@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from analysis.cli import options
-from analysis.cli.options import Dtype, Json, Model, Negative, NoChat, Seed
+from analysis.cli.options import Dtype, Json, Model, Negative, NegativeSystem, NoChat, Seed, System
 from analysis.files import paths
 
 TEXTS = "Texts to measure instead of samples: a .txt file, one per line, or .csv, .parquet, .jsonl or .json with a column text."
@@ -19,6 +19,8 @@ def scale_factors(
     prompt: Annotated[str, typer.Option(help="The text to continue.")],
     scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional, above 1 sharpened.")],
     negative: Negative = None,
+    system: System = None,
+    negative_system: NegativeSystem = None,
     temperature: Annotated[float | None, typer.Option(help="τ of both laws.")] = None,
     power: Annotated[float | None, typer.Option(help="β = 1/τ, instead of --temperature.")] = None,
     samples: Annotated[int, typer.Option(help="Samples of the sequential law.", min=2)] = 256,
@@ -50,9 +52,10 @@ def scale_factors(
     from analysis.files import run_folder
     from analysis.files.tables import read_texts
     from analysis.metrics import gap_estimates
-    from analysis.text import loading, measured_texts
+    from analysis.text import loading, measured_texts, tokens
 
-    target = measured_texts.Target(prompt, negative, scale, temperature, power, max_new_tokens, cap, chat=not no_chat)
+    chat = tokens.Chat(not no_chat, system, negative_system)
+    target = measured_texts.Target(prompt, negative, scale, temperature, power, max_new_tokens, cap, chat)
     plan = gap_estimates.Plan(samples, particles, repeats)
     given = [] if texts is None else read_texts(texts, "text")["text"].tolist()
     loading.silence()

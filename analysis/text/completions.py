@@ -17,7 +17,7 @@ import arguide
 from analysis import limits
 from analysis.text.joint_draws import DIAGNOSIS, Exact, Joint, Kept
 from analysis.text.loading import Loaded
-from analysis.text.tokens import Encoded, Request, encode, guidance, law, pad_token, stop_tokens, text_of
+from analysis.text.tokens import PLAIN, Chat, Encoded, Request, encode, guidance, law, pad_token, stop_tokens, text_of
 from arguide.text.prompts import padded
 
 
@@ -33,7 +33,7 @@ class Sampling:
         num_samples: completions per prompt.
         max_new_tokens: the maximum length of a completion.
         plausibility: α; tokens with p_c(v) < α max p_c are left out.
-        chat: use the chat template of the tokenizer, if any.
+        chat: how texts become messages of a chat.
         seed: the seed of every batch, together with its index.
         joint: the settings of draws from the joint law; None for the sequential law.
         prior: π, the prior of the prompt in a mixture with the negative one; None for plain guidance.
@@ -49,7 +49,7 @@ class Sampling:
     num_samples: int = 1
     max_new_tokens: int = 64
     plausibility: float = 0.0
-    chat: bool = True
+    chat: Chat = PLAIN
     seed: int = 0
     joint: Joint | Exact | None = None
     prior: float | None = None
@@ -83,7 +83,8 @@ class Sampling:
         Raises:
             ValueError: a prior, and a request without a negative prompt or a model for it; and as `tokens.encode`.
         """
-        if self.prior is not None and loaded.negative is None and any(request.negative is None for request in requests):
+        given = loaded.negative is not None or self.chat.negative_system is not None
+        if self.prior is not None and not given and any(request.negative is None for request in requests):
             raise ValueError(
                 "--prior needs a negative for every prompt; give --negative, --negative-model or a column negative"
             )

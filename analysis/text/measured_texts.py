@@ -18,7 +18,7 @@ from analysis import limits
 from analysis.frames import Track
 from analysis.metrics.gap_estimates import Measurement, Plan, measure
 from analysis.text.loading import Loaded
-from analysis.text.tokens import Request, check_cap, encode, law, stop_tokens, text_of
+from analysis.text.tokens import PLAIN, Chat, Request, check_cap, encode, law, stop_tokens, text_of
 from arguide.sampling import retrace
 
 
@@ -34,7 +34,7 @@ class Target:
         power: β = 1/τ, instead of τ.
         max_new_tokens: T, the maximum length of a text.
         cap: the meaning of T, "truncate" or "force", see `arguide.stopping`.
-        chat: use the chat template of the tokenizer, if any.
+        chat: how texts become messages of a chat.
 
     Raises:
         ValueError: a number out of range, both τ and β, or another cap.
@@ -47,7 +47,7 @@ class Target:
     power: float | None = None
     max_new_tokens: int = 20
     cap: str = "truncate"
-    chat: bool = True
+    chat: Chat = PLAIN
 
     def __post_init__(self) -> None:
         if not abs(self.scale) <= limits.WIDEST:
@@ -67,7 +67,8 @@ class Target:
     @property
     def base(self) -> str:
         """The base law of the factors: "unconditional", or "model" if only the conditional branch has weight."""
-        return "model" if self.scale == 1 and self.negative is None else "unconditional"
+        alone = self.negative is None and self.chat.negative_system is None
+        return "model" if self.scale == 1 and alone else "unconditional"
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the law, both τ and β included."""

@@ -1,11 +1,12 @@
 r"""Translate prompts into tokens, tokens into text, and a prompt into its guided law.
 
 The conditional branch reads the prompt. The unconditional branch reads the negative prompt or, without one, the last token of
-the prompt. A tokenizer with a chat template renders both as messages of a user. An empty text is the beginning-of-text token.
+the prompt. A tokenizer with a chat template renders both as messages of a user, each after its system prompt, if any. An empty
+text is the beginning-of-text token.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -32,28 +33,59 @@ class Encoded(NamedTuple):
     scale: float
 
 
-def encode(loaded: Loaded, requests: Sequence[Request], max_new_tokens: int, *, chat: bool = True) -> list[Encoded]:
+@dataclass(frozen=True)
+class Chat:
+    """How texts become messages of a chat.
+
+    Attributes:
+        template: use the chat template of the tokenizer, if any.
+        system: the system prompt; None for none of one's own, in which case some templates write theirs.
+        negative_system: the system prompt of the negative prompt, which is by default the prompt itself; None for `system`.
+    """
+
+    template: bool = True
+    system: str | None = None
+    negative_system: str | None = None
+
+    def pair(self, request: Request) -> tuple[list[dict[str, str]], list[dict[str, str]] | None]:
+        """Return the messages of the prompt, and those of the negative prompt, if any."""
+        prompt, negative, _ = request
+        if self.negative_system is None:
+            return _messages(prompt, self.system), None if negative is None else _messages(negative, self.system)
+        return _messages(prompt, self.system), _messages(prompt if negative is None else negative, self.negative_system)
+
+
+PLAIN = Chat()
+
+
+def encode(loaded: Loaded, requests: Sequence[Request], max_new_tokens: int, *, chat: Chat = PLAIN) -> list[Encoded]:
     """Return requests in tokens.
 
     Args:
         loaded: the models.
         requests: the prompts.
         max_new_tokens: the cap, for which the contexts must have room.
-        chat: whether to use the chat template of the tokenizer, if any.
+        chat: how the texts become messages, if the tokenizer has a chat template.
 
     Raises:
-        ValueError: an empty text without a beginning-of-text token, or more tokens than the context has room for.
+        ValueError: an empty text without a beginning-of-text token, a system prompt without a chat template, or more tokens
+            than the context has room for.
     """
+    template = chat.template and bool(loaded.tokenizer.chat_template)
+    if not template and (chat.system, chat.negative_system) != (None, None):
+        missing = "the chat template" if chat.template is False else "a tokenizer with a chat template"
+        raise ValueError(f"--system and --negative-system need {missing}; leave them out")
     out = []
-    for i, (prompt, negative, scale) in enumerate(requests):
+    for i, request in enumerate(requests):
         where = f" {i + 1}" if len(requests) > 1 else ""
-        cond = _tokens(loaded, prompt, f"prompt{where}", chat=chat)
-        uncond = None if negative is None else _tokens(loaded, negative, f"negative{where}", chat=chat)
+        own, other = chat.pair(request)
+        cond = _tokens(loaded, own, f"prompt{where}", template=template)
+        uncond = None if other is None else _tokens(loaded, other, f"negative{where}", template=template)
         _check_room(loaded.model, f"prompt{where}", cond, max_new_tokens)
         name = f"prompt{where}, for the negative model," if uncond is None else f"negative{where}"
         if uncond is not None or loaded.negative is not None:
             _check_room(loaded.negative or loaded.model, name, uncond or cond, max_new_tokens)
-        out.append(Encoded(cond, uncond, scale))
+        out.append(Encoded(cond, uncond, request.scale))
     return out
 
 
@@ -147,14 +179,19 @@ def text_of(loaded: Loaded, prompt: list[int], tokens: list[int]) -> str:
     return decode(tokens, skip_special_tokens=True)
 
 
-def _tokens(loaded: Loaded, text: str, name: str, *, chat: bool) -> list[int]:
-    tokenizer = loaded.tokenizer
+def _messages(text: str, system: str | None) -> list[dict[str, str]]:
+    """Return the messages of a chat; an empty system prompt is none."""
+    return ([{"role": "system", "content": system}] if system else []) + [{"role": "user", "content": text}]
+
+
+def _tokens(loaded: Loaded, messages: list[dict[str, str]], name: str, *, template: bool) -> list[int]:
+    tokenizer, text = loaded.tokenizer, messages[-1]["content"]
     try:
-        text.encode()
+        "".join(message["content"] for message in messages).encode()
     except UnicodeEncodeError as error:  # undecodable bytes of an argument or a file become lone surrogates
         raise ValueError(f"the {name} is not text in UTF-8") from error
-    if text and chat and tokenizer.chat_template:
-        ids = tokenizer(_rendered(tokenizer, text), add_special_tokens=False).input_ids
+    if text and template:
+        ids = tokenizer(_rendered(tokenizer, messages), add_special_tokens=False).input_ids
     elif text or loaded.model.config.is_encoder_decoder:  # the end token of an encoder is a text too
         ids = tokenizer(text).input_ids
     else:
@@ -167,11 +204,12 @@ def _tokens(loaded: Loaded, text: str, name: str, *, chat: bool) -> list[int]:
     return ids or [bos]
 
 
-def _rendered(tokenizer: Any, text: str) -> str:
+def _rendered(tokenizer: Any, messages: list[dict[str, str]]) -> str:
     try:
-        return tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False)
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     except (TemplateError, ValueError) as error:
-        raise ValueError(f"the chat template refuses the text ({error}); try --no-chat") from error
+        without = "without a system prompt" if len(messages) > 1 else "--no-chat"
+        raise ValueError(f"the chat template refuses the text ({error}); try {without}") from error
 
 
 def _check_room(model: Any, name: str, ids: list[int], new: int) -> None:

@@ -48,7 +48,8 @@ def test_json_has_the_numbers_of_the_library(run, tiny, tmp_path):
     assert record["lengths"] == {name: pytest.approx(expected.lengths[name].tolist()) for name in expected.lengths}
     assert record["verdict"] == expected.diagnosis.verdict
     asked = {"prompt": "a dog", "negative": "", "scale": 1.5, "temperature": 1.0, "power": 1.0, "max_new_tokens": 4}
-    assert record["law"] == asked | {"cap": "truncate", "chat": True, "samples": 12, "particles": 12, "repeats": 3}
+    chat = {"template": True, "system": None, "negative_system": None}
+    assert record["law"] == asked | {"cap": "truncate", "chat": chat, "samples": 12, "particles": 12, "repeats": 3}
     assert (record["model"], record["seed"]) == (str(tiny), 3)
     for row, (_, one), tokens in zip(record["sequences"], expected.sequences.iterrows(), expected.tokens, strict=True):
         assert row["text"] == words.decode(tokens, skip_special_tokens=True)

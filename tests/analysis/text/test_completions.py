@@ -92,9 +92,44 @@ def test_chat_templates_are_optional(run, chatty):
     assert completions(run, *arguments, "--no-chat") == [directly(chatty, words("hi").input_ids)]
 
 
+def test_system_prompts_stand_before_both_branches(run, chatty):
+    """Without --negative the unconditional branch reads the same message after its own system prompt."""
+    words = AutoTokenizer.from_pretrained(chatty)
+
+    def ids(*messages):
+        return words("".join(f"<s>[{message}" for message in messages) + " ->", add_special_tokens=False).input_ids
+
+    own, arguments = ids("system] be", "user] hi"), (chatty, "--prompt", "hi", "--greedy", *FEW)
+    for options, negative in (
+        ((), None),
+        (("--negative", "no"), ids("system] be", "user] no")),
+        (("--negative-system", "not"), ids("system] not", "user] hi")),
+        (("--negative-system", "not", "--negative", "no"), ids("system] not", "user] no")),
+        (("--negative-system", ""), ids("user] hi")),
+    ):
+        expected = directly(chatty, own, negative=negative)
+        assert completions(run, *arguments, "--system", "be", *options) == [expected], options
+    assert completions(run, *arguments, "--negative-system", "not", "--scale", 1) == [
+        directly(chatty, ids("user] hi"), guidance_scale=1.0)
+    ]
+
+
+def test_a_prior_accepts_a_negative_system_prompt(run, fails, chatty):
+    arguments = (chatty, "--prompt", "hi", "--prior", 0.5, *FEW)
+    assert run(*arguments, "--negative-system", "not")[0] == 0
+    assert "--prior needs a negative" in fails(*arguments, "--system", "be")
+
+
+@pytest.mark.parametrize("option", ["--system", "--negative-system"])
+def test_a_system_prompt_needs_a_template(fails, model, chatty, option):
+    assert "need a tokenizer with a chat template" in fails(model, "--prompt", "hi", option, "be")
+    assert "need the chat template; leave them out" in fails(chatty, "--prompt", "hi", option, "be", "--no-chat")
+
+
 def test_a_template_error_is_one_line(fails, tmp_path):
     folder = save(tmp_path / "strict", chat="{{ raise_exception('no users here') }}")
     assert "no users here" in fails(folder, "--prompt", "hi")
+    assert "try without a system prompt" in fails(folder, "--prompt", "hi", "--system", "be")
 
 
 def test_an_empty_text_is_the_first_token(run, model):
