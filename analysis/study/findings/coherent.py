@@ -50,11 +50,12 @@ def wings(frame: pd.DataFrame) -> list[Wing]:
 
 
 def divergence(frame: pd.DataFrame, wing: Wing) -> dict[float, Estimate]:
-    """Return KL(sequential ‖ joint) of the coherent pair in nats per sample, γ ↦ estimate over the seeds."""
-    log_z, log_path = by_seed(frame, wing.joint, "log_z"), by_seed(frame, wing.coherent, "log_path")
-    return {
-        float(scale): mean_of((log_z[scale] - log_path[scale]).tolist()) for scale in log_z.columns if scale in log_path.columns
-    }
+    """Return KL(sequential ‖ joint) of the coherent pair in nats per sample, γ ↦ estimate over the seeds.
+
+    A scale at which acceptance is impractical for a seed is left out.
+    """
+    found = by_seed(frame, wing.joint, "log_z") - by_seed(frame, wing.coherent, "log_path")
+    return {float(scale): mean_of(each.tolist()) for scale, each in found.items() if each.notna().all()}
 
 
 def answer(frame: pd.DataFrame) -> Verdict:

@@ -42,6 +42,15 @@ def test_the_divergence_is_log_z_less_the_mean_path():
     assert found[3.0].half == pytest.approx(0.01 / 3**0.5 * 4.303, rel=1e-3)
 
 
+def test_a_scale_that_acceptance_does_not_reach_for_a_seed_is_left_out():
+    frame = study()
+    lost = (frame["family"] == ACCEPTED) & (frame["scale"] == 3) & (frame["seed"] == 1) & (frame["quantity"] == "log_z")
+    assert list(coherent.divergence(frame[~lost], coherent.WINGS[0])) == [0.0, 1.0, 2.0]
+    answer = coherent.answer(frame[~lost])
+    assert answer.number.startswith("2.000 ± ")
+    assert "nan" not in answer.verdict
+
+
 def test_the_table_has_one_row_per_wing_and_scale():
     columns, rows = coherent.at_scales(study(wings=((ACCEPTED, COHERENT, SEQUENTIAL), (PATHS, SCORES, DDPM))))
     assert len(columns) == 7
