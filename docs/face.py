@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from analysis.figures import style, study
+from analysis.figures import study, style
 from analysis.study.coherent import DDPM, PATHS, SCORES
 from analysis.study.findings import coherent
 

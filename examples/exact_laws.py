@@ -23,4 +23,5 @@ print("Π Z_t / Z  ", (log_path - log_z).exp().flatten().numpy().round(3), "= jo
 
 pair = arguide.LogLinear.guidance(table.autoregressive(label), table.autoregressive(), scale)
 drawn = arguide.sample_joint(pair, 20_000, 2, generator=torch.Generator().manual_seed(0))
-print(f"log Z: {float(log_z):.4f} exactly, {float(drawn.log_evidence):.4f} ± {1.96 * float(drawn.std_error):.4f} by weighted samples")
+estimate, half = float(drawn.log_evidence), 1.96 * float(drawn.std_error)
+print(f"log Z: {float(log_z):.4f} exactly, {estimate:.4f} ± {half:.4f} by weighted samples")

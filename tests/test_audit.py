@@ -169,3 +169,20 @@ def test_every_mutant_is_one_change_of_code_that_runs(seed):
         assert "-> int" in mutant.source
         assert "got {a + 0}" in mutant.source or "raise" not in mutant.source
     assert drawn == mutants.draw("rule.py", MODULE, 100, seed)
+
+
+def test_arguments_that_no_test_can_see_stay():
+    (mutant,) = mutants.draw("rule.py", "draw(x, alpha=0.5, loc=-1, strict=True)", 100, 0)
+    assert mutant.after == "pass"
+
+
+def test_the_tests_of_the_function_come_first_then_those_of_the_module():
+    """What stands outside of functions may be seen by any test."""
+
+    def made(name, seconds, *ran):
+        return runs.Test(name, name, f"{name}.py", 1.0, seconds, frozenset(ran))
+
+    near, module, far = made("near", 3.0, "a.py:f"), made("module", 2.0, "a.py:g"), made("far", 1.0, "b.py:f")
+    for function, budget, names in (("f", 99, ["near", "module"]), ("f", 1, ["near"]), ("", 99, ["module", "near", "far"])):
+        mutant = mutants.Mutant("a.py", function, 1, "", "", "")
+        assert [test.name for test in runs.chosen(mutant, [far, module, near], budget)] == names

@@ -70,8 +70,8 @@ def in_turn(title: str, work: Callable, tasks: list, pool: ThreadPoolExecutor, c
         pass
 
 
-def recorded(options, root: Path, modules: list[str], pool, copies: Queue) -> dict[str, list[runs.Test]]:
-    """Return the tests of every module; files that were not recorded before with this source are recorded now."""
+def recorded(options, root: Path, modules: list[str], pool, copies: Queue) -> list[runs.Test]:
+    """Return the tests that pass; files that were not recorded before with this source are recorded now."""
     sources = [name for name in runs.listed(root) if name.endswith(".py") and "/test_" not in name and "/audit/" not in name]
     path = options.state / f"tests-{runs.digest(*((root / name).read_bytes() for name in sources))}.jsonl"
     files = {str(f.relative_to(root)): runs.digest(f.read_bytes()) for glob in options.tests for f in sorted(root.glob(glob))}
@@ -85,16 +85,16 @@ def recorded(options, root: Path, modules: list[str], pool, copies: Queue) -> di
     lines = [line for line in runs.read_lines(path) if files.get(line["file"]) == line["digest"]]
     if left_out := sum(not test["passed"] for line in lines for test in line["tests"]):
         print(f"{left_out} tests are left out: they are skipped or fail in an unchanged copy")
-    return runs.tests_by_module(lines)
+    return runs.passing(lines)
 
 
-def audited(options, root: Path, modules: list[str], tests: dict, pool, copies: Queue) -> list[dict]:
+def audited(options, root: Path, modules: list[str], tests: list[runs.Test], pool, copies: Queue) -> list[dict]:
     """Return the mutants with their verdicts; only those without one are run."""
     path, listed = options.state / "mutants.jsonl", set(map(same, equivalents(options.equivalent)))
     found = {line["key"]: line for line in runs.read_lines(path)}
     drawn = [m for name in modules for m in draw(name, (root / name).read_text(), options.per_module, options.seed)]
     mutants = {runs.digest(mutant.source): mutant for mutant in drawn if same(asdict(mutant)) not in listed}
-    chosen = {key: runs.chosen(mutant, tests.get(mutant.module, ()), options.budget) for key, mutant in mutants.items()}
+    chosen = {key: runs.chosen(mutant, tests, options.budget) for key, mutant in mutants.items()}
 
     by = {key: runs.digest(*(test.identity for test in tests)) for key, tests in chosen.items()}
 

@@ -32,7 +32,10 @@ SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
 PAIRS = {"min": "max", "amin": "amax", "argmin": "argmax", "any": "all", "floor": "ceil", "sum": "mean", "sin": "cos"}
 NAMES = PAIRS | {b: a for a, b in PAIRS.items()} | {"log1p": "log", "expm1": "exp", "append": "extend"}
 NOT_CODE = {"annotation", "returns", "decorator_list", "bases", "type_params"}
-UNSEEN = {"device", "strict"}  # arguments that change nothing on a machine without accelerator, and where lengths are equal
+# Arguments that change nothing without an accelerator or where lengths are equal, and those that only an eye can judge.
+UNSEEN = {"device", "strict", "help", "metavar", "desc", "unit"}
+UNSEEN |= {"alpha", "bbox_to_anchor", "dpi", "fontsize", "fontweight", "frameon", "loc", "ls", "lw", "marker", "markersize"}
+UNSEEN |= {"figsize", "font_scale", "ha", "va", "labelpad", "layout", "linewidth", "ncols", "pad_inches", "rotation", "zorder"}
 NOT_RUN = ast.Import | ast.ImportFrom | ast.JoinedStr | ast.Raise | ast.Global | ast.Nonlocal
 
 
@@ -102,13 +105,15 @@ def _places(node: ast.AST, function: str) -> Iterator[Place]:
         if field in NOT_CODE:
             continue
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if isinstance(child, ast.AST) and hasattr(child, "lineno") and not _is_text(child):
+            if isinstance(child, ast.AST) and hasattr(child, "lineno") and not _is_unseen(child):
                 yield Place(node, field, index, function)
                 if not isinstance(child, NOT_RUN):
                     yield from _places(child, _named(node, child, function))
 
 
-def _is_text(node: ast.AST) -> bool:
+def _is_unseen(node: ast.AST) -> bool:
+    if isinstance(node, ast.keyword):
+        return node.arg in UNSEEN
     if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
         return True
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -156,7 +161,7 @@ def _constants(value: Any) -> Iterator[Any]:
 
 def _calls(node: ast.Call) -> Iterator[ast.Call]:
     for i, keyword in enumerate(node.keywords):
-        if keyword.arg not in {None, *UNSEEN}:
+        if keyword.arg is not None and not _is_unseen(keyword):
             yield _with(node, keywords=node.keywords[:i] + node.keywords[i + 1 :])
     if isinstance(node.func, ast.Attribute) and node.func.attr in NAMES:
         yield _with(node, func=_with(node.func, attr=NAMES[node.func.attr]))

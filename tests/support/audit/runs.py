@@ -11,10 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from audit.mutants import Mutant
 HERE = Path(__file__).parents[1]
 ENDLESS = 2, 60.0  # a mutant's tests may take so many times what they took before, and so many seconds more
 PASSED, FAILED, NO_TESTS = 0, 1, 5  # exit codes of pytest
+FAR = 2  # the rank of a test that runs nothing of a module
 # What takes seconds to import is imported once, by the server that every process with tests is a fork of.
 PRELOAD = ["pytest", "seaborn", "scipy.stats", "torch", "datasets", "transformers.generation", "transformers.models.llama"]
 
@@ -144,6 +145,11 @@ class Test:
     seconds: float
     ran: frozenset[str]
 
+    @cached_property
+    def modules(self) -> frozenset[str]:
+        """The modules of these functions."""
+        return frozenset(name.split(":")[0] for name in self.ran)
+
 
 def record(copy: Copy, path: Path, file: str) -> None:
     """Append to `path` what the tests of a file run, under the digest of the file, and how long it takes beside its tests."""
@@ -164,29 +170,42 @@ def unparse_all(copy: Copy, modules: Iterable[str]) -> None:
         copy.write(module, ast.unparse(ast.parse((copy.folder / module).read_text())))
 
 
-def tests_by_module(lines: Iterable[dict]) -> dict[str, list[Test]]:
-    """Return the passing tests that run something of each module."""
-    found: dict[str, list[Test]] = defaultdict(list)
-    for line in lines:
-        for test in filter(lambda test: test["passed"], line["tests"]):
-            for module in {name.split(":")[0] for name in test["ran"]}:
-                identity = f"{test['test']} {line['digest']}"
-                own = Test(test["test"], identity, line["file"], line["start"], test["seconds"], frozenset(test["ran"]))
-                found[module].append(own)
-    return found
+def passing(lines: Iterable[dict]) -> list[Test]:
+    """Return the tests that pass."""
+    return [
+        Test(
+            test["test"],
+            f"{test['test']} {line['digest']}",
+            line["file"],
+            line["start"],
+            test["seconds"],
+            frozenset(test["ran"]),
+        )
+        for line in lines
+        for test in line["tests"]
+        if test["passed"]
+    ]
 
 
-def chosen(mutant: Mutant, tests: Sequence[Test], budget: float) -> list[Test]:
-    """Return tests of a module that take `budget` seconds: first those that run the changed function, the fastest first."""
-    name = f"{mutant.module}:{mutant.function}"
+def chosen(mutant: Mutant, tests: Iterable[Test], budget: float) -> list[Test]:
+    """Return tests that take `budget` seconds: first those that run the changed function, then its module, the fastest first.
+
+    What stands outside of functions runs where the module is imported, which the file of any test may do.
+    """
     found, files, total = list[Test](), set[str](), 0.0
-    for test in sorted(tests, key=lambda test: (bool(mutant.function) and name not in test.ran, test.seconds)):
+    for rank, test in sorted(((_rank(mutant, test), test) for test in tests), key=lambda pair: (pair[0], pair[1].seconds)):
         cost = test.seconds + (0.0 if test.file in files else test.start)
-        if not found or total + cost <= budget:
+        if (rank < FAR or not mutant.function) and (not found or total + cost <= budget):
             found.append(test)
             files.add(test.file)
             total += cost
     return found
+
+
+def _rank(mutant: Mutant, test: Test) -> int:
+    if mutant.function and f"{mutant.module}:{mutant.function}" in test.ran:
+        return 0
+    return 1 if mutant.module in test.modules else FAR
 
 
 def _seconds(tests: Sequence[Test]) -> float:
