@@ -55,7 +55,7 @@ def divergence(frame: pd.DataFrame, wing: Wing) -> dict[float, Estimate]:
     A scale at which acceptance is impractical for a seed is left out.
     """
     found = by_seed(frame, wing.joint, "log_z") - by_seed(frame, wing.coherent, "log_path")
-    return {float(scale): mean_of(each.tolist()) for scale, each in found.items() if each.notna().all()}
+    return {float(scale): mean_of(found[scale].tolist()) for scale in found.columns if found[scale].notna().all()}
 
 
 def answer(frame: pd.DataFrame) -> Verdict:
