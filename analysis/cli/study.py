@@ -53,6 +53,7 @@ def study(
 
     from analysis.cli import display
     from analysis.learning import datasets as sources
+    from analysis.study.findings.conclusion import conclude
     from analysis.study.plan import Plan
     from analysis.study.run import publish
     from analysis.text import loading
@@ -68,4 +69,5 @@ def study(
         return display.bar(what)(items, total=total)
 
     page, chapters = publish(plan, out, track, jobs or min(8, os.cpu_count() or 1), fresh=fresh)
-    display.report(f"A study of {data}", page, chapters, as_json=json)
+    found = [] if quick or not chapters else conclude(chapters[0].frame)
+    display.report(f"A study of {data}", page, chapters, found, as_json=json)

@@ -1,5 +1,7 @@
 """Share colours, markers, lines with error bands and the layout of panels between all figures."""
 
+import math
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,8 +13,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import ScaledTranslation
 
+from analysis import typeset
 from analysis.files import run_folder
 from analysis.frames import Plot, pick
 from analysis.metrics.confidence import of_row
@@ -26,34 +32,47 @@ AXES = {
     "sigma": "noise level σ",
 }
 Order = Sequence[Any] | Mapping[Any, str] | None
-# The palette of Okabe and Ito and one colour of Tol's, safe for colour-blind readers. Markers repeat it.
-BLACK, GREY = "#000000", "#888888"
+# Of Okabe and Ito and of Tol, safe for colour-blind readers. A law has its colour in every figure, and markers repeat it.
 ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
-WINE = "#882255"
-LOOKS = {
-    (BLACK, "s"): ("joint", "clean classifier", "score × β, SDE", "AR by acceptance", "AR joint, coherent"),
-    (ORANGE, "o"): ("sequential", "sequential AR", "AR sequential", "diffusion DDPM"),
-    (BLUE, "D"): ("AR with weights", "AR joint"),
-    (SKY, "X"): ("classifier guidance", "MALA", "masked rates", "rates with weights", "Gaussian correction"),
-    (RED, "v"): ("diffusion ODE", "score × β, ODE", "AR clamped"),
-    (WINE, "<"): ("AR coherent",),
-    (PURPLE, "^"): ("diffusion SDE", "uniform noise", "uniform with weights", "noise scale", "AR weaker model"),
-    (GREEN, "P"): ("Feynman–Kac", "masked softmax", "softmax with weights", "weights", "score × β, weights"),
-    (GREY, "."): ("exact draws", "conditional", "AR unsmoothed"),
+INDIGO, WINE, OLIVE, TEAL, BROWN = "#332288", "#882255", "#999933", "#44AA99", "#8C510A"
+BLACK, INK, GREY, SILVER = "#000000", "#444444", "#888888", "#BBBBBB"
+PALETTE = {
+    ("joint", "AR joint", "AR with weights", "exact joint tilt", "noised tilt of p_0"): (BLUE, "D"),
+    ("sequential", "AR sequential", "sequential AR"): (ORANGE, "o"),
+    ("coherent", "AR coherent", "diffusion coherent"): (WINE, "<"),
+    ("joint by acceptance", "AR by acceptance", "AR joint, coherent", "diffusion joint, coherent"): (INDIGO, "s"),
+    ("paths by acceptance",): (INDIGO, "d"),
+    ("data by acceptance",): (INDIGO, "*"),
+    ("diffusion ODE", "classifier-free", "score × β, ODE"): (RED, "v"),
+    ("diffusion SDE", "diffusion DDPM", "plain", "score × β, SDE"): (PURPLE, "^"),
+    ("Feynman–Kac", "weights", "score × β, weights"): (GREEN, "P"),
+    ("exact", "exact draws", "data", "exact scores"): (BLACK, "."),
+    ("conditional", "no guidance"): (GREY, "h"),
+    # What is drawn in one chapter shares a colour with what is drawn in another.
+    ("classifier guidance", "noise-aware classifier", "Gaussian correction", "masked rates", "rates with weights"): (SKY, "X"),
+    ("clean classifier", "classifier of clean data", "uniform noise", "uniform with weights", "exact p(x)"): (BROWN, ">"),
+    ("MALA", "noise scale", "masked softmax", "softmax with weights", "autoguidance"): (OLIVE, "p"),
+    ("AR weaker model", "diffusion weaker model"): (OLIVE, "p"),
+    ("AR clamped", "diffusion clamped", "exact p(x|y)", "tilt of p_σ"): (TEAL, "H"),
+    ("AR other model", "diffusion other model"): (BROWN, ">"),
+    ("AR unsmoothed",): (SKY, "X"),
 }
-FAMILIES = {name: look for look, names in LOOKS.items() for name in names}
-FAMILIES |= {"data by acceptance": (SKY, "X"), "paths by acceptance": (GREEN, "P"), "AR other model": (SKY, "X")}
-BOTH = ("coherent", "joint, coherent", "clamped", "weaker model", "other model")  # samplers of both wings
-FAMILIES |= {f"diffusion {name}": FAMILIES[f"AR {name}"] for name in BOTH}
+FAMILIES = {name: look for names, look in PALETTE.items() for name in names}
 # Samples look like the exact law that they are drawn from.
 DRAWN = ("sequential AR", "AR coherent", "masked softmax", "masked rates", "uniform noise")
 FAMILIES |= {f"{name}, drawn": FAMILIES[name] for name in DRAWN}
-CYCLE = (ORANGE, BLUE, GREEN, RED, PURPLE, SKY, BLACK)
-MARKERS = ("o", "D", "P", "v", "^", "X", "s")
+# What is no law, and shades for a parameter that grows. Neither has the colour of a law that all chapters share.
+CYCLE, MARKERS = (INK, TEAL, BROWN, OLIVE, SKY), ("o", "D", "P", "v", "^", "X", "s")
+SHADES = ("#8CC5BD", "#4C9A92", "#1F6F6B", "#0B3B3A", "#031D1D")
+PANEL, PLOT, LINE = 3.3, 2.1, 0.175  # width of a panel, height of its axes, and height of a line of text, in inches
+TEXT, TITLE = 9.0, 10.0  # sizes of text in points
+FONTS = dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"), TEXT)
+SPACING = {"handlelength": 1.8, "columnspacing": 1.0, "labelspacing": 0.25, "handletextpad": 0.5}
+Title = str | Callable[[pd.DataFrame], str]
 
 
 def look(name: object, index: int = 0) -> tuple[str, str]:
-    """Return the colour and the marker of a sampler; names without their own take those at `index` of the cycle."""
+    """Return the colour and the marker of a law; names without their own take those at `index` of the cycle."""
     return FAMILIES.get(str(name), (CYCLE[index % len(CYCLE)], MARKERS[index % len(MARKERS)]))
 
 
@@ -77,7 +96,9 @@ def curve(
     ax.fill_between(x, y - below, y + above, color=colour, alpha=0.18, lw=0)
 
 
-def lines(frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: Order = None) -> Axes:
+def lines(
+    frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: Order = None, colours: Sequence[str] = ()
+) -> Axes:
     """Draw value against x, one line with its 95 % confidence band per value of `by`.
 
     Args:
@@ -86,13 +107,14 @@ def lines(frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: O
         x: the column of the horizontal axis.
         by: the column that separates the lines.
         order: the values of `by` to draw, in this order; a mapping gives their names in the legend as well.
+        colours: of the lines in place of those of their laws, for example `SHADES`.
     """
     chosen = list(frame[by].unique()) if order is None else order
     names = chosen if isinstance(chosen, Mapping) else {each: str(each) for each in chosen}
     for i, (value, name) in enumerate(names.items()):
         rows = frame[frame[by] == value].sort_values(x)
         if not rows.empty:
-            colour, marker = look(name, i)
+            colour, marker = (colours[i], MARKERS[i]) if colours else look(value, i)
             half = [of_row(row).half for _, row in rows.iterrows()]
             curve(ax, rows[x], rows["value"], half, colour=colour, marker=marker, name=name)
     if x == "length":
@@ -101,23 +123,33 @@ def lines(frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: O
 
 
 def line_panel(
-    title: str, y: str, x: str, where: Mapping[str, Any], *, by: str = "family", order: Order = None, legend: str | None = ""
+    title: Title,
+    y: str,
+    x: str,
+    where: Mapping[str, Any],
+    *,
+    by: str = "family",
+    order: Order = None,
+    legend: str | None = "",
+    colours: Sequence[str] = (),
 ) -> Panel:
     """Return the panel that draws `lines` of some rows of a frame.
 
     Args:
-        title: above the panel.
+        title: above the panel; a function of the rows for one that states what they show.
         y: name and unit of the vertical axis.
         x: the column of the horizontal axis, which `AXES` names.
         where: column ↦ value of the rows to draw.
         by: the column that separates the lines.
         order: which lines, see `lines`.
         legend: as in `label`.
+        colours: as in `lines`.
     """
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
-        lines(pick(frame, **where), ax, x=x, by=by, order=order)
-        return label(ax, title=title, x=AXES[x], y=y, legend=legend)
+        rows = pick(frame, **where)
+        lines(rows, ax, x=x, by=by, order=order, colours=colours)
+        return label(ax, title=title if isinstance(title, str) else title(rows), x=AXES[x], y=y, legend=legend)
 
     return panel
 
@@ -137,8 +169,19 @@ def from_zero(ax: Axes) -> None:
     ax.set_ylim(bottom=0)
 
 
+def logarithmic(ax: Axes, *names: str) -> None:
+    """Give axes, named "x" or "y", a logarithmic scale with plain numbers on it, once the panel is drawn."""
+    for name in names:
+        getattr(ax, f"set_{name}scale")("log")
+        axis: Axis = getattr(ax, f"{name}axis")
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,), numticks=7))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
 def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> Axes:
-    """Set the title, the names of the axes, and the legend.
+    """Set the title, the names of the axes, and the legend, which is below the axes and hides nothing.
 
     Args:
         ax: the axes to change.
@@ -147,10 +190,15 @@ def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> A
         y: name and unit of the vertical axis.
         legend: its title, "" for a legend without a title, None for no legend.
     """
-    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
-    ax.set(xlabel=x, ylabel=y)
-    if legend is not None:
-        ax.legend(title=legend or None, frameon=False, fontsize="small")
+    ax.set_label(title)
+    ax.set_title(typeset.picture(textwrap.fill(title, 36)), loc="left", fontsize=TITLE, fontweight="bold")
+    ax.set(xlabel=typeset.picture(x), ylabel=typeset.picture(y))
+    handles, names = ax.get_legend_handles_labels()
+    if legend is not None and handles:
+        below = ax.transAxes + ScaledTranslation(-0.4, -0.43, ax.get_figure(root=True).dpi_scale_trans)
+        texts = [typeset.picture(name) for name in names]
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below, "borderaxespad": 0}
+        ax.legend(handles, texts, title=legend or None, frameon=False, ncols=_columns(names), **place, **SPACING)
     return ax
 
 
@@ -162,14 +210,30 @@ def draw(plot: Plot, frame: pd.DataFrame, note: str = "") -> Figure:
         frame: the tidy frame that they draw.
         note: a warning above the panels.
     """
-    sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
-    figure, axes = plt.subplots(1, len(plot.panels), figsize=(4.6 * len(plot.panels), 3.7), layout="constrained", squeeze=False)
+    sns.set_theme(style="ticks", rc=FONTS | {"axes.titlesize": TITLE, "axes.linewidth": 0.8})
+    figure, axes = plt.subplots(1, len(plot.panels), layout="constrained", squeeze=False)
     for panel, ax in zip(plot.panels, axes[0], strict=True):
         panel(frame, ax)
         sns.despine(ax=ax)
+    titles = [ax.get_title(loc="left") for ax in axes[0]]
+    most = max(title.count("\n") for title in titles)
+    for ax, title in zip(axes[0], titles, strict=True):  # all start at one height
+        ax.set_title(title + "\n" * (most - title.count("\n")), loc="left", fontsize=TITLE, fontweight="bold")
+    rows = max(_rows(ax) for ax in axes[0])
+    figure.set_size_inches(PANEL * len(plot.panels), PLOT + LINE * (most + rows + 4))
     if note:
-        figure.suptitle(note, x=0.01, ha="left", color=RED, fontsize="medium")
+        figure.suptitle(note, x=0.01, ha="left", color=RED, fontsize=TITLE)
     return figure
+
+
+def _columns(names: Sequence[str]) -> int:
+    return 2 if len(names) > 2 and max(map(len, names)) < 22 else 1
+
+
+def _rows(ax: Axes) -> int:
+    """Return the number of rows of a legend."""
+    names = ax.get_legend_handles_labels()[1] if ax.get_legend() else []
+    return math.ceil(len(names) / _columns(names)) if names else 0
 
 
 def save_plot(path: Path, plot: Plot, frame: pd.DataFrame, note: str = "") -> None:
