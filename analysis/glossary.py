@@ -18,6 +18,7 @@ class Term(NamedTuple):
 
 
 TERMS = (
+    Term("AR", "", "autoregressive: a model that writes one token after another"),
     Term(
         "scale", "γ", "strength of guidance: 0 unconditional, 1 conditional, above 1 sharpened. Some libraries count ω = γ − 1"
     ),
@@ -82,6 +83,10 @@ TERMS = (
         "p(x given y)/p(x) is at most 1/π_y. Models learned with dropped labels give an incoherent pair",
         "coherent",
     ),
+    Term("plain pair", "", "p(x given y) and p(x) as one network learns both, with labels dropped at random", "plain"),
+    Term("clamped pair", "", "the plain pair, with the ratio p(x given y)/p(x) of a prefix cut at Bayes' bound", "clamped"),
+    Term("autoguidance", "", "guidance by a weaker model of the same condition in place of p(x)", "autoguidance|weaker model"),
+    Term("DDPM", "", "diffusion by Gaussian reverse steps, one per noise level, whose density is known"),
     Term("acceptance", "A", "share of proposals that are kept; those that are follow the joint law of a coherent pair exactly"),
     Term("temperature", "τ, β = 1/τ", "p^{1/τ}, of the whole law or of every factor; β is the inverse temperature"),
     Term(

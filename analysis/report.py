@@ -21,7 +21,7 @@ POST = f'<a href="{SOURCE}">Guidance: a cheat code for diffusion models</a>'
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 0 auto; padding: 1.5rem; }
 h1 { line-height: 1.2; margin-bottom: 0.2rem; } h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1.2rem; }
-h2, h3 { line-height: 1.25; } a { color: #0b5394; } sub, sup { line-height: 0; font-size: 0.8em; }
+h2, h3 { line-height: 1.25; } a { color: #0b5394; } sub, sup { line-height: 0; font-size: max(0.8em, 12px); }
 blockquote { margin: 0.8rem 0; padding: 0.1rem 1rem; border-left: 4px solid #888; color: #333; background: #f5f6f7; }
 .banner, .conclusion { padding: 0.7rem 1.1rem; border: 2px solid #b45309; background: #fdf3e7; margin: 1rem 0; }
 .conclusion { border-color: #0b5394; background: #f2f7fc; } .conclusion h2 { margin: 0.1rem 0; border: 0; padding: 0; }
@@ -32,7 +32,7 @@ figure { margin: 1.4rem 0; } figcaption { font-size: 0.9rem; color: #444; max-wi
 .panels { display: flex; flex-wrap: wrap; gap: 0.4rem 0.5rem; align-items: flex-start; }
 .panels img { height: auto; max-width: 100%; } .four { max-width: 44rem; }
 .wide { overflow-x: auto; } .wide + figcaption { padding-top: 0.4rem; }
-.wide th, .wide td { white-space: nowrap; } .wide td.text { white-space: pre-line; min-width: 13rem; overflow-wrap: anywhere; }
+.wide td { white-space: nowrap; } .wide td.text { white-space: pre-line; min-width: 13rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: 0.93rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 0.35rem 0.6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
 .headline td { overflow-wrap: anywhere; }
@@ -44,7 +44,7 @@ code, pre { font-size: 0.85rem; overflow-wrap: anywhere; } pre { overflow-x: aut
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; } a { color: inherit; } .wide { overflow: visible; }
-  .wide th, .wide td { white-space: normal; } h2, h3, .number { break-after: avoid; }
+  .wide td { white-space: normal; } h2, h3, .number { break-after: avoid; }
   figure, blockquote, tr, .panels img, .conclusion { break-inside: avoid; }
 }
 """

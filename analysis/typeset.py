@@ -18,6 +18,15 @@ def signed(value: float, form: str = ".3f") -> str:
     return text if float(text) else text[1:]
 
 
+def power(value: float) -> str:
+    """Return a number of an axis: 0.01, but 10⁻⁵ and 2 · 10⁻⁵."""
+    if value >= 1e-3:
+        return f"{value:g}"
+    head, exponent = f"{value:.0e}".split("e")
+    raised = f"10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+    return raised if head == "1" else f"{head} · {raised}"
+
+
 def html(text: str) -> str:
     """Return the HTML of a text: escaped, with minus signs, powers of ten, subscripts and superscripts."""
     text = re.sub(MINUS, "−", re.sub(ZERO, r"\1", escape(_kept(text))))

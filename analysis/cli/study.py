@@ -69,5 +69,4 @@ def study(
         return display.bar(what)(items, total=total)
 
     page, chapters = publish(plan, out, track, jobs or min(8, os.cpu_count() or 1), fresh=fresh)
-    found = [] if quick or not chapters else conclude(chapters[0].frame)
-    display.report(f"A study of {data}", page, chapters, found, as_json=json)
+    display.report(f"A study of {data}", page, chapters, conclude(chapters), as_json=json)

@@ -79,8 +79,8 @@ def practice(digits: pd.DataFrame, texts: pd.DataFrame) -> str:
     if found is not None:
         scale, change = found
         told = (
-            f"joint minus sequential adherence of texts ({text.source(texts)}) is {change.text} nats at γ = {scale:g}: "
-            f"{change.answer}"
+            f"on texts ({text.source(texts)}) it is {change.answer}: joint minus sequential adherence is {change.text} nats at "
+            f"γ = {scale:g}"
         )
     return (
         f"Whether it matters depends on the data: on {digits['length'].max():g} pixels of real digits the two laws are "

@@ -100,7 +100,8 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         f"variance of what the ODE draws at γ = {SCALE:g}, pair of Gaussians",
         number,
         f"The correction is {'right' if right else 'not decided'}: the ODE's variance is {abs(gap.mean) / error:.0f} "
-        f"standard errors from the tilt's.\nIt {agrees} its closed form {ode:.3f} ({closed}; SDE {sde:.3f}).\nOn the way, at "
+        f"standard errors from the tilt's.\nIt {agrees} its closed form {ode:.3f}: the difference is {closed.text}, "
+        f"and {SMALLEST:g} would matter. The closed form of the SDE is {sde:.3f}.\nOn the way, at "
         f"σ = {float(way['sigma'].iloc[0]):.2f}, the ODE's law is {follows}: W1 is {to_tilt:.3f} to the tilt of p_σ and "
         f"{to_noised:.3f} to the noised tilt of p_0.\nIn the plane at γ = 3 total variation to the tilt is {tv[ODE]} (ODE) and "
         f"{tv[SDE]} (SDE); the same number of exact draws measures {tv[EXACT]}.\n"

@@ -32,6 +32,7 @@ from analysis.experiments.family_tables import (
     RATES_WEIGHTED,
     SCALE,
     SDE,
+    SEQUENCE,
     SMALLEST,
     TABLE,
     UNIFORM,
@@ -40,6 +41,7 @@ from analysis.experiments.family_tables import (
     at_longest,
     drawn,
     excess,
+    hunch,
     tokens,
 )
 from analysis.experiments.samplers import LABEL, Case, Draws
@@ -54,7 +56,7 @@ from analysis.toys.example_tables import coupled_table
 from analysis.toys.gaussian import Gaussian, diffused, w2
 from diffusion import masked
 
-SEQUENCE, TABLE_LENGTH, SEQUENCE_LENGTH = "Gaussian sequence", 2, 4
+TABLE_LENGTH, SEQUENCE_LENGTH = 2, 4
 CHEAP = 10  # factor on the number of batches where a batch costs almost nothing
 
 
@@ -117,7 +119,7 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         f"{tv[DRAWN[AR]]} token by token, {tv[WEIGHTED]} with weights, {tv[EXACT]} for exact draws",
         f"Above the floor by less than {SMALLEST:g}: {_listed(at)}. Above it: {_listed(above)}. Not decided: "
         f"{_listed(undecided)}. So diffusion {only}.\n"
-        f"Uncorrected, {nearest(uncorrected)}; on Gaussian sequences {_hunch(frame)} Σ log Z spreads by {spread[AR]:.2f} nats "
+        f"Uncorrected, {nearest(uncorrected)}; on Gaussian sequences {hunch(frame)} Σ log Z spreads by {spread[AR]:.2f} nats "
         f"along autoregressive and {spread[SDE]:.2f} along diffusion paths.\n"
         f"{acceptance.sentence(at_length, tv, AR)}\n{_discrete(tv)}",
     )
@@ -132,19 +134,6 @@ def _discrete(tv: dict[str, Estimate]) -> str:
     """Return the sentence on the exact laws of guided discrete diffusion."""
     nearer = [name for name in (RATES, MASKED, UNIFORM) if tv[name].value < tv[AR].value]
     return f"Of diffusion of the tokens themselves, nearer to the joint law than left to right: {', '.join(nearer) or 'none'}."
-
-
-def _hunch(frame: pd.DataFrame) -> str:
-    """Return the length up to which the autoregressive law is the nearest, and the nearest law beyond, in words."""
-    rows = pick(frame, law=SEQUENCE, quantity="w2", scale=SCALE)
-    wide = rows.pivot(index="length", columns="family", values="value")[[AR, ODE, SDE]].dropna()
-    lost = wide.index[wide.idxmin(axis=1) != AR]
-    if lost.empty:
-        return f"the autoregressive law is nearest up to T = {wide.index.max()}, against the hunch."
-    beyond = f"the {wide.loc[lost[0]].idxmin()} is nearest at T = {', '.join(map(str, lost))}, as the hunch has it."
-    kept = wide.index[wide.index < lost[0]]
-    nearest_up_to = f"the autoregressive law is nearest up to T = {kept.max()}, against the hunch, and "
-    return beyond if kept.empty else nearest_up_to + beyond
 
 
 def _table(length: int, scale: float, effort: Effort, generator: torch.Generator) -> Iterator[Row]:

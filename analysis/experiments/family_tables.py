@@ -6,7 +6,7 @@ from analysis.experiments.coherence import acceptance
 from analysis.frames import Cells, pick
 from analysis.metrics.confidence import Difference, Estimate, by_family, difference
 
-TABLE = "table"
+TABLE, SEQUENCE = "table", "Gaussian sequence"
 AR, WEIGHTED, ODE, SDE = "sequential AR", "AR with weights", "diffusion ODE", "diffusion SDE"
 CORRECTED, MALA, EXACT = "Feynman–Kac", "MALA", "exact draws"
 # Diffusion of the tokens themselves: exact laws, and weighted draws.
@@ -56,3 +56,16 @@ def tokens(frame: pd.DataFrame) -> Cells:
         cells = [f"{tv[name].value:.3f}", str(tv[DRAWN[name]]), str(tv[weighted]), change.text, change.answer]
         rows.append([name, *cells])
     return ("law", "exact law", "draws", "with weights", "change by weights", "decision"), rows
+
+
+def hunch(frame: pd.DataFrame) -> str:
+    """Return the length up to which the autoregressive law is the nearest, and the nearest law beyond, in words."""
+    rows = pick(frame, law=SEQUENCE, quantity="w2", scale=SCALE)
+    wide = rows.pivot(index="length", columns="family", values="value")[[AR, ODE, SDE]].dropna()
+    lost = wide.index[wide.idxmin(axis=1) != AR]
+    if lost.empty:
+        return f"the autoregressive law is nearest up to T = {wide.index.max()}, against the hunch."
+    beyond = f"the {wide.loc[lost[0]].idxmin()} is nearest at T = {', '.join(map(str, lost))}, as the hunch has it."
+    kept = wide.index[wide.index < lost[0]]
+    nearest_up_to = f"the autoregressive law is nearest up to T = {kept.max()}, against the hunch, and "
+    return beyond if kept.empty else nearest_up_to + beyond

@@ -20,7 +20,7 @@ from analysis.metrics import comparison, gap_estimates, text_statistics
 from analysis.metrics.confidence import Difference
 from analysis.typeset import signed
 
-SHOWN = 3  # texts per prompt, law and scale
+SHOWN = 2  # texts per prompt, law and scale
 SMALLEST = {"adherence": 1.0, "log perplexity": 0.05}  # smallest differences of interest, in nats per text and per token
 PROMPTS = {
     "Lily had a big dog named Max.": ("dog", "Max"),
@@ -118,9 +118,11 @@ def _cases(settings: Settings) -> Iterator[tuple[str, text_statistics.Case]]:
 
 
 def samples(frame: pd.DataFrame) -> Cells:
-    """Return the table of texts of both laws side by side, at every γ that both have."""
+    """Return the table of texts of both laws side by side, at three of the γ that both have."""
     rows = pick(frame, quantity="text")
     wide = rows.pivot_table(index=["law", "scale"], columns="family", values="text", aggfunc="\n".join, sort=False).dropna()
+    scales = sorted(wide.index.unique("scale"))
+    wide = wide[wide.index.isin({scales[0], scales[len(scales) // 2], scales[-1]}, level="scale")]
     cells = [[str(prompt), f"{scale:g}", *wide.loc[(prompt, scale), ["sequential", "joint"]]] for prompt, scale in wide.index]
     return ("prompt", "γ", "sequential", "joint"), cells
 
@@ -163,8 +165,8 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     return Verdict(
         f"joint minus sequential adherence at γ = {scale:g}, mean over prompts",
         f"{signed(change.mean, '.2f')} ± {change.half:.2f} nats per text",
-        f"At equal γ, joint minus sequential adherence is {change} nats per text: {change.answer}.\n"
-        f"{_matched(converged[scale])}{doubt}",
+        f"At equal γ, joint minus sequential adherence is {change.text} nats per text ({change.smallest:g} would matter): "
+        f"{change.answer}.\n{_matched(converged[scale])}{doubt}",
     )
 
 
@@ -178,7 +180,8 @@ def _matched(rows: list[comparison.Compared]) -> str:
     part = "" if len(found) == len(rows) else f", for {len(found)} of {len(rows)} prompts"
     return (
         f"The sequential law has the same adherence at γ = {own:.2f}{part}; there the joint law's log perplexity under the "
-        f"conditional model, minus the sequential one's, is {loss} nats per token: {loss.answer}."
+        f"conditional model, minus the sequential one's, is {loss.text} nats per token ({loss.smallest:g} would matter): "
+        f"{loss.answer}."
     )
 
 

@@ -20,12 +20,12 @@ DASHES = ("-", "--", ":", "-.")
 HELD_OUT = {"held-out loss": "with the label", "held-out loss, no label": "without"}
 # The title of the panel of a quantity, and the name of its axis.
 NAMES = {
-    "accuracy": ("Accuracy", "samples with the requested label"),
+    "accuracy": ("Accuracy", "share with the requested label"),
     "recall": ("Recall", "recall of held-out data"),
     "coverage": ("Coverage", "coverage of held-out data"),
     "precision": ("Precision", "precision"),
     "spread": ("Spread", "spread within a label (data: 1)"),
-    "energy distance": ("Distance to the data", "energy distance to held-out data"),
+    "energy distance": ("Distance to the data", "energy distance to the data"),
     "log p(x|y)": ("Likelihood", "log p(x|y), nats per sample"),
     "distinct": ("Different samples", "share of different samples"),
     "memorised": ("Copies", "share of copies of training rows"),
@@ -121,7 +121,7 @@ def _frontier(frame: pd.DataFrame, ax: Axes, *, quantity: str, decide: Decide | 
             colour, marker = style.look(family, i)
             style.curve(ax, wide["accuracy"], wide[quantity], colour=colour, marker=marker, name=str(family))
     title, y = NAMES[quantity]
-    title = title if decide is None else f"{title}: {decide(frame, quantity)}"
+    title = title if decide is None else f"{title}, {decide(frame, quantity)}"
     return style.label(ax, title=title, x=NAMES["accuracy"][1], y=y, legend=legend)
 
 
@@ -143,7 +143,8 @@ def samples(family: str, by: str = "scale") -> Panel:
         ax.set_yticks([i * pitch + pitch / 2 - 1 for i in range(len(scales))], [f"{scale:g}" for scale in scales])
         ax.tick_params(length=0)
         ax.spines[:].set_color("none")
-        return style.label(ax, title=family, x="", y=AXES[by], legend=None)
+        ax.set_anchor("N")
+        return style.label(ax, title=family, x="", y=SYMBOLS[by], legend=None)
 
     return panel
 

@@ -1,25 +1,22 @@
 """Share colours, markers, lines with error bands and the layout of panels between all figures."""
 
 import math
-import textwrap
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from analysis import typeset
-from analysis.files import run_folder
 from analysis.frames import Plot, pick
 from analysis.metrics.confidence import of_row
 
@@ -64,10 +61,18 @@ FAMILIES |= {f"{name}, drawn": FAMILIES[name] for name in DRAWN}
 # What is no law, and shades for a parameter that grows. Neither has the colour of a law that all chapters share.
 CYCLE, MARKERS = (INK, TEAL, BROWN, OLIVE, SKY), ("o", "D", "P", "v", "^", "X", "s")
 SHADES = ("#8CC5BD", "#4C9A92", "#1F6F6B", "#0B3B3A", "#031D1D")
-PANEL, PLOT, LINE = 3.3, 2.1, 0.175  # width of a panel, height of its axes, and height of a line of text, in inches
+PANEL, PLOT, LINE = 3.3, 2.2, 0.175  # width of a panel, height of its axes, and height of a line of text, in inches
 TEXT, TITLE = 9.0, 10.0  # sizes of text in points
+TITLES: dict[str, Any] = {"loc": "left", "fontsize": TITLE, "fontweight": "bold"}
+BOLD = FontProperties(size=TITLE, weight="bold")
 FONTS = dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"), TEXT)
-SPACING = {"handlelength": 1.8, "columnspacing": 1.0, "labelspacing": 0.25, "handletextpad": 0.5}
+LEGEND: dict[str, Any] = {
+    "frameon": False,
+    "title_fontsize": TEXT,
+    "handlelength": 1.8,
+    "columnspacing": 1.0,
+    "labelspacing": 0.25,
+}
 Title = str | Callable[[pd.DataFrame], str]
 
 
@@ -77,7 +82,16 @@ def look(name: object, index: int = 0) -> tuple[str, str]:
 
 
 def curve(
-    ax: Axes, x: Any, y: Any, half: Any = 0.0, *, colour: str, marker: str = "", dash: str = "-", name: str | None = None
+    ax: Axes,
+    x: Any,
+    y: Any,
+    half: Any = 0.0,
+    *,
+    colour: str,
+    marker: str = "",
+    dash: str = "-",
+    name: str | None = None,
+    least: float = -math.inf,
 ) -> None:
     """Draw one line with a band around it.
 
@@ -90,14 +104,22 @@ def curve(
         marker: of the points.
         dash: matplotlib's line style.
         name: label in the legend, None for no entry.
+        least: where a band ends that reaches below, for a logarithmic axis.
     """
     ax.plot(x, y, dash, color=colour, marker=marker, markersize=4.5, lw=1.6, label=name)
     below, above = half if isinstance(half, tuple) else (half, half)
-    ax.fill_between(x, y - below, y + above, color=colour, alpha=0.18, lw=0)
+    ax.fill_between(x, np.maximum(y - below, least), y + above, color=colour, alpha=0.18, lw=0)
 
 
 def lines(
-    frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: Order = None, colours: Sequence[str] = ()
+    frame: pd.DataFrame,
+    ax: Axes,
+    *,
+    x: str,
+    by: str = "family",
+    order: Order = None,
+    colours: Sequence[str] = (),
+    least: float = -math.inf,
 ) -> Axes:
     """Draw value against x, one line with its 95 % confidence band per value of `by`.
 
@@ -108,6 +130,7 @@ def lines(
         by: the column that separates the lines.
         order: the values of `by` to draw, in this order; a mapping gives their names in the legend as well.
         colours: of the lines in place of those of their laws, for example `SHADES`.
+        least: as in `curve`.
     """
     chosen = list(frame[by].unique()) if order is None else order
     names = chosen if isinstance(chosen, Mapping) else {each: str(each) for each in chosen}
@@ -116,7 +139,7 @@ def lines(
         if not rows.empty:
             colour, marker = (colours[i], MARKERS[i]) if colours else look(value, i)
             half = [of_row(row).half for _, row in rows.iterrows()]
-            curve(ax, rows[x], rows["value"], half, colour=colour, marker=marker, name=name)
+            curve(ax, rows[x], rows["value"], half, colour=colour, marker=marker, name=name, least=least)
     if x == "length":
         ax.set_xticks(sorted(frame[x].unique()))
     return ax
@@ -176,7 +199,7 @@ def logarithmic(ax: Axes, *names: str) -> None:
         axis: Axis = getattr(ax, f"{name}axis")
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,), numticks=7))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: typeset.power(value)))
         axis.set_minor_formatter(NullFormatter())
 
 
@@ -191,15 +214,25 @@ def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> A
         legend: its title, "" for a legend without a title, None for no legend.
     """
     ax.set_label(title)
-    ax.set_title(typeset.picture(textwrap.fill(title, 36)), loc="left", fontsize=TITLE, fontweight="bold")
+    ax.set_title("\n".join(map(typeset.picture, _wrapped(title))), **TITLES)
     ax.set(xlabel=typeset.picture(x), ylabel=typeset.picture(y))
     handles, names = ax.get_legend_handles_labels()
     if legend is not None and handles:
-        below = ax.transAxes + ScaledTranslation(-0.4, -0.43, ax.get_figure(root=True).dpi_scale_trans)
+        below = ax.transAxes + ScaledTranslation(-0.4, -0.46, ax.get_figure(root=True).dpi_scale_trans)
         texts = [typeset.picture(name) for name in names]
         place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below, "borderaxespad": 0}
-        ax.legend(handles, texts, title=legend or None, frameon=False, ncols=_columns(names), **place, **SPACING)
+        ax.legend(handles, texts, title=legend or None, ncols=_columns(names), **place, **LEGEND)
     return ax
+
+
+def _wrapped(title: str) -> list[str]:
+    """Return the lines of a title, which are not wider than a panel."""
+    lines = [""]
+    for word in title.split():
+        longer = f"{lines[-1]} {word}".strip()
+        width, _, _ = text_to_path.get_text_width_height_descent(longer, BOLD, False)
+        lines = [*lines[:-1], longer] if width < 72 * (PANEL - 0.3) else [*lines, word]
+    return lines
 
 
 def draw(plot: Plot, frame: pd.DataFrame, note: str = "") -> Figure:
@@ -215,15 +248,27 @@ def draw(plot: Plot, frame: pd.DataFrame, note: str = "") -> Figure:
     for panel, ax in zip(plot.panels, axes[0], strict=True):
         panel(frame, ax)
         sns.despine(ax=ax)
-    titles = [ax.get_title(loc="left") for ax in axes[0]]
-    most = max(title.count("\n") for title in titles)
-    for ax, title in zip(axes[0], titles, strict=True):  # all start at one height
-        ax.set_title(title + "\n" * (most - title.count("\n")), loc="left", fontsize=TITLE, fontweight="bold")
-    rows = max(_rows(ax) for ax in axes[0])
-    figure.set_size_inches(PANEL * len(plot.panels), PLOT + LINE * (most + rows + 4))
     if note:
         figure.suptitle(note, x=0.01, ha="left", color=RED, fontsize=TITLE)
+    _set(figure, axes[0])
     return figure
+
+
+def _set(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Give a figure the height that its texts need, and put the titles at the left edges of their panels, at one height."""
+    titles = [ax.get_title(loc="left") for ax in axes]
+    most = max(title.count("\n") for title in titles)
+    figure.set_size_inches(PANEL * len(axes), PLOT + LINE * (most + max(map(_rows, axes)) + 4))
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title + "\n" * (most - title.count("\n")), **TITLES)
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)
+    figure.set_layout_engine("none")
+    for ax in axes:
+        left = ax.get_tightbbox(for_layout_only=True)
+        if left is not None:
+            ax.set_title(ax.get_title(loc="left"), **TITLES, x=ax.transAxes.inverted().transform((left.x0, 0))[0])
 
 
 def _columns(names: Sequence[str]) -> int:
@@ -234,23 +279,3 @@ def _rows(ax: Axes) -> int:
     """Return the number of rows of a legend."""
     names = ax.get_legend_handles_labels()[1] if ax.get_legend() else []
     return math.ceil(len(names) / _columns(names)) if names else 0
-
-
-def save_plot(path: Path, plot: Plot, frame: pd.DataFrame, note: str = "") -> None:
-    """Draw a plot and write the picture atomically.
-
-    Args:
-        path: of the picture; its suffix gives the format.
-        plot: the panels.
-        frame: the tidy frame that they draw.
-        note: a warning above the panels.
-
-    Raises:
-        ValueError: the folder cannot be written, or the disk is full.
-    """
-    mpl.use("agg")
-    figure = draw(plot, frame, note)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the font lacks some characters that texts may hold
-        run_folder.write(path, partial(figure.savefig, dpi=150, bbox_inches="tight", pad_inches=0.05))
-    plt.close(figure)

@@ -75,8 +75,8 @@ def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = Fa
     chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(rows.names), "std_error": 0.0}])
     frame = pd.concat([run(plan, folder, track, jobs), chance], ignore_index=True)
     chapters = [Chapter(story, frame, False, plan.quick) for story in stories(images=plan.images, about=about(plan))]
-    found = [] if plan.quick else conclude(frame)
-    return report.publish(folder, chapters, frame, command(plan), opening=OPENING, conclusion=found), chapters
+    made_by, found = command(plan), conclude(chapters)
+    return report.publish(folder, chapters, frame, made_by, opening=OPENING, conclusion=found), chapters
 
 
 def check_models(plan: Plan, rows: Data, folder: Path) -> None:

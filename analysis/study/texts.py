@@ -1,12 +1,14 @@
 """Set sample texts of several samplers side by side, per scale and label."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
 from analysis.frames import Cells, pick
 
 LABELS, TEXTS, LETTERS, SCALES = 4, 4, 160, 5
+SHORT = 24  # characters; texts that are no longer are set in one line
 
 
 def texts(frame: pd.DataFrame, families: Sequence[str]) -> Cells:
@@ -14,27 +16,29 @@ def texts(frame: pd.DataFrame, families: Sequence[str]) -> Cells:
 
     Args:
         frame: of a study.
-        families: the samplers; a cell is "–" where one has no texts at a scale.
+        families: the samplers; a cell is "–" where one has no texts.
 
     Returns:
-        Columns and rows. Of more than five scales, the first, the last and three between them are shown.
+        Columns and rows, at the scales that all samplers have. Of more than five, the first, the last and three between.
     """
     rows = pick(frame, quantity="text")
     rows = rows[rows["family"].isin(list(families))].dropna(subset="scale")
-    shown = rows.groupby(["scale", "label", "family"], sort=False)["text"].agg(_joined).to_dict()
-    scales, labels = _spaced(sorted(rows["scale"].unique())), list(dict.fromkeys(rows["label"]))[:LABELS]
+    between = " · " if rows["text"].str.len().max() <= SHORT else "\n"
+    shown = rows.groupby(["scale", "label", "family"], sort=False)["text"].agg(partial(_joined, between)).to_dict()
+    scales = rows.groupby("scale")["family"].nunique()
+    shared, labels = list(scales.index[scales == len(families)]), list(dict.fromkeys(rows["label"]))[:LABELS]
     cells = [
         [f"{scale:g}", str(label), *(shown.get((scale, label, family), "–") for family in families)]
-        for scale in scales
+        for scale in _spaced(shared)
         for label in labels
     ]
     return ("γ", "label", *families), cells
 
 
-def _joined(texts: pd.Series) -> str:
-    """Return the first texts, one per line; long ones end with an ellipsis."""
+def _joined(between: str, texts: pd.Series) -> str:
+    """Return the first texts; long ones end with an ellipsis."""
     flat = [" ".join(str(text).split()) for text in texts.iloc[:TEXTS]]
-    return "\n".join("(empty)" if not text else text if len(text) <= LETTERS else f"{text[:LETTERS]} …" for text in flat)
+    return between.join("(empty)" if not text else text if len(text) <= LETTERS else f"{text[:LETTERS]} …" for text in flat)
 
 
 def _spaced(scales: list[float]) -> list[float]:

@@ -16,6 +16,7 @@ from analysis.study import run as study_run
 from analysis.study.plan import Plan, command
 
 VERDICT = "It is <i>so</i> & not otherwise"
+NUMBER = "1.5\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.1"
 
 
 def panel(frame, ax):
@@ -31,6 +32,7 @@ def made(name="one"):
         claim="“c”",
         run=lambda settings, track: tidy([{"quantity": "q", "scale": 0.0, "value": 1.0}]),
         verdict=lambda frame: Verdict("what decides", "1.5 ± 0.1", VERDICT),
+        source="a table, T = 5",
         plots=plots,
         tables=(
             Grid(
@@ -52,20 +54,22 @@ def published(folder, monkeypatch, settings):
 def test_a_quick_report_has_a_banner_and_no_verdict(tmp_path, monkeypatch, capsys):
     page, done = published(tmp_path / "quick", monkeypatch, Settings(quick=True))
     assert BANNER in page
-    assert page.count("1.5 ± 0.1") == 2  # in the table and in its chapter
+    assert page.count(NUMBER) == 2  # in the table and in its chapter
+    assert page.index(BANNER) < page.index("<table")
     assert "otherwise" not in page
     display.chapters("Title", done)
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.startswith(BANNER)
     assert "1.5 ± 0.1" in shown
     told = headline(done)
-    assert told == {"quick": BANNER, "headline": {"one": {"measure": "what decides", "number": "1.5 ± 0.1", "verdict": None}}}
+    one = {"measure": "what decides", "number": "1.5 ± 0.1", "verdict": None, "source": "a table, T = 5"}
+    assert told == {"quick": BANNER, "headline": {"one": one}}
 
 
 def test_a_chapter_has_its_tables_escaped_and_a_quick_terminal_none(tmp_path, monkeypatch, capsys):
     for quick in (False, True):
         page, done = published(tmp_path / str(quick), monkeypatch, Settings(quick=quick))
-        assert "<th>&lt;b&gt;value&lt;/b&gt;</th>" in page
+        assert '<th scope="col">&lt;b&gt;value&lt;/b&gt;</th>' in page
         assert "<td>&lt;1&gt; &amp; 2</td>" in page
         assert f'<td class="text">{50 * "x"}</td>' in page
         assert "<figcaption>How to &lt;read&gt; it.</figcaption>" in page
@@ -92,7 +96,7 @@ def test_verdicts_and_captions_are_escaped(tmp_path, monkeypatch):
 
 def test_figures_keep_their_order(tmp_path, monkeypatch):
     page, _ = published(tmp_path / "out", monkeypatch, Settings())
-    assert re.findall(r'"><figcaption>(\w+) ', page) == ["first", "second", "third"]
+    assert re.findall(r'"></div><figcaption>(\w+) ', page) == ["first", "second", "third"]
 
 
 def test_the_command_of_a_quick_study_is_quick():

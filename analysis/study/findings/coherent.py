@@ -15,7 +15,7 @@ from analysis.frames import Cells, Verdict, pick
 from analysis.metrics.confidence import Estimate, mean_of
 from analysis.study.coherent import ACCEPTED, COHERENT, DDPM, PATHS, SCORES
 from analysis.study.controls import CLAMPED, CLAMPED_PATHS, OTHER, OTHER_SCORE, UNSMOOTHED, WEAKER, WEAKER_SCORE
-from analysis.study.equal_accuracy import BETTER, DECISIONS, LOWER_IS_BETTER, MEASURES, WORSE, Level, decision, levels
+from analysis.study.equal_accuracy import DECISIONS, LOWER_IS_BETTER, MEASURES, Level, decision, levels
 from analysis.study.samplers import SEQUENTIAL
 from analysis.study.statistics import by_seed, listed, mean_at
 from analysis.typeset import signed
@@ -120,9 +120,9 @@ def outcome(frame: pd.DataFrame, quantity: str, first: str, second: str) -> str:
     """
     found = levels(frame, first, second, (quantity,)).get(quantity)
     if not found:
-        return f"{first} and {second} share no accuracy"
+        return f"{first} against {second}: no accuracy is shared"
     decided = decision(found, lower_is_better=quantity in LOWER_IS_BETTER)
-    return f"{first} {decided} than {second}" if decided in (BETTER, WORSE) else f"{first}, {second}: {decided}"
+    return f"{first} against {second}: {decided}"
 
 
 def _pairs(wing: Wing, frame: pd.DataFrame) -> list[tuple[str, str]]:

@@ -1,14 +1,20 @@
 """Conclude from a study, in a few sentences for newcomers: every number is the study's, and every sentence may be the other."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from analysis.frames import Chapter
 from analysis.study.findings import coherent, guidance
 from analysis.study.samplers import JOINT, SEQUENTIAL
 from analysis.study.statistics import SMALLEST, by_seed, compare
 
 
-def conclude(frame: pd.DataFrame) -> list[str]:
-    """Return what a study found: the gap of coherent pairs, its worth, the plain pair, and what γ trades."""
+def conclude(done: Sequence[Chapter]) -> list[str]:
+    """Return what a study found: the gap of coherent pairs, its worth, the plain pair, and what γ trades; nothing if quick."""
+    frame = next((each.frame for each in done if each.experiment.name == "coherent" and not each.quick), None)
+    if frame is None:
+        return []
     return [each for each in (gap(frame), worth(frame), plain(frame), trade(frame)) if each]
 
 
