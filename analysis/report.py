@@ -19,7 +19,8 @@ from analysis.typeset import html
 SOURCE = "https://sander.ai/2022/05/26/guidance.html"
 POST = f'<a href="{SOURCE}">Guidance: a cheat code for diffusion models</a>'
 STYLE = """
-body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 0 auto; padding: 1.5rem; }
+body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 0 auto; padding: 1.5rem;
+  overflow-wrap: break-word; }
 h1 { line-height: 1.2; margin-bottom: 0.2rem; } h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1.2rem; }
 h2, h3 { line-height: 1.25; } a { color: #0b5394; } sub, sup { line-height: 0; font-size: max(0.8em, 12px); }
 blockquote { margin: 0.8rem 0; padding: 0.1rem 1rem; border-left: 4px solid #888; color: #333; background: #f5f6f7; }

@@ -89,7 +89,7 @@ def _wider(rows: pd.DataFrame) -> str:
     for _, at in rows.groupby("length"):
         values = by_family(at[at["family"] != "exact"])
         sides.add(clearly(values[UNCORRECTED[2]], values[UNCORRECTED[0]]))
-    more = {(1,): "Diffusion paths", (-1,): "Sequential paths"}.get(tuple(sides))
+    more = {1: "Diffusion paths", -1: "Sequential paths"}.get(sides.pop() if len(sides) == 1 else 0)
     return f"{more} spread more, γ = 3" if more else "Spread of Σ log Z, γ = 3"
 
 

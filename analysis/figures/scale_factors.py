@@ -23,9 +23,8 @@ def gap_to_scale(frame: pd.DataFrame, ax: Axes) -> Axes:
     for quantity, (name, colour, dash, marker) in DISTANCES.items():
         line = pick(rows, quantity=quantity).sort_values("scale")
         curve(ax, line["scale"], line["value"], colour=colour, dash=dash, marker=marker, name=name)
-    equal = pick(rows, quantity="tv")
-    equal = equal[equal["value"] < EQUAL]["scale"].sort_values()
-    where = f"agree at γ = {' and '.join(f'{scale:g}' for scale in equal)} alone" if len(equal) else "differ at every γ"
+    equal = sorted(pick(rows, quantity="tv")[lambda tv: tv["value"] < EQUAL]["scale"])
+    where = f"agree at γ = {' and '.join(f'{scale:g}' for scale in equal)} alone" if equal else "differ at every γ"
     return label(ax, title=f"The two laws {where}, T = 5", x=AXES["scale"], y="distance")
 
 
@@ -73,7 +72,7 @@ def gap_to_coupling(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw KL(sequential ‖ joint) against the coupling of neighbours."""
     rows = pick(frame, law="coupled", quantity="kl_sequential_joint", scale=3.0, length=5).sort_values("coupling")
     ax.plot(rows["coupling"], rows["value"], color=INK, marker=FAMILIES["sequential"][1], markersize=4.5)
-    at = rows.loc[rows["value"].idxmax(), "coupling"]
+    at = rows["coupling"].to_numpy()[rows["value"].argmax()]
     strength = {rows["coupling"].min(): "weakest", rows["coupling"].max(): "strongest"}.get(at, "intermediate")
     x = "coupling of neighbours (× interaction)"
     return label(ax, title=f"The gap is largest at the {strength} coupling, γ = 3", x=x, y="KL, nats", legend=None)

@@ -218,7 +218,7 @@ def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> A
     ax.set(xlabel=typeset.picture(x), ylabel=typeset.picture(y))
     handles, names = ax.get_legend_handles_labels()
     if legend is not None and handles:
-        below = ax.transAxes + ScaledTranslation(-0.4, -0.46, ax.get_figure(root=True).dpi_scale_trans)
+        below = ax.transAxes + ScaledTranslation(-0.4, -0.46, ax.figure.dpi_scale_trans)
         texts = [typeset.picture(name) for name in names]
         place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below, "borderaxespad": 0}
         ax.legend(handles, texts, title=legend or None, ncols=_columns(names), **place, **LEGEND)

@@ -73,7 +73,7 @@ def nearest_along(frame: pd.DataFrame, x: str, symbol: str, names: Mapping[str, 
     """
     wide = frame[frame["family"].isin(list(names))].pivot(index=x, columns="family", values="value").sort_index()
     wide = wide[wide.max(axis=1) > 1e-6].dropna()  # where all are equal, none is the nearest
-    best = wide.idxmin(axis=1)
+    best = wide.idxmin(axis=1).astype(str)
     changes = best.index[best != best.shift()]
     if len(changes) == 1:
         return f"Nearest to the joint law: {names[best.iloc[0]]}"

@@ -1,14 +1,17 @@
 """The report and what a terminal shows: quick runs, what users write, the order of figures, and the command to repeat."""
 
+import dataclasses
 import re
 import shlex
 
 import pytest
+from PIL import Image
 
 from analysis import report
 from analysis.cli import display
 from analysis.experiments import reproduce
 from analysis.experiments.base import Experiment, Settings
+from analysis.figures import style
 from analysis.files import run_folder
 from analysis.frames import BANNER, Chapter, Grid, Plot, Verdict, headline, tidy
 from analysis.learning.datasets import Source
@@ -149,3 +152,66 @@ def test_quick_reaches_the_plan_and_the_banner(run, tmp_path, monkeypatch, optio
     assert code == 0, err
     assert plans[0].quick == bool(options)
     assert ("Quick run" in out) == bool(options)
+
+
+def test_the_conclusion_opens_a_full_report_and_is_escaped(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "conclude", lambda done: ["It is <so> at -0.00 & T = 5."])
+    page, _ = published(tmp_path / "full", monkeypatch, Settings())
+    assert "It is &lt;so&gt; at 0.00 &amp; T" in page
+    assert page.index('class="conclusion"') < page.index(report.SOURCE) < page.index("<table")
+    page, _ = published(tmp_path / "quick", monkeypatch, Settings(quick=True))
+    assert 'class="conclusion"' not in page
+    assert "<code>arguide reproduce</code>" in page  # the command of the full run
+
+
+def test_every_number_says_what_it_was_measured_on(tmp_path, monkeypatch):
+    page, _ = published(tmp_path / "out", monkeypatch, Settings())
+    assert len(re.findall("a table, T.=.5", page)) == 2  # in the table and in its chapter
+
+
+def test_a_report_ends_with_the_words_that_it_uses(tmp_path, monkeypatch):
+    page, _ = published(tmp_path / "out", monkeypatch, Settings())
+    terms = page[page.index('<section id="glossary">') : page.index("<footer>")]
+    assert "<td>joint law</td>" in terms
+    assert "MALA" not in terms
+
+
+def made_of(cells, **options):
+    return Chapter(
+        dataclasses.replace(made(), tables=(Grid(lambda frame: cells, "How.", **options),)), tidy([{"value": 1.0}]), False
+    )
+
+
+def test_a_column_that_says_nothing_is_left_out():
+    cells = (("a", "b", "c"), [["1", "–", ""], ["–", "", "3"]])
+    grid = made_of(cells).experiment.tables[0]
+    assert grid.filled(None) == (["a", "c"], [["1", ""], ["–", "3"]])
+
+
+def test_a_table_without_rows_is_left_out(tmp_path):
+    assert report._table(made_of((("a", "b"), [])).experiment.tables[0], tidy([{"value": 1.0}])) == ""
+
+
+def test_texts_of_users_are_escaped_and_otherwise_as_they_are():
+    cells = (("x_t",), [["p_0 is -0.0 <b>"], ["one\ntwo"]])
+    shown = report._table(made_of(cells, verbatim=True).experiment.tables[0], None)
+    assert "<td>p_0 is -0.0 &lt;b&gt;</td>" in shown
+    assert '<td class="text">one\ntwo</td>' in shown
+    assert "x<sub>t</sub>" in report._table(made_of(cells).experiment.tables[0], None)
+
+
+def test_panels_are_pictures_of_their_own_with_titles_for_those_who_see_none(tmp_path, monkeypatch):
+    def titled(frame, ax):
+        panel(frame, ax)
+        return style.label(ax, title=f"<{frame['value'][0]:g}> is found", x="x", y="y")
+
+    plot = Plot("two", (titled, titled, titled), "caption")
+    story = dataclasses.replace(made(), plots=(plot,), tables=())
+    run_folder.claim(tmp_path / "out", {})
+    frame = tidy([{"quantity": "q", "scale": float(i), "value": 2.0} for i in range(3)])
+    page = report.publish(tmp_path / "out", [Chapter(story, frame, False)], frame, "made").read_text(encoding="utf-8")
+    widths = [int(width) for width in re.findall(r'alt="&lt;2&gt; is found" width="(\d+)"', page)]
+    assert len(widths) == 3
+    assert max(widths) <= 358  # the width of a phone of 390 pixels without its margins
+    with Image.open(tmp_path / "out/figures/two.png") as whole:
+        assert whole.width == pytest.approx(2 * sum(widths), abs=6)

@@ -63,9 +63,11 @@ def plain(frame: pd.DataFrame) -> str:
 
 def trade(frame: pd.DataFrame) -> str:
     """Return what a larger γ gains in accuracy and loses in spread, by the sequential law."""
-    accuracy, spread = (by_seed(frame, SEQUENTIAL, name).mean() for name in ("accuracy", "spread"))
-    best = accuracy.idxmax()
-    first = accuracy.index[0]
+    tables = (by_seed(frame, SEQUENTIAL, name) for name in ("accuracy", "spread"))
+    accuracy, spread = ({float(str(at)): float(table[at].mean()) for at in table} for table in tables)
+    first, best = min(accuracy), max(accuracy, key=lambda scale: accuracy[scale])
+    if best == first:
+        return f"Sequential guidance gains no accuracy above γ = {first:g}, where it is {accuracy[first]:.2f}."
     change = spread[best] - spread[first]
     how = "loses" if change < -SMALLEST else "gains" if change > SMALLEST else "keeps its"
     return (
