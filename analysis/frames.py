@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BANNER = "Quick run: few samples, short trainings, coarse grids. Its numbers show that everything runs. They decide nothing."
+EMPTY = ("", "–")  # cells that say nothing
 COLUMNS = ("law", "family", "quantity", "scale", "length")
 Row = dict[str, Any]
 Cells = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -22,7 +23,7 @@ Track = Callable[[Iterable[Any]], Iterable[Any]]  # a progress bar: returns the 
 
 
 class Verdict(NamedTuple):
-    """What was measured, the number that decides the claim, and the conclusion."""
+    """What was measured, the number that decides the claim, and the conclusion, a paragraph per line."""
 
     measure: str
     number: str
@@ -40,12 +41,19 @@ class Plot(NamedTuple):
 class Grid(NamedTuple):
     """One table: a function of the frame that returns its columns and its rows of texts, and a caption.
 
-    A wide table is left out on a terminal.
+    A wide table is left out on a terminal. The cells of a verbatim table are texts of users or models, printed as they are.
     """
 
     cells: Callable[[pd.DataFrame], Cells]
     caption: str
     wide: bool = False
+    verbatim: bool = False
+
+    def filled(self, frame: pd.DataFrame) -> Cells:
+        """Return the columns and rows without columns that say nothing in any row."""
+        columns, rows = self.cells(frame)
+        kept = [i for i in range(len(columns)) if any(row[i] not in EMPTY for row in rows)]
+        return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,7 @@ class Story:
         claim: what the source says, in its words where they are in quotation marks.
         verdict: frame ↦ verdict.
         plots: the figures.
+        source: the model or toy, the data and the length that its numbers are from, or a function of the frame.
         tables: shown before the figures, and on the terminal.
     """
 
@@ -66,6 +75,7 @@ class Story:
     claim: str
     verdict: Callable[[pd.DataFrame], Verdict]
     plots: tuple[Plot, ...]
+    source: str | Callable[[pd.DataFrame], str] = ""
     tables: tuple[Grid, ...] = ()
 
 
@@ -83,10 +93,16 @@ class Chapter(NamedTuple):
         verdict = self.experiment.verdict(self.frame)
         return verdict._replace(verdict="") if self.quick else verdict
 
+    @property
+    def source(self) -> str:
+        """What the numbers are from."""
+        source = self.experiment.source
+        return source if isinstance(source, str) else source(self.frame)
+
 
 def headline(chapters: Sequence[Chapter]) -> Row:
     """Return the chapters' numbers and verdicts, ready for JSON; a quick run has its banner, and null for every verdict."""
-    verdicts = {chapter.experiment.name: chapter.verdict._asdict() for chapter in chapters}
+    verdicts = {chapter.experiment.name: chapter.verdict._asdict() | {"source": chapter.source} for chapter in chapters}
     if not any(chapter.quick for chapter in chapters):
         return {"headline": verdicts}
     return {"quick": BANNER, "headline": {name: each | {"verdict": None} for name, each in verdicts.items()}}

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from analysis.metrics.gap_estimates import Measurement
 from analysis.text.measured_texts import Target, quantiles
+from analysis.typeset import signed
 
 if TYPE_CHECKING:
     from analysis.frames import Chapter  # imports matplotlib, which completions do without
@@ -56,20 +57,23 @@ def dump(record: Any, *, nan: bool = True) -> None:
     print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=nan))
 
 
-def report(title: str, page: Path, done: Sequence["Chapter"], *, as_json: bool) -> None:
-    """Print where a report is, and the numbers of its chapters.
+def report(title: str, page: Path, done: Sequence["Chapter"], found: Sequence[str], *, as_json: bool) -> None:
+    """Print what was found, where a report is, and the numbers of its chapters.
 
     Args:
         title: the line above the numbers.
         page: the file of the report.
         done: its chapters.
+        found: the sentences of its conclusion.
         as_json: whether to print JSON in place of a table.
     """
     from analysis.frames import headline
 
     if as_json:
-        dump({"report": str(page)} | headline(done))
+        dump({"report": str(page), "conclusion": list(found)} | headline(done))
         return
+    for sentence in found:
+        print(textwrap.fill(sentence, 100) + "\n")
     chapters(title, done)
     print(f"The report is {page}")
 
@@ -84,7 +88,7 @@ def chapters(title: str, done: Sequence["Chapter"]) -> None:
     table(title, ("chapter", "what decides it", "number"), rows)
     for each in done:
         for grid in () if each.quick else (grid for grid in each.experiment.tables if not grid.wide):
-            table(f"\n{each.experiment.title}", *grid.cells(each.frame))
+            table(f"\n{each.experiment.title}", *grid.filled(each.frame))
             print(textwrap.fill(grid.caption, 100))
 
 
@@ -167,6 +171,6 @@ def extremes(sequences: pd.DataFrame, n: int = 10) -> list[tuple[str, ...]]:
     for i in gap.abs().sort_values(ascending=False, kind="stable").index[:n]:
         row = sequences.loc[i]
         half = (row["log_s_high"] - row["log_s_low"]) / 2
-        numbers = (f"{row['log_s']:.2f} ± {half:.2f}", f"{row['log_s_prime']:.2f}", f"{gap[i]:+.2f}")
+        numbers = (f"{row['log_s']:z.2f} ± {half:.2f}", f"{row['log_s_prime']:z.2f}", signed(gap[i], ".2f"))
         rows.append((*numbers, " ".join(row["text"].split())))
     return rows

@@ -34,6 +34,7 @@ def reproduce(
     from analysis.cli import display
     from analysis.experiments import reproduce as argument
     from analysis.experiments.base import Settings
+    from analysis.experiments.conclusion import conclude
     from analysis.files import run_folder
     from analysis.text import loading
     from analysis.toys import read_chain
@@ -49,4 +50,4 @@ def reproduce(
     run_folder.claim(out, argument.config(settings), own=argument.own(), fresh=fresh)
     jobs = jobs or (min(8, os.cpu_count() or 1) if device == "cpu" else 1)
     done = list(argument.chapters(out, settings, display.bar, jobs))
-    display.report("Joint against sequential guidance", argument.publish(out, done), done, as_json=json)
+    display.report("Joint against sequential guidance", argument.publish(out, done), done, conclude(done), as_json=json)

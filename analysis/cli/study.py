@@ -53,6 +53,7 @@ def study(
 
     from analysis.cli import display
     from analysis.learning import datasets as sources
+    from analysis.study.findings.conclusion import conclude
     from analysis.study.plan import Plan
     from analysis.study.run import publish
     from analysis.text import loading
@@ -68,4 +69,4 @@ def study(
         return display.bar(what)(items, total=total)
 
     page, chapters = publish(plan, out, track, jobs or min(8, os.cpu_count() or 1), fresh=fresh)
-    display.report(f"A study of {data}", page, chapters, as_json=json)
+    display.report(f"A study of {data}", page, chapters, conclude(chapters), as_json=json)

@@ -15,6 +15,7 @@ from analysis.experiments.base import Experiment, Settings
 from analysis.figures import classifier as figures
 from analysis.frames import Plot, Row, Track, Verdict, pick, tidy
 from analysis.metrics.confidence import mean_of
+from analysis.metrics.trends import EQUAL
 from analysis.toys import GaussianMixture
 from analysis.toys.example_tables import two_classes
 from diffusion.models import Field
@@ -65,10 +66,10 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     return Verdict(
         "variance of the samples at γ = 2, by three scores",
         f"{at[FREE]:.3f} classifier-free, {at[AWARE]:.3f} noise-aware, {at[BLIND]:.3f} clean",
-        "With the exact classifier of noised data, classifier guidance is classifier-free guidance: the variances differ by "
-        f"{same:.0e}. With the classifier of clean data the variance is {at[BLIND] / at[FREE]:.2f} times theirs. At σ = 10 its "
-        f"gradient is {pull[BLIND]:.3f} on average, where the right one is {pull[AWARE]:.3f}: it pulls as if there were no "
-        "noise.",
+        f"With the exact classifier of noised data, classifier guidance {'is' if same < EQUAL else 'is not'} classifier-free "
+        f"guidance: the variances differ by {same:.0e}.\n"
+        f"With the classifier of clean data the variance is {at[BLIND] / at[FREE]:.2f} times theirs. At σ = 10 its gradient is "
+        f"{pull[BLIND]:.3f} on average, where the right one is {pull[AWARE]:.3f}.",
     )
 
 
@@ -92,12 +93,13 @@ EXPERIMENT = Experiment(
     "useful signal all the way through the sampling process.”",
     run=run,
     verdict=verdict,
+    source="ODE on exact scores of two Gaussian classes on the line",
     plots=(
         Plot(
             "classifier",
             (figures.mean, figures.variance, figures.pull),
-            "Two classes on the line, ODE. Left and middle: mean and variance of the samples against the scale; blue lies on "
-            "classifier-free guidance. Right: mean size of the classifier's gradient under noised data. All start "
+            "Two classes on the line, ODE. Left and middle: mean and variance of the samples against the scale; where two "
+            "lines are equal, one hides the other. Right: mean size of the classifier's gradient under noised data. All start "
             "from N(0, 10²), which takes a tenth off the conditional mean of 1.",
         ),
     ),

@@ -19,11 +19,36 @@ import diffusion
 from analysis.experiments import samplers
 from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.coherence import acceptance
+from analysis.experiments.family_tables import (
+    AR,
+    CORRECTED,
+    DRAWN,
+    EXACT,
+    MALA,
+    MASKED,
+    MASKED_WEIGHTED,
+    ODE,
+    RATES,
+    RATES_WEIGHTED,
+    SCALE,
+    SDE,
+    SEQUENCE,
+    SMALLEST,
+    TABLE,
+    UNIFORM,
+    UNIFORM_WEIGHTED,
+    WEIGHTED,
+    at_longest,
+    drawn,
+    excess,
+    hunch,
+    tokens,
+)
 from analysis.experiments.samplers import LABEL, Case, Draws
 from analysis.figures import families as figures
-from analysis.frames import Plot, Row, Track, Verdict, per_point, per_quantity, pick, tidy
+from analysis.frames import Grid, Plot, Row, Track, Verdict, per_point, per_quantity, pick, tidy
 from analysis.metrics import distances
-from analysis.metrics.confidence import Difference, Estimate, by_family, difference, mean_of, nearest
+from analysis.metrics.confidence import Difference, Estimate, mean_of, nearest
 from analysis.metrics.scale_factors import path_normalizers
 from analysis.toys import GaussianSequence, guidance
 from analysis.toys.discrete_diffusion import masked_law, uniform_law
@@ -31,18 +56,8 @@ from analysis.toys.example_tables import coupled_table
 from analysis.toys.gaussian import Gaussian, diffused, w2
 from diffusion import masked
 
-TABLE, SEQUENCE = "table", "Gaussian sequence"
-AR, WEIGHTED, ODE, SDE = "sequential AR", "AR with weights", "diffusion ODE", "diffusion SDE"
-CORRECTED, MALA, EXACT = "Feynman–Kac", "MALA", "exact draws"
-# Diffusion of the tokens themselves: exact laws, and weighted draws.
-MASKED, RATES, UNIFORM = "masked softmax", "masked rates", "uniform noise"
-MASKED_WEIGHTED, RATES_WEIGHTED, UNIFORM_WEIGHTED = "softmax with weights", "rates with weights", "uniform with weights"
-# Draws of exact laws, to compare with samplers that have no exact law: a finite number of draws is far from any law.
-DRAWN = {name: f"{name}, drawn" for name in (AR, MASKED, RATES, UNIFORM)}
-SCALE, TABLE_LENGTH, SEQUENCE_LENGTH = 3.0, 2, 4
+TABLE_LENGTH, SEQUENCE_LENGTH = 2, 4
 CHEAP = 10  # factor on the number of batches where a batch costs almost nothing
-SMALLEST = 0.02  # the smallest difference of interest in total variation
-REACHING = (WEIGHTED, CORRECTED, MALA, *acceptance.FAMILIES)  # the samplers whose limit is the joint tilt
 
 
 class Effort(NamedTuple):
@@ -90,63 +105,35 @@ def run(settings: Settings, track: Track) -> pd.DataFrame:
 
 def verdict(frame: pd.DataFrame) -> Verdict:
     """Return which samplers draw the joint tilt, which is nearest without correction, and the spread of Σ log Z."""
-    tables = pick(frame, law=TABLE, quantity="tv", scale=SCALE)
-    length = int(tables["length"].max())
+    length, tv = at_longest(frame)
     at_length = pick(frame, law=TABLE, scale=SCALE, length=length)
-    tv = by_family(pick(at_length, quantity="tv"))
     spread = pick(frame, quantity="path_sd", length=length).set_index("family")["value"].to_dict()
     uncorrected = {name: tv[name] for name in (DRAWN[AR], ODE, SDE)}
-    excess = {name: difference(tv[name], tv[EXACT], SMALLEST, len(REACHING)) for name in REACHING}
-    at = {name: each for name, each in excess.items() if each.small}
-    above = {name: each for name, each in excess.items() if not each.small and each.clear and each.mean > 0}
-    undecided = {name: each for name, each in excess.items() if name not in at | above}
+    gaps = excess(tv)
+    at = {name: each for name, each in gaps.items() if each.small}
+    above = {name: each for name, each in gaps.items() if not each.small and each.clear and each.mean > 0}
+    undecided = {name: each for name, each in gaps.items() if name not in at | above}
     only = "is not the only class that can" if WEIGHTED in at else "may be the only class that can: not decided"
     return Verdict(
         f"total variation of draws to the joint tilt at γ = {SCALE:g}, T = {length}",
-        ", ".join(f"{name} {tv[name]}" for name in (*uncorrected, *REACHING, EXACT)),
-        f"All of these are draws; the same number of exact draws measures {tv[EXACT]}, the floor. Weighted draws count for "
-        f"fewer, so they are above it even where their law is right. Above the floor by less than {SMALLEST:g}: "
-        f"{_listed(at)}. Above it: {_listed(above)}. Not decided: {_listed(undecided)}. So diffusion {only}. "
-        f"Uncorrected, {nearest(uncorrected)}; on "
-        f"Gaussian sequences {_hunch(frame)} Σ log Z spreads by {spread[AR]:.2f} nats along autoregressive and "
-        f"{spread[SDE]:.2f} along diffusion paths. {acceptance.sentence(at_length, tv, AR)} {_discrete(tv)}",
+        f"{tv[DRAWN[AR]]} token by token, {tv[WEIGHTED]} with weights, {tv[EXACT]} for exact draws",
+        f"Above the floor by less than {SMALLEST:g}: {_listed(at)}. Above it: {_listed(above)}. Not decided: "
+        f"{_listed(undecided)}. So diffusion {only}.\n"
+        f"Uncorrected, {nearest(uncorrected)}; on Gaussian sequences {hunch(frame)} Σ log Z spreads by {spread[AR]:.2f} nats "
+        f"along autoregressive and {spread[SDE]:.2f} along diffusion paths.\n"
+        f"{acceptance.sentence(at_length, tv, AR)}\n{_discrete(tv)}",
     )
 
 
 def _listed(excess: Mapping[str, Difference]) -> str:
-    """Return the names of samplers with their excess over the floor."""
-    return ", ".join(f"{name} ({each.mean:+.3f} ± {each.half:.3f})" for name, each in excess.items()) or "none"
+    """Return the names of samplers."""
+    return ", ".join(excess) or "none"
 
 
 def _discrete(tv: dict[str, Estimate]) -> str:
-    """Return sentences on guided discrete diffusion, which compare exact laws with each other, and draws with each other."""
-    exact = {name: tv[name] for name in (RATES, MASKED, UNIFORM, AR)}
-    pairs = {RATES: RATES_WEIGHTED, MASKED: MASKED_WEIGHTED, UNIFORM: UNIFORM_WEIGHTED}
-    nearer = [name for name in pairs if tv[name].value < tv[AR].value]
-    changes = {name: difference(tv[weighted], tv[DRAWN[name]], SMALLEST, len(pairs)) for name, weighted in pairs.items()}
-    drawn = "; ".join(
-        f"{name} {tv[DRAWN[name]].value:.3f}, with weights {tv[pairs[name]].value:.3f} "
-        f"({change.mean:+.3f} ± {change.half:.3f}: {change.answer})"
-        for name, change in changes.items()
-    )
-    return (
-        f"Diffusion of the tokens themselves misses the joint too. Exact laws: "
-        f"{', '.join(f'{name} {each.value:.3f}' for name, each in exact.items())}; nearer than left to right: "
-        f"{', '.join(nearer) or 'none'}. Draws, floor {tv[EXACT].value:.3f}: {drawn}."
-    )
-
-
-def _hunch(frame: pd.DataFrame) -> str:
-    """Return the length up to which the autoregressive law is the nearest, and the nearest law beyond, in words."""
-    rows = pick(frame, law=SEQUENCE, quantity="w2", scale=SCALE)
-    wide = rows.pivot(index="length", columns="family", values="value")[[AR, ODE, SDE]].dropna()
-    lost = wide.index[wide.idxmin(axis=1) != AR]
-    if lost.empty:
-        return f"the autoregressive law is nearest up to T = {wide.index.max()}, against the hunch."
-    beyond = f"the {wide.loc[lost[0]].idxmin()} is nearest at T = {', '.join(map(str, lost))}, as the hunch has it."
-    kept = wide.index[wide.index < lost[0]]
-    nearest_up_to = f"the autoregressive law is nearest up to T = {kept.max()}, against the hunch, and "
-    return beyond if kept.empty else nearest_up_to + beyond
+    """Return the sentence on the exact laws of guided discrete diffusion."""
+    nearer = [name for name in (RATES, MASKED, UNIFORM) if tv[name].value < tv[AR].value]
+    return f"Of diffusion of the tokens themselves, nearer to the joint law than left to right: {', '.join(nearer) or 'none'}."
 
 
 def _table(length: int, scale: float, effort: Effort, generator: torch.Generator) -> Iterator[Row]:
@@ -260,13 +247,22 @@ EXPERIMENT = Experiment(
     "sequential conditional distributions”.",
     run=run,
     verdict=verdict,
+    source=lambda frame: f"draws of a table of three-valued tokens, T = {at_longest(frame)[0]}; Gaussian sequences, exact",
+    tables=(
+        Grid(
+            drawn,
+            "Draws at γ = 3 on the longest table, with 95 % intervals; those of the third column are simultaneous. As many "
+            "exact draws are the floor. Weighted draws count for fewer, so they are above it even where their law is right.",
+        ),
+        Grid(tokens, "Diffusion of the tokens themselves, total variation to the joint law on the same table.", wide=True),
+    ),
     plots=(
         Plot(
             "families_tables",
             (figures.against_scale(TABLE), figures.against_length(TABLE)),
             "Total variation to the joint tilt on tables of three-valued sequences, of equally many draws by every family; "
-            "grey: that number of exact draws, the best possible. Bands are 95 % intervals. Annealed MALA keeps what it "
-            "held when its chains ceased to cross between points.",
+            "black: the same number of exact draws, the best possible. Bands are 95 % intervals. Annealed MALA keeps the "
+            "shares of the noise level at which its chains ceased to cross between points.",
         ),
         Plot(
             "families_acceptance",
@@ -281,14 +277,14 @@ EXPERIMENT = Experiment(
             (figures.discrete_against_scale, figures.discrete_against_length, figures.discrete_weighted),
             "Total variation to the joint tilt of diffusion of the tokens themselves, on the same tables: masks taken off at "
             "rates guided as they are or normalised at every position, and uniform noise. Left and middle: exact laws, nothing "
-            "is sampled. Right: draws, weighted (lines) and as they are (dashed), which few draws raise alike; grey: that "
+            "is sampled. Right: draws, weighted (lines) and as they are (dashed), which few draws raise alike; black: the same "
             "number of exact draws, the best possible.",
         ),
         Plot(
             "families_sequences",
             (figures.against_scale(SEQUENCE), figures.against_length(SEQUENCE), figures.sampled),
             "W2 to the joint tilt on Gaussian sequences. Left and middle: exact laws, nothing is sampled. Right: Gaussians "
-            "fitted to equally many samples of each; grey: that number of exact draws, the best possible.",
+            "fitted to equally many samples of each; black: the same number of exact draws, the best possible.",
         ),
         Plot(
             "families_paths",

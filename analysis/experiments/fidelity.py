@@ -14,6 +14,7 @@ from analysis.frames import Plot, Row, Track, Verdict, per_quantity, pick, tidy
 from analysis.metrics import distances
 from analysis.toys import Table, digits_table, guidance
 from analysis.toys.example_tables import coupled_table
+from analysis.typeset import signed
 
 SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0)
 TOY, DIGITS = "coupled table", "digits"
@@ -33,7 +34,7 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     joint = pick(frame, family="joint", quantity="class_probability").set_index(["law", "scale"])["value"]
     return Verdict(
         "entropy at equal class probability, joint − sequential",
-        ", ".join(f"{cost:+.3f} nats ({law})" for law, cost in costs.items()),
+        ", ".join(f"{signed(cost)} nats ({law})" for law, cost in costs.items()),
         "Both laws trade diversity for fidelity: from γ = 1 to 3 the joint law's class probability rises from "
         + " and ".join(f"{joint[law, 1.0]:.2f} to {joint[law, 3.0]:.2f} ({law})" for law in costs)
         + ". At equal class probability "
@@ -54,6 +55,11 @@ def _measure(law: str, table: Table, scale: float) -> Iterator[Row]:
         yield from per_quantity(case, {quantity: np.mean(per_label) for quantity, per_label in values.items()})
 
 
+def _pixels(frame: pd.DataFrame) -> int:
+    """Return the number of pixels of the table of digits."""
+    return int(pick(frame, law=DIGITS)["length"].max())
+
+
 def _cost(frame: pd.DataFrame) -> float:
     """Return entropy(joint) − entropy(sequential) where both have the class probability of the joint law at γ = 3."""
     at = frame.pivot_table(index="scale", columns=["family", "quantity"], values="value")
@@ -69,6 +75,7 @@ EXPERIMENT = Experiment(
     "sample quality, but at great cost to diversity.”",
     run=run,
     verdict=verdict,
+    source=lambda frame: f"exact laws of a table of three-valued tokens, T = 6, and of {_pixels(frame)} pixels of digits",
     plots=(
         Plot(
             "fidelity",

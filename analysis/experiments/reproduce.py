@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from analysis import processes, report
 from analysis.experiments import EXPERIMENTS
 from analysis.experiments.base import Experiment, Settings
+from analysis.experiments.conclusion import conclude
 from analysis.files import run_folder
 from analysis.frames import Chapter, Track
 from analysis.text import loading
@@ -76,7 +77,7 @@ def publish(folder: Path, done: list[Chapter]) -> Path:
     """Write the figures, `results.parquet` and `report.html`; return the path of the report."""
     frame = pd.concat([chapter.frame for chapter in done], ignore_index=True)
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    return report.publish(folder, done, frame, report.command(record["config"]))
+    return report.publish(folder, done, frame, report.command(record["config"]), conclusion=conclude(done))
 
 
 def own() -> list[str]:

@@ -61,7 +61,7 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         "KL(sequential ‖ joint) at τ = ½, T = 5",
         f"{gap:.3f} nats",
         f"Lowering every factor's temperature is not lowering the joint's. They agree (≤ {none:.0e}) under independence, and "
-        f"for any Gaussian sequence though it is not independent. In diffusion, score × 2 on N(0, 1), where p² has variance "
+        f"for any Gaussian sequence though it is not independent.\nIn diffusion, score × 2 on N(0, 1), where p² has variance "
         f"½, gives {at[ode]:.2e} by the ODE (closed form {theory[ode]:.2e}, and it depends on σ_max) and {at[sde]:.3f} by the "
         f"SDE ({theory[sde]:.3f}); weights give {at['weights']:.3f}. On two modes, by W1 to p², {nearest(w1)}, at "
         f"{first}; the same number of exact draws measures {floor}.",
@@ -167,19 +167,26 @@ EXPERIMENT = Experiment(
     "terrible results”.",
     run=run,
     verdict=verdict,
+    source="exact laws of tables of three-valued tokens, T = 5; exact scores of N(0, 1) and of two modes",
     plots=(
         Plot(
             "temperature",
             (figures.gap, figures.gap_to_length, figures.entropies),
-            "Left: the gap between the temperature of the factors and of the joint, zero at τ = 1, under independence and for "
-            "a Gaussian sequence. Middle: the gap on tables of several lengths. Right: the entropies of the two laws.",
+            "Left: the gap between the temperature of the factors and of the joint, which is zero at τ = 1. Middle: the gap on "
+            "tables of several lengths. Right: the entropies of the two laws of the coupled table.",
         ),
         Plot(
             "temperature_diffusion",
-            (figures.variance, figures.w1, figures.density),
-            "Diffusion on exact scores. Left: variance on N(0, 1), closed forms as dashed lines. Middle: distance to p^β on "
-            "two modes, colours as on the left; grey: that number of exact draws, the best possible. Two rules are made for "
-            "Gaussians. Right: the densities at β = 2.",
+            (figures.variance, figures.w1),
+            "Diffusion on exact scores. Left: variance on N(0, 1), closed forms as dashed lines. Right: distance to p^β on "
+            "two modes; black: the same number of exact draws, the best possible. Noise scale and Gaussian correction are made "
+            "for Gaussians.",
+        ),
+        Plot(
+            "temperature_densities",
+            (figures.naive_density, figures.density),
+            "Densities of the samples at β = 2 on two modes, beside the data's p and the target p². Left: the score times β. "
+            "Right: the other rules; note the scale of the axis.",
         ),
     ),
 )

@@ -14,11 +14,13 @@ import torch
 
 from analysis.experiments.base import Experiment, Settings, stream
 from analysis.figures import text as figures
-from analysis.frames import Plot, Row, Track, Verdict, per_quantity, tidy
+from analysis.frames import Cells, Grid, Plot, Row, Track, Verdict, per_quantity, pick, tidy
 from analysis.learning import toy_stories
 from analysis.metrics import comparison, gap_estimates, text_statistics
 from analysis.metrics.confidence import Difference
+from analysis.typeset import signed
 
+SHOWN = 2  # texts per prompt, law and scale
 SMALLEST = {"adherence": 1.0, "log perplexity": 0.05}  # smallest differences of interest, in nats per text and per token
 PROMPTS = {
     "Lily had a big dog named Max.": ("dog", "Max"),
@@ -46,7 +48,8 @@ def run(settings: Settings, track: Track) -> pd.DataFrame:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the fastest for such small models
     try:
-        return tidy(measured(dict(_cases(settings)), QUICK if settings.quick else FULL, settings.seed, track))
+        rows = measured(dict(_cases(settings)), QUICK if settings.quick else FULL, settings.seed, track)
+        return tidy(rows).assign(model=settings.model or "a tiny language model that is trained here")
     finally:
         torch.set_num_threads(threads)
 
@@ -76,6 +79,8 @@ def _texts(case: text_statistics.Case, row: Row, n: int, generator: torch.Genera
         yield from per_quantity(row, {"consistent": diagnosis.consistent, "spread": diagnosis.spread})
     else:
         groups = text_statistics.sequential(case, row["scale"], n, row["length"], generator)
+    for number, text in enumerate(case.texts(groups[0].draw(SHOWN, torch.Generator().manual_seed(0)))):
+        yield row | {"quantity": "text", "value": math.nan, "number": number, "text": text}
     for quantity, value, error in text_statistics.measures(case, groups, 64, generator):
         yield row | {"quantity": quantity, "value": value, "std_error": error, "freedom": text_statistics.GROUPS - 1.0}
 
@@ -112,25 +117,56 @@ def _cases(settings: Settings) -> Iterator[tuple[str, text_statistics.Case]]:
         yield prompt, text_statistics.Case(loaded.model, loaded.tokenizer, ids, torch.tensor([[first]]), words)
 
 
-def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return the difference of the two laws, at equal γ and at equal adherence, for the largest γ with converged particles."""
+def samples(frame: pd.DataFrame) -> Cells:
+    """Return the table of texts of both laws side by side, at three of the γ that both have."""
+    rows = pick(frame, quantity="text")
+    wide = rows.pivot_table(index=["law", "scale"], columns="family", values="text", aggfunc="\n".join, sort=False).dropna()
+    scales = sorted(wide.index.unique("scale"))
+    wide = wide[wide.index.isin({scales[0], scales[len(scales) // 2], scales[-1]}, level="scale")]
+    cells = [[str(prompt), f"{scale:g}", *wide.loc[(prompt, scale), ["sequential", "joint"]]] for prompt, scale in wide.index]
+    return ("prompt", "γ", "sequential", "joint"), cells
+
+
+def source(frame: pd.DataFrame) -> str:
+    """Return the model, the prompts and the length."""
+    joint = pick(frame, family="joint")
+    return f"{frame['model'].iloc[0]}, {joint['law'].nunique()} prompts, {joint['length'].max():g} tokens"
+
+
+def adherence(frame: pd.DataFrame) -> tuple[float, Difference] | None:
+    """Return the largest γ with converged particles, and joint minus sequential adherence there; None if there is none."""
+    converged = _compared(frame)
+    if not converged:
+        return None
+    scale = max(converged)
+    same = comparison.pooled([row.adherence for row in converged[scale]])
+    return scale, Difference(same.value, same.half, SMALLEST["adherence"])
+
+
+def _compared(frame: pd.DataFrame) -> dict[float, list[comparison.Compared]]:
+    """Return the comparisons of all prompts at every γ above 1 where all particles converged."""
     joint = frame[(frame["family"] == "joint") & (frame["scale"] > 1)]
     pairs = joint[["law", "scale"]].drop_duplicates().itertuples(index=False)
     rows = [comparison.compared(frame, str(prompt), float(scale)) for prompt, scale in pairs]
     doubted = {row.scale for row in rows if not row.consistent}
-    scale = max((row.scale for row in rows if row.scale not in doubted), default=None)
-    if scale is None:
+    return {scale: [row for row in rows if row.scale == scale] for scale in {row.scale for row in rows} - doubted}
+
+
+def verdict(frame: pd.DataFrame) -> Verdict:
+    """Return the difference of the two laws, at equal γ and at equal adherence, for the largest γ with converged particles."""
+    found, converged = adherence(frame), _compared(frame)
+    if found is None:
         nothing = "At no γ above 1 did the particles find every joint law."
         return Verdict("difference of adherence at equal γ", "not converged", nothing)
-    at = [row for row in rows if row.scale == scale]
-    same = comparison.pooled([row.adherence for row in at])
-    adherence = Difference(same.value, same.half, SMALLEST["adherence"])
-    doubts = ", ".join(f"{each:g}" for each in sorted(doubted))
-    doubt = f" At γ = {doubts} the particles did not converge for every prompt, and nothing follows there." if doubts else ""
+    scale, change = found
+    sampled = frame.loc[(frame["family"] == "joint") & (frame["scale"] > 1), "scale"]
+    doubts = ", ".join(f"{each:g}" for each in sorted(set(sampled) - set(converged)))
+    doubt = f"\nAt γ = {doubts} the particles did not converge for every prompt, and nothing follows there." if doubts else ""
     return Verdict(
         f"joint minus sequential adherence at γ = {scale:g}, mean over prompts",
-        f"{adherence.mean:+.2f} ± {adherence.half:.2f} nats a text",
-        f"At equal γ, joint minus sequential adherence is {adherence} nats a text: {adherence.answer}. {_matched(at)}{doubt}",
+        f"{signed(change.mean, '.2f')} ± {change.half:.2f} nats per text",
+        f"At equal γ, joint minus sequential adherence is {change.text} nats per text ({change.smallest:g} would matter): "
+        f"{change.answer}.\n{_matched(converged[scale])}{doubt}",
     )
 
 
@@ -144,7 +180,8 @@ def _matched(rows: list[comparison.Compared]) -> str:
     part = "" if len(found) == len(rows) else f", for {len(found)} of {len(rows)} prompts"
     return (
         f"The sequential law has the same adherence at γ = {own:.2f}{part}; there the joint law's log perplexity under the "
-        f"conditional model, minus the sequential one's, is {loss} nats a token: {loss.answer}."
+        f"conditional model, minus the sequential one's, is {loss.text} nats per token ({loss.smallest:g} would matter): "
+        f"{loss.answer}."
     )
 
 
@@ -155,6 +192,16 @@ EXPERIMENT = Experiment(
     "the joint law would be another in practice.",
     run=run,
     verdict=verdict,
+    source=source,
+    tables=(
+        Grid(
+            samples,
+            "Texts of both laws after the same prompt, the first of one run, not selected. Where the particles did not "
+            "converge, those of the joint law are only partly corrected.",
+            wide=True,
+            verbatim=True,
+        ),
+    ),
     plots=(
         Plot(
             "text",
@@ -165,8 +212,8 @@ EXPERIMENT = Experiment(
         Plot(
             "text_gap",
             (figures.matched, figures.gap, figures.share),
-            "Left: the same texts at equal adherence. Middle: the gap between the two laws against length, a line a prompt and "
-            "scale. Right: what share of sequential samples counts when they are weighted towards the joint law.",
+            "Left: the same texts at equal adherence. Middle: the gap between the two laws against length, a line per prompt "
+            "and scale. Right: the share of sequential samples that counts once they are weighted towards the joint law.",
         ),
     ),
 )

@@ -15,7 +15,7 @@ def against_scale(frame: pd.DataFrame, ax: Axes, quantities: Sequence[str], *, t
     Args:
         frame: a tidy frame of `text_statistics`.
         ax: the axes to draw on.
-        quantities: which to draw, at most seven.
+        quantities: which to draw, at most five.
         title: above the panel.
         y: name and unit of the vertical axis.
     """
@@ -32,5 +32,5 @@ def trade_off(frame: pd.DataFrame, ax: Axes) -> Axes:
     x, y = wide["distinct words"], wide["keyword rate"]
     ax.plot(x, y, color=CYCLE[0], marker="o", markersize=4)
     for scale in wide.index:
-        ax.annotate(f"{scale:g}", (x[scale], y[scale]), textcoords="offset points", xytext=(4, -11), fontsize=8)
+        ax.annotate(f"{scale:g}", (x[scale], y[scale]), textcoords="offset points", xytext=(4, -11), fontsize=9)
     return label(ax, title="The trade-off, by γ", x="distinct words", y="keyword rate", legend=None)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import scale_factors, style
+from analysis.figures import pictures, scale_factors, style
 from analysis.figures.style import BLUE, FAMILIES, GREY, curve, label
 from analysis.frames import Plot
 
@@ -35,7 +35,7 @@ def save(sequences: pd.DataFrame, lengths: pd.DataFrame, note: str, path: Path) 
         note: as in `draw`.
         path: of the picture.
     """
-    style.save_plot(path, _plot(sequences), lengths, note)
+    pictures.save_plot(path, _plot(sequences), lengths, note)
 
 
 def _plot(sequences: pd.DataFrame) -> Plot:

@@ -1,19 +1,22 @@
 """Share colours, markers, lines with error bands and the layout of panels between all figures."""
 
-import warnings
+import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import ScaledTranslation
 
-from analysis.files import run_folder
+from analysis import typeset
 from analysis.frames import Plot, pick
 from analysis.metrics.confidence import of_row
 
@@ -26,39 +29,69 @@ AXES = {
     "sigma": "noise level σ",
 }
 Order = Sequence[Any] | Mapping[Any, str] | None
-# The palette of Okabe and Ito and one colour of Tol's, safe for colour-blind readers. Markers repeat it.
-BLACK, GREY = "#000000", "#888888"
+# Of Okabe and Ito and of Tol, safe for colour-blind readers. A law has its colour in every figure, and markers repeat it.
 ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
-WINE = "#882255"
-LOOKS = {
-    (BLACK, "s"): ("joint", "clean classifier", "score × β, SDE", "AR by acceptance", "AR joint, coherent"),
-    (ORANGE, "o"): ("sequential", "sequential AR", "AR sequential", "diffusion DDPM"),
-    (BLUE, "D"): ("AR with weights", "AR joint"),
-    (SKY, "X"): ("classifier guidance", "MALA", "masked rates", "rates with weights", "Gaussian correction"),
-    (RED, "v"): ("diffusion ODE", "score × β, ODE", "AR clamped"),
-    (WINE, "<"): ("AR coherent",),
-    (PURPLE, "^"): ("diffusion SDE", "uniform noise", "uniform with weights", "noise scale", "AR weaker model"),
-    (GREEN, "P"): ("Feynman–Kac", "masked softmax", "softmax with weights", "weights", "score × β, weights"),
-    (GREY, "."): ("exact draws", "conditional", "AR unsmoothed"),
+INDIGO, WINE, OLIVE, TEAL, BROWN = "#332288", "#882255", "#999933", "#44AA99", "#8C510A"
+BLACK, INK, GREY, SILVER = "#000000", "#444444", "#888888", "#BBBBBB"
+PALETTE = {
+    ("joint", "AR joint", "AR with weights", "exact joint tilt", "noised tilt of p_0"): (BLUE, "D"),
+    ("sequential", "AR sequential", "sequential AR"): (ORANGE, "o"),
+    ("coherent", "AR coherent", "diffusion coherent"): (WINE, "<"),
+    ("joint by acceptance", "AR by acceptance", "AR joint, coherent", "diffusion joint, coherent"): (INDIGO, "s"),
+    ("paths by acceptance",): (INDIGO, "d"),
+    ("data by acceptance",): (INDIGO, "*"),
+    ("diffusion ODE", "classifier-free", "score × β, ODE"): (RED, "v"),
+    ("diffusion SDE", "diffusion DDPM", "plain", "score × β, SDE"): (PURPLE, "^"),
+    ("Feynman–Kac", "weights", "score × β, weights"): (GREEN, "P"),
+    ("exact", "exact draws", "data", "exact scores"): (BLACK, "."),
+    ("conditional", "no guidance"): (GREY, "h"),
+    # What is drawn in one chapter shares a colour with what is drawn in another.
+    ("classifier guidance", "noise-aware classifier", "Gaussian correction", "masked rates", "rates with weights"): (SKY, "X"),
+    ("clean classifier", "classifier of clean data", "uniform noise", "uniform with weights", "exact p(x)"): (BROWN, ">"),
+    ("MALA", "noise scale", "masked softmax", "softmax with weights", "autoguidance"): (OLIVE, "p"),
+    ("AR weaker model", "diffusion weaker model"): (OLIVE, "p"),
+    ("AR clamped", "diffusion clamped", "exact p(x|y)", "tilt of p_σ"): (TEAL, "H"),
+    ("AR other model", "diffusion other model"): (BROWN, ">"),
+    ("AR unsmoothed",): (SKY, "X"),
 }
-FAMILIES = {name: look for look, names in LOOKS.items() for name in names}
-FAMILIES |= {"data by acceptance": (SKY, "X"), "paths by acceptance": (GREEN, "P"), "AR other model": (SKY, "X")}
-BOTH = ("coherent", "joint, coherent", "clamped", "weaker model", "other model")  # samplers of both wings
-FAMILIES |= {f"diffusion {name}": FAMILIES[f"AR {name}"] for name in BOTH}
+FAMILIES = {name: look for names, look in PALETTE.items() for name in names}
 # Samples look like the exact law that they are drawn from.
 DRAWN = ("sequential AR", "AR coherent", "masked softmax", "masked rates", "uniform noise")
 FAMILIES |= {f"{name}, drawn": FAMILIES[name] for name in DRAWN}
-CYCLE = (ORANGE, BLUE, GREEN, RED, PURPLE, SKY, BLACK)
-MARKERS = ("o", "D", "P", "v", "^", "X", "s")
+# What is no law, and shades for a parameter that grows. Neither has the colour of a law that all chapters share.
+CYCLE, MARKERS = (INK, TEAL, BROWN, OLIVE, SKY), ("o", "D", "P", "v", "^", "X", "s")
+SHADES = ("#8CC5BD", "#4C9A92", "#1F6F6B", "#0B3B3A", "#031D1D")
+PANEL, PLOT, LINE = 3.3, 2.2, 0.175  # width of a panel, height of its axes, and height of a line of text, in inches
+TEXT, TITLE = 9.0, 10.0  # sizes of text in points
+TITLES: dict[str, Any] = {"loc": "left", "fontsize": TITLE, "fontweight": "bold"}
+BOLD = FontProperties(size=TITLE, weight="bold")
+FONTS = dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"), TEXT)
+LEGEND: dict[str, Any] = {
+    "frameon": False,
+    "title_fontsize": TEXT,
+    "handlelength": 1.8,
+    "columnspacing": 1.0,
+    "labelspacing": 0.25,
+}
+Title = str | Callable[[pd.DataFrame], str]
 
 
 def look(name: object, index: int = 0) -> tuple[str, str]:
-    """Return the colour and the marker of a sampler; names without their own take those at `index` of the cycle."""
+    """Return the colour and the marker of a law; names without their own take those at `index` of the cycle."""
     return FAMILIES.get(str(name), (CYCLE[index % len(CYCLE)], MARKERS[index % len(MARKERS)]))
 
 
 def curve(
-    ax: Axes, x: Any, y: Any, half: Any = 0.0, *, colour: str, marker: str = "", dash: str = "-", name: str | None = None
+    ax: Axes,
+    x: Any,
+    y: Any,
+    half: Any = 0.0,
+    *,
+    colour: str,
+    marker: str = "",
+    dash: str = "-",
+    name: str | None = None,
+    least: float = -math.inf,
 ) -> None:
     """Draw one line with a band around it.
 
@@ -71,13 +104,23 @@ def curve(
         marker: of the points.
         dash: matplotlib's line style.
         name: label in the legend, None for no entry.
+        least: where a band ends that reaches below, for a logarithmic axis.
     """
     ax.plot(x, y, dash, color=colour, marker=marker, markersize=4.5, lw=1.6, label=name)
     below, above = half if isinstance(half, tuple) else (half, half)
-    ax.fill_between(x, y - below, y + above, color=colour, alpha=0.18, lw=0)
+    ax.fill_between(x, np.maximum(y - below, least), y + above, color=colour, alpha=0.18, lw=0)
 
 
-def lines(frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: Order = None) -> Axes:
+def lines(
+    frame: pd.DataFrame,
+    ax: Axes,
+    *,
+    x: str,
+    by: str = "family",
+    order: Order = None,
+    colours: Sequence[str] = (),
+    least: float = -math.inf,
+) -> Axes:
     """Draw value against x, one line with its 95 % confidence band per value of `by`.
 
     Args:
@@ -86,38 +129,50 @@ def lines(frame: pd.DataFrame, ax: Axes, *, x: str, by: str = "family", order: O
         x: the column of the horizontal axis.
         by: the column that separates the lines.
         order: the values of `by` to draw, in this order; a mapping gives their names in the legend as well.
+        colours: of the lines in place of those of their laws, for example `SHADES`.
+        least: as in `curve`.
     """
     chosen = list(frame[by].unique()) if order is None else order
     names = chosen if isinstance(chosen, Mapping) else {each: str(each) for each in chosen}
     for i, (value, name) in enumerate(names.items()):
         rows = frame[frame[by] == value].sort_values(x)
         if not rows.empty:
-            colour, marker = look(name, i)
+            colour, marker = (colours[i], MARKERS[i]) if colours else look(value, i)
             half = [of_row(row).half for _, row in rows.iterrows()]
-            curve(ax, rows[x], rows["value"], half, colour=colour, marker=marker, name=name)
+            curve(ax, rows[x], rows["value"], half, colour=colour, marker=marker, name=name, least=least)
     if x == "length":
         ax.set_xticks(sorted(frame[x].unique()))
     return ax
 
 
 def line_panel(
-    title: str, y: str, x: str, where: Mapping[str, Any], *, by: str = "family", order: Order = None, legend: str | None = ""
+    title: Title,
+    y: str,
+    x: str,
+    where: Mapping[str, Any],
+    *,
+    by: str = "family",
+    order: Order = None,
+    legend: str | None = "",
+    colours: Sequence[str] = (),
 ) -> Panel:
     """Return the panel that draws `lines` of some rows of a frame.
 
     Args:
-        title: above the panel.
+        title: above the panel; a function of the rows for one that states what they show.
         y: name and unit of the vertical axis.
         x: the column of the horizontal axis, which `AXES` names.
         where: column ↦ value of the rows to draw.
         by: the column that separates the lines.
         order: which lines, see `lines`.
         legend: as in `label`.
+        colours: as in `lines`.
     """
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
-        lines(pick(frame, **where), ax, x=x, by=by, order=order)
-        return label(ax, title=title, x=AXES[x], y=y, legend=legend)
+        rows = pick(frame, **where)
+        lines(rows, ax, x=x, by=by, order=order, colours=colours)
+        return label(ax, title=title if isinstance(title, str) else title(rows), x=AXES[x], y=y, legend=legend)
 
     return panel
 
@@ -137,8 +192,19 @@ def from_zero(ax: Axes) -> None:
     ax.set_ylim(bottom=0)
 
 
+def logarithmic(ax: Axes, *names: str) -> None:
+    """Give axes, named "x" or "y", a logarithmic scale with plain numbers on it, once the panel is drawn."""
+    for name in names:
+        getattr(ax, f"set_{name}scale")("log")
+        axis: Axis = getattr(ax, f"{name}axis")
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,), numticks=7))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: typeset.power(value)))
+        axis.set_minor_formatter(NullFormatter())
+
+
 def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> Axes:
-    """Set the title, the names of the axes, and the legend.
+    """Set the title, the names of the axes, and the legend, which is below the axes and hides nothing.
 
     Args:
         ax: the axes to change.
@@ -147,11 +213,26 @@ def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> A
         y: name and unit of the vertical axis.
         legend: its title, "" for a legend without a title, None for no legend.
     """
-    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
-    ax.set(xlabel=x, ylabel=y)
-    if legend is not None:
-        ax.legend(title=legend or None, frameon=False, fontsize="small")
+    ax.set_label(title)
+    ax.set_title("\n".join(map(typeset.picture, _wrapped(title))), **TITLES)
+    ax.set(xlabel=typeset.picture(x), ylabel=typeset.picture(y))
+    handles, names = ax.get_legend_handles_labels()
+    if legend is not None and handles:
+        below = ax.transAxes + ScaledTranslation(-0.4, -0.46, ax.figure.dpi_scale_trans)
+        texts = [typeset.picture(name) for name in names]
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below, "borderaxespad": 0}
+        ax.legend(handles, texts, title=legend or None, ncols=_columns(names), **place, **LEGEND)
     return ax
+
+
+def _wrapped(title: str) -> list[str]:
+    """Return the lines of a title, which are not wider than a panel."""
+    lines = [""]
+    for word in title.split():
+        longer = f"{lines[-1]} {word}".strip()
+        width, _, _ = text_to_path.get_text_width_height_descent(longer, BOLD, False)
+        lines = [*lines[:-1], longer] if width < 72 * (PANEL - 0.3) else [*lines, word]
+    return lines
 
 
 def draw(plot: Plot, frame: pd.DataFrame, note: str = "") -> Figure:
@@ -162,31 +243,39 @@ def draw(plot: Plot, frame: pd.DataFrame, note: str = "") -> Figure:
         frame: the tidy frame that they draw.
         note: a warning above the panels.
     """
-    sns.set_theme(context="notebook", style="ticks", font_scale=0.85)
-    figure, axes = plt.subplots(1, len(plot.panels), figsize=(4.6 * len(plot.panels), 3.7), layout="constrained", squeeze=False)
+    sns.set_theme(style="ticks", rc=FONTS | {"axes.titlesize": TITLE, "axes.linewidth": 0.8})
+    figure, axes = plt.subplots(1, len(plot.panels), layout="constrained", squeeze=False)
     for panel, ax in zip(plot.panels, axes[0], strict=True):
         panel(frame, ax)
         sns.despine(ax=ax)
     if note:
-        figure.suptitle(note, x=0.01, ha="left", color=RED, fontsize="medium")
+        figure.suptitle(note, x=0.01, ha="left", color=RED, fontsize=TITLE)
+    _set(figure, axes[0])
     return figure
 
 
-def save_plot(path: Path, plot: Plot, frame: pd.DataFrame, note: str = "") -> None:
-    """Draw a plot and write the picture atomically.
+def _set(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Give a figure the height that its texts need, and put the titles at the left edges of their panels, at one height."""
+    titles = [ax.get_title(loc="left") for ax in axes]
+    most = max(title.count("\n") for title in titles)
+    figure.set_size_inches(PANEL * len(axes), PLOT + LINE * (most + max(map(_rows, axes)) + 4))
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title + "\n" * (most - title.count("\n")), **TITLES)
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)
+    figure.set_layout_engine("none")
+    for ax in axes:
+        left = ax.get_tightbbox(for_layout_only=True)
+        if left is not None:
+            ax.set_title(ax.get_title(loc="left"), **TITLES, x=ax.transAxes.inverted().transform((left.x0, 0))[0])
 
-    Args:
-        path: of the picture; its suffix gives the format.
-        plot: the panels.
-        frame: the tidy frame that they draw.
-        note: a warning above the panels.
 
-    Raises:
-        ValueError: the folder cannot be written, or the disk is full.
-    """
-    mpl.use("agg")
-    figure = draw(plot, frame, note)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the font lacks some characters that texts may hold
-        run_folder.write(path, partial(figure.savefig, dpi=150, bbox_inches="tight", pad_inches=0.05))
-    plt.close(figure)
+def _columns(names: Sequence[str]) -> int:
+    return 2 if len(names) > 2 and max(map(len, names)) < 22 else 1
+
+
+def _rows(ax: Axes) -> int:
+    """Return the number of rows of a legend."""
+    names = ax.get_legend_handles_labels()[1] if ax.get_legend() else []
+    return math.ceil(len(names) / _columns(names)) if names else 0

@@ -1,13 +1,15 @@
 """Draw the figures of real text under both laws."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import CYCLE, FAMILIES, Panel, curve, label
+from analysis.figures.style import FAMILIES, SHADES, Panel, curve, label, logarithmic
 from analysis.frames import pick
 from analysis.metrics import confidence
+from analysis.metrics.trends import clearly
 
 BOTH = ("sequential", "joint")
 ADHERENCE = "log p(x|y) / p(x) per text, nats"
@@ -21,22 +23,37 @@ def _against_scale(quantity: str, title: str, y: str) -> Panel:
             rows = _mean(frame, family, quantity)
             curve(ax, rows.index, rows["value"], rows["half"], colour=FAMILIES[family][0])
             _points(ax, family, rows.index, rows["value"], rows["consistent"])
-        return label(ax, title=title, x="scale γ", y=y)
+        return label(ax, title=_compared(frame, quantity, title), x="scale γ", y=y)
 
     return panel
 
 
-def _against_length(quantity: str, title: str, y: str, *, log: bool = False, legend: str | None = "") -> Panel:
+def _compared(frame: pd.DataFrame, quantity: str, title: str) -> str:
+    """Return the title: which law has clearly more at the largest γ at which all particles converged, neutral if neither."""
+    converged = frame[(frame["quantity"] == "consistent") & (frame["scale"] > 1)].groupby("scale")["value"].min()
+    scale = converged[converged > 0].index.max()
+    if pd.isna(scale):
+        return f"{title}: the joint sampler did not converge"
+    means = [_estimate(pick(frame, family=family, quantity=quantity, scale=scale)) for family in ("joint", "sequential")]
+    side = {1: "the joint law has more", -1: "the joint law has less", 0: "not decided"}[clearly(*means)]
+    return f"{title}, γ = {scale:g}: {side}"
+
+
+def _against_length(
+    quantity: str, title: Callable[[pd.DataFrame], str], y: str, *, log: bool = False, legend: str | None = ""
+) -> Panel:
     """Return the panel of a quantity against length, one line per law and one colour per scale."""
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
-        for i, (scale, group) in enumerate(pick(frame, quantity=quantity).groupby("scale")):
+        rows = pick(frame, quantity=quantity)
+        for (scale, group), colour in zip(rows.groupby("scale"), SHADES[1::2], strict=False):
             for _, line in group.groupby("law"):
-                ax.plot(line["length"], line["value"], color=CYCLE[i], alpha=0.55, lw=1.2)
-                ax.fill_between(line["length"], line["low"], line["high"], color=CYCLE[i], alpha=0.08, lw=0)
-            ax.plot([], [], color=CYCLE[i], label=f"γ = {scale:g}")
-        ax.set_yscale("log" if log else "linear")
-        return label(ax, title=title, x="length, tokens", y=y, legend=legend)
+                ax.plot(line["length"], line["value"], color=colour, alpha=0.8, lw=1.2)
+                ax.fill_between(line["length"], line["low"], line["high"], color=colour, alpha=0.1, lw=0)
+            ax.plot([], [], color=colour, label=f"γ = {scale:g}")
+        if log:
+            logarithmic(ax, "y")
+        return label(ax, title=title(rows), x="length, tokens", y=y, legend=legend)
 
     return panel
 
@@ -44,8 +61,25 @@ def _against_length(quantity: str, title: str, y: str, *, log: bool = False, leg
 adherence = _against_scale("adherence", "Adherence", ADHERENCE)
 perplexity = _against_scale("perplexity, conditional", "Perplexity, conditional", "perplexity per token")
 diversity = _against_scale("distinct words", "Diversity", "distinct words in 64 texts")
-gap = _against_length("kl", "The gap against length", "KL(sequential ‖ joint), nats")
-share = _against_length("ess_share", "Effective share of sequential samples", "ESS ÷ samples", log=True, legend=None)
+
+
+def _grown(rows: pd.DataFrame) -> str:
+    """Return the title of the gap: it grows where that at the last length is clearly above that at the first of every line."""
+    grown = set()
+    for _, line in rows.groupby(["law", "scale"]):
+        first, last = (line.sort_values("length").iloc[i] for i in (0, -1))
+        grown.add(bool(last["low"] > first["high"]))
+    return "The gap grows with length" if grown == {True} else "The gap against length"
+
+
+def _counted(rows: pd.DataFrame) -> str:
+    last = rows[(rows["length"] == rows["length"].max()) & (rows["scale"] == rows["scale"].max())]
+    at = f"γ = {rows['scale'].max():g}, T = {rows['length'].max():g}"
+    return f"At {at} a sequential sample counts for {last['value'].median():.1%} of a joint one"
+
+
+gap = _against_length("kl", _grown, "KL(sequential ‖ joint), nats")
+share = _against_length("ess_share", _counted, "ESS ÷ samples", log=True, legend=None)
 
 
 def matched(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -72,6 +106,11 @@ def _mean(frame: pd.DataFrame, family: str, quantity: str) -> pd.DataFrame:
     converged = pick(frame, family=family, quantity="consistent").groupby("scale")["value"].min()
     rows = {}
     for scale, group in pick(frame, family=family, quantity=quantity).groupby("scale"):
-        found = confidence.mean([confidence.of_row(row) for _, row in group.iterrows()])
+        found = _estimate(group)
         rows[scale] = {"value": found.value, "half": found.half, "consistent": bool(converged.get(scale, 1.0))}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _estimate(rows: pd.DataFrame) -> confidence.Estimate:
+    """Return the mean over prompts."""
+    return confidence.mean([confidence.of_row(row) for _, row in rows.iterrows()])

@@ -15,7 +15,7 @@ import torch
 
 from analysis import limits
 from analysis.figures import study as figures
-from analysis.figures.style import save_plot
+from analysis.figures.pictures import save_plot
 from analysis.files import run_folder
 from analysis.frames import Track
 from analysis.learning import datasets, learners

@@ -18,6 +18,8 @@ import pandas as pd
 import torch
 from scipy.special import stdtrit
 
+from analysis.typeset import signed
+
 LEVEL = 0.95
 
 
@@ -29,7 +31,7 @@ class Estimate(NamedTuple):
     freedom: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ± {self.half:.3f}"
+        return f"{self.value:z.3f} ± {self.half:.3f}"
 
     @property
     def half(self) -> float:
@@ -108,8 +110,13 @@ class Difference(NamedTuple):
             return "a difference, though a smaller one than would matter" if self.small else "a difference"
         return "no difference that would matter" if self.small else "not decided"
 
+    @property
+    def text(self) -> str:
+        """The difference with its sign and its interval."""
+        return f"{signed(self.mean)} ± {self.half:.3f}"
+
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} ± {self.half:.3f} ({self.smallest:g} would matter)"
+        return f"{self.text} ({self.smallest:g} would matter)"
 
 
 def difference(first: Estimate, second: Estimate, smallest: float, comparisons: int = 1) -> Difference:
@@ -143,4 +150,4 @@ def nearest(distances: dict[str, Estimate]) -> str:
     gap = difference(distances[second], distances[first], 0.0)
     if gap.clear:
         return f"the nearest is {first}"
-    return f"the nearest is not decided ({second} − {first}: {gap.mean:+.3f} ± {gap.half:.3f})"
+    return f"the nearest is not decided ({second} − {first}: {gap.text})"

@@ -77,6 +77,10 @@ class Group(NamedTuple):
         """Return the weighted mean of values, [N]."""
         return float((self.weights * values).sum())
 
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return n texts, drawn by weight, [n, T]."""
+        return self.tokens[torch.multinomial(self.weights, n, replacement=True, generator=generator)]
+
 
 def sequential(case: Case, scale: float, n: int, length: int, generator: torch.Generator) -> list[Group]:
     """Draw texts of the sequential law in groups.
@@ -116,7 +120,7 @@ def measures(case: Case, groups: Sequence[Group], texts: int, generator: torch.G
     for name in MODELS:
         mean, error = over_runs([-means[name] / means["tokens"] for means in read])
         yield f"perplexity, {name}", math.exp(mean), math.exp(mean) * error
-    rows = [group.tokens[torch.multinomial(group.weights, texts, replacement=True, generator=generator)] for group in groups]
+    rows = [group.draw(texts, generator) for group in groups]
     yield "distinct words", *over_runs([float(distinct_words(case.texts(tokens))) for tokens in rows])
 
 

@@ -119,6 +119,13 @@ def read(plan: Plan) -> Data:
     return found
 
 
+def about(plan: Plan) -> str:
+    """Return the data, the models, and the numbers of seeds and samples, for readers of a report."""
+    models = "pixels and a denoiser" if plan.images else "characters"
+    name = run_folder.shown(plan.source.data)
+    return f"{name}: models of {models}, {plan.seeds} seeds, {plan.samples} samples per label and scale"
+
+
 def command(plan: Plan) -> str:
     """Return the command that repeats a study."""
     source = plan.source

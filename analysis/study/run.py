@@ -14,17 +14,19 @@ from analysis.frames import Chapter
 from analysis.learning import datasets, learners
 from analysis.learning.datasets import Data
 from analysis.study.chapters import stories
-from analysis.study.plan import PROGRAM, Plan, command, model_name, read, trained
+from analysis.study.findings.conclusion import conclude
+from analysis.study.plan import PROGRAM, Plan, about, command, model_name, read, trained
 from analysis.study.tasks import evaluator, sampling, training
 from analysis.study.workers import workers
 
 OPENING = (
     "A study of guidance on learned models",
-    """
-<p>Both wings learn the same data with conditioning dropout: an autoregressive model, and a denoiser where the data are images.
-Both are guided with the same scales γ: token by token (sequential) and over the whole sequence (joint, by weighted particles);
-by the guided score alone, and with the weights that make its law joint (Feynman–Kac). A classifier that is independent of the
-models measures how many samples have the requested label.</p>
+    f"""
+<p>A test of Sander Dieleman’s post {report.POST} (2022) on models that are trained here. An autoregressive model, and a
+denoiser where the data are images, learn the same data with conditioning dropout. Both are guided with the same scales γ:
+token by token (sequential) and over the whole sequence (joint, by weighted particles); by the guided score alone, and with the
+weights that make its law joint (Feynman–Kac). A classifier that is independent of the models measures how many samples have the
+requested label. Words are explained in the <a href="#glossary">glossary</a>.</p>
 """,
 )
 
@@ -72,8 +74,9 @@ def publish(plan: Plan, folder: Path, track: Any, jobs: int, *, fresh: bool = Fa
     run_folder.claim(folder, plan.config(), PROGRAM, ("experiments", "figures", "models"), own=own(), fresh=fresh)
     chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(rows.names), "std_error": 0.0}])
     frame = pd.concat([run(plan, folder, track, jobs), chance], ignore_index=True)
-    chapters = [Chapter(story, frame, False, plan.quick) for story in stories(images=plan.images)]
-    return report.publish(folder, chapters, frame, command(plan), opening=OPENING), chapters
+    chapters = [Chapter(story, frame, False, plan.quick) for story in stories(images=plan.images, about=about(plan))]
+    made_by, found = command(plan), conclude(chapters)
+    return report.publish(folder, chapters, frame, made_by, opening=OPENING, conclusion=found), chapters
 
 
 def check_models(plan: Plan, rows: Data, folder: Path) -> None:
@@ -101,7 +104,7 @@ def own() -> list[str]:
     frames = [
         f"experiments/{name}-*.parquet" for name in (*learners.KINDS, "samples", "accepted", "incoherence", "temperature")
     ]
-    plots = [plot for images in (True, False) for story in stories(images=images) for plot in story.plots]
+    plots = [plot for images in (True, False) for story in stories(images=images, about="") for plot in story.plots]
     pictures = dict.fromkeys(f"figures/{plot.name}.png" for plot in plots)
     models = [f"models/{kind}-*/{name}" for kind in learners.KINDS for name in learners.FILES]
     return [*frames, *pictures, *models, "results.parquet", "report.html"]

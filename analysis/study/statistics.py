@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.frames import pick
-from analysis.metrics.confidence import Difference, paired_difference
+from analysis.frames import Cells, pick
+from analysis.metrics.confidence import Difference, mean_of, paired_difference
 from analysis.metrics.sample_quality import LIMITS
 
 MEASURES = ("accuracy", "coverage", "spread")
@@ -74,6 +74,25 @@ def mean_at(frame: pd.DataFrame, family: str, quantity: str, scale: float) -> fl
         scale: γ.
     """
     return float(pick(frame, family=family, quantity=quantity, scale=scale)["value"].mean())
+
+
+def by_value(frame: pd.DataFrame, families: Sequence[str], quantity: str, by: str = "scale", form: str = ".2f") -> Cells:
+    """Return the table of the means of a quantity over the seeds with their 95 % intervals: γ or β by sampler.
+
+    Args:
+        frame: of a study.
+        families: the samplers, one column each; those without the quantity are left out.
+        quantity: of the frame.
+        by: "scale" or "beta".
+        form: of a number.
+    """
+    tables = {family: by_seed(frame, family, quantity, by) for family in families}
+    tables = {family: table for family, table in tables.items() if not table.empty}
+    rows = []
+    for at in sorted({at for table in tables.values() for at in table.columns}):
+        found = [mean_of(table[at].dropna().tolist()) if at in table else None for table in tables.values()]
+        rows.append([f"{at:g}", *("–" if each is None else f"{each.value:z{form}} ± {each.half:{form}}" for each in found)])
+    return ("γ" if by == "scale" else "β", *tables), rows
 
 
 def paired(first: pd.Series, second: pd.Series, smallest: float = SMALLEST, comparisons: int = 1) -> Difference:
@@ -152,11 +171,6 @@ def converged(frame: pd.DataFrame, family: str, by: str = "scale") -> list[float
     """
     apart, left = (by_seed(frame, family, name, by).mean() for name in ("log_z_apart", "left"))
     return [float(scale) for scale in apart.index[(apart <= LIMITS["log_z_apart"]) & (left <= LIMITS["left"])]]
-
-
-def signed(found: Difference) -> str:
-    """Return a difference with its sign and its interval, as text."""
-    return f"{found.mean:+.3f} ± {found.half:.3f}"
 
 
 def listed(values: Sequence[float] | pd.Series | pd.Index, form: str = ".2f") -> str:

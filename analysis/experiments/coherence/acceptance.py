@@ -115,7 +115,7 @@ def sentence(frame: Any, tv: dict[str, Estimate], sequential: str) -> str:
     return (
         f"By acceptance a share of {shares[TOKENS]:.3f} of the conditional sequences is kept, {shares[PATHS]:.3f} of the paths "
         f"and {shares[DATA]:.3f} of the points (exact {shares['exact']:.3f}): KL(joint ‖ conditional) is {moved:.3f} nats, at "
-        f"most −log A = {-math.log(shares['exact']):.3f}. Guided by the mixture of its labels, the sequential law is the "
+        f"most −log A = {-math.log(shares['exact']):.3f}.\nGuided by the mixture of its labels, the sequential law is the "
         f"ordinary one (distances {tv[COHERENT].value:.6f} and {tv[sequential].value:.6f}), because a table is a coherent pair."
     )
 

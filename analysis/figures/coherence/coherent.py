@@ -3,12 +3,13 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import BLACK, BLUE, FAMILIES, GREY, PURPLE, Panel, label
+from analysis.figures.style import BLUE, FAMILIES, GREY, INDIGO, INK, TEAL, Panel, label, logarithmic
 from analysis.frames import pick
 
 # The colour is that of the law, the line style that of the pair.
 DASHES = {"coherent": "-", "incoherent": "--", "clamped": ":"}
 AT = 5.0
+SMALL = 0.02  # differences that a figure does not show
 
 
 def ratio(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -16,55 +17,67 @@ def ratio(frame: pd.DataFrame, ax: Axes) -> Axes:
     rows = pick(frame, law="words", quantity="share_above")
     for name in ("coherent", "incoherent"):
         line = pick(rows, pair=name).sort_values("r")
-        ax.plot(line["r"], line["value"], color=BLUE, ls=DASHES[name], lw=1.6, label=name)
+        ax.plot(line["r"], line["value"], color=INK, ls=DASHES[name], lw=1.6, label=f"{name} pair")
     bound = pick(frame, law="words", quantity="bound", pair="coherent")["value"].iloc[0]
     ax.axvline(bound, color=GREY, lw=1, label="bound −log π")
-    return label(ax, title="A good fit passes Bayes' bound", x="r (nats)", y="share of p(x|y) with log p(x|y)/p(x) > r")
+    beyond = pick(frame, law="words", quantity="ratio_beyond", pair="incoherent")["value"].iloc[0]
+    title = f"The incoherent pair passes Bayes' bound on {beyond:.0%} of p(x|y)"
+    return label(ax, title=title, x="r (nats)", y="share with log p(x|y)/p(x) > r")
 
 
-def against_scale(title: str, y: str, quantity: str, *, legend: str | None = "", room: float = 1.0) -> Panel:
+def against_scale(name: str, y: str, quantity: str, *, family: str = "joint", legend: str | None = "") -> Panel:
     """Return the panel of a measure of both guided laws of the three pairs against the scale.
 
     Args:
-        title: above the panel.
+        name: of the measure, in the title, which compares the incoherent with the coherent pair.
         y: name and unit of the vertical axis.
         quantity: the measure.
+        family: the law that the title compares.
         legend: as in `analysis.figures.style.label`.
-        room: factor on the height of the axis, for the legend.
     """
 
     def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
         rows = pick(frame, law="words", quantity=quantity).dropna(subset="scale")
-        for family in ("joint", "sequential", "exact"):
-            for name, dash in DASHES.items():
-                line = pick(rows, family=family, pair=name).sort_values("scale")
+        for law in ("joint", "sequential", "exact"):
+            for pair, dash in DASHES.items():
+                line = pick(rows, family=law, pair=pair).sort_values("scale")
                 if not line.empty:
-                    colour = BLACK if family == "exact" else FAMILIES[family][0]
-                    shown = name if family == "exact" else f"{family}, {name}"
+                    colour, shown = (INK, f"{pair} pair") if law == "exact" else (FAMILIES[law][0], f"{law}, {pair}")
                     ax.plot(line["scale"], line["value"], color=colour, ls=dash, lw=1.6, label=shown)
-        ax.set_ylim(0, room * ax.get_ylim()[1])
-        return label(ax, title=title, x="scale γ", y=y, legend=legend)
+        ax.set_ylim(bottom=0)
+        at = pick(rows, family=family, scale=AT).set_index("pair")["value"]
+        return label(ax, title=_compared(name, at["incoherent"], at["coherent"]), x="scale γ", y=y, legend=legend)
 
     return panel
 
 
-at_cap = against_scale("The incoherent joint runs to the cap", "share of words cut at the cap", "at_cap", room=1.5)
-repeats = against_scale("… and into loops", "repeated steps per word", "repeats", legend=None)
-gap = against_scale("Incoherence widens the gap", "KL(sequential ‖ joint), nats", "kl_sequential_joint")
+def _compared(name: str, incoherent: float, coherent: float) -> str:
+    """Return a title that compares both pairs at one scale, neutral where they hardly differ."""
+    if abs(incoherent - coherent) <= SMALL:
+        return f"{name}: alike for both pairs at γ = {AT:g}"
+    return f"{name}: {incoherent:.2f} incoherent, {coherent:.2f} coherent at γ = {AT:g}"
+
+
+at_cap = against_scale("Words cut at the cap", "share of words cut at the cap", "at_cap")
+repeats = against_scale("Repeated steps", "repeated steps per word", "repeats", legend=None)
+GAP = "The gap", "KL(sequential ‖ joint), nats", "kl_sequential_joint"
+gap = against_scale(*GAP, family="exact")
 
 
 def bounded(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the distances of a coherent joint law from the conditional one, and their bounds by A."""
     rows = pick(frame, law="words", pair="coherent").dropna(subset="scale")
     exact = pick(rows, family="exact").pivot(index="scale", columns="quantity", values="value").dropna(subset="acceptance")
-    accepted = exact["acceptance"]
-    for quantity, name, colour in (("kl", "KL, nats", BLUE), ("tv", "TV", PURPLE)):
+    accepted, held = exact["acceptance"], True
+    for quantity, name, colour in (("kl", "KL, nats", INK), ("tv", "TV", TEAL)):
         most = exact[f"most_{quantity}"]
         line = pick(rows, quantity=f"{quantity}_conditional", family="joint").set_index("scale")["value"].loc[accepted.index]
+        held &= bool((line <= most + 1e-9).all())
         ax.plot(line.index, line, color=colour, lw=1.6, label=f"{name}: joint from conditional")
         ax.plot(most.index, most, color=colour, lw=1.2, ls="-.", label=f"{name}: bound by A")
-    ax.plot(accepted.index, accepted, color=GREY, lw=1.6, label="share A that is accepted")
-    return label(ax, title="A bounds what a coherent joint law changes", x="scale γ", y="nats, or share")
+    ax.plot(accepted.index, accepted, color=INDIGO, lw=1.6, label="share A that is accepted")
+    title = f"A {'bounds' if held else 'does not bound'} what a coherent joint law changes"
+    return label(ax, title=title, x="scale γ", y="nats, or share")
 
 
 def dose(frame: pd.DataFrame, ax: Axes) -> Axes:
@@ -73,7 +86,7 @@ def dose(frame: pd.DataFrame, ax: Axes) -> Axes:
     error = pick(rows, quantity="fit_error").set_index("pair")["value"]
     noisy = [name for name in error.index if str(name).startswith("noise")]
     lines = {
-        ("kl_sequential_joint", "exact"): ("KL(seq. ‖ joint)", BLACK),
+        ("kl_sequential_joint", "exact"): ("KL(seq. ‖ joint)", INK),
         ("kl_conditional", "joint"): ("KL(joint ‖ p(x|y))", BLUE),
     }
     for (quantity, family), (name, colour) in lines.items():
@@ -83,7 +96,8 @@ def dose(frame: pd.DataFrame, ax: Axes) -> Axes:
         ax.axhline(value["coherent"], color=colour, lw=1, ls="-.")
     ax.plot([], [], color=GREY, marker="*", markersize=10, ls="none", label="fit of order 1")
     ax.plot([], [], color=GREY, lw=1, ls="-.", label="coherent pair")
-    ax.set(xscale="log", yscale="log")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_major_formatter("{x:g}")
-    return label(ax, title=f"Small errors of p(x) count, γ = {AT:g}", x="KL(mixture ‖ fit), nats", y="nats")
+    logarithmic(ax, "x", "y")
+    gaps = pick(rows, quantity="kl_sequential_joint", family="exact", scale=AT).set_index("pair")["value"][noisy]
+    grows = gaps.loc[error[noisy].sort_values().index].is_monotonic_increasing
+    title = f"The gap {'grows with' if grows else 'against'} the error of p(x), γ = {AT:g}"
+    return label(ax, title=title, x="KL(mixture ‖ fit), nats", y="nats")

@@ -18,6 +18,7 @@ from analysis.study.controls import CLAMPED, CLAMPED_PATHS, OTHER, OTHER_SCORE, 
 from analysis.study.equal_accuracy import DECISIONS, LOWER_IS_BETTER, MEASURES, Level, decision, levels
 from analysis.study.samplers import SEQUENTIAL
 from analysis.study.statistics import by_seed, listed, mean_at
+from analysis.typeset import signed
 
 OUTCOMES = (
     "Written down before the first run. If the joint law is worth its cost, it has more diversity or a higher likelihood than "
@@ -67,7 +68,7 @@ def answer(frame: pd.DataFrame) -> Verdict:
     scale = max((each for each in kl if each <= 3), default=max(kl, default=1.0))
     number = f"{kl[scale]} nats" if kl else "no scale above 1"
     return Verdict(
-        f"KL(sequential ‖ joint) of the coherent {first.name} pair at γ = {scale:g}", number, " ".join(filter(None, sentences))
+        f"KL(sequential ‖ joint) of the coherent {first.name} pair at γ = {scale:g}", number, "\n".join(filter(None, sentences))
     )
 
 
@@ -104,14 +105,42 @@ def differences(frame: pd.DataFrame) -> Cells:
     for wing in wings(frame):
         for pair in _pairs(wing, frame):
             found = levels(frame, *pair, tuple(names))
-            rows.append([" − ".join(pair), *(_cell(found[name]) if name in found else "–" for name in names)])
+            if found:
+                rows.append([" − ".join(pair), *(_cell(found[name]) if name in found else "–" for name in names)])
     return ("at equal accuracy", *names), rows
+
+
+def outcome(frame: pd.DataFrame, quantity: str, first: str, second: str) -> str:
+    """Return what the differences of two samplers of equal accuracy decide on a measure, as a short text.
+
+    Args:
+        frame: of a study.
+        quantity: one of `MEASURES`.
+        first: a sampler.
+        second: the sampler to compare it with.
+    """
+    found = levels(frame, first, second, (quantity,)).get(quantity)
+    if not found:
+        return f"{first} against {second}: no accuracy is shared"
+    decided = decision(found, lower_is_better=quantity in LOWER_IS_BETTER)
+    return f"{first} against {second}: {decided}"
 
 
 def _pairs(wing: Wing, frame: pd.DataFrame) -> list[tuple[str, str]]:
     drawn = set(frame["family"])
     firsts = [family for family in (wing.joint, wing.coherent, *wing.controls) if family in drawn]
     return [*((first, wing.plain) for first in firsts), (wing.joint, wing.coherent)]
+
+
+def by_decision(frame: pd.DataFrame, first: str, second: str) -> dict[str, list[str]]:
+    """Return decision ↦ measures, of two samplers at equal accuracy; empty if they share none.
+
+    Args:
+        frame: of a study.
+        first: a sampler.
+        second: the sampler to compare it with.
+    """
+    return _by_decision(levels(frame, first, second, tuple(MEASURES)))
 
 
 def _by_decision(found: dict[str, list[Level]]) -> dict[str, list[str]]:
@@ -130,8 +159,8 @@ def _as_text(by: dict[str, list[str]]) -> str:
 def _cell(found: list[Level]) -> str:
     """Return the range of differences over the levels, and the widest interval."""
     means, half = [each.difference.mean for each in found], max(each.difference.half for each in found)
-    span = f"{means[0]:+.2f}" if len(means) == 1 else f"{min(means):+.2f} … {max(means):+.2f}"
-    return f"{span} ± {half:.2f}"
+    ends = [signed(each, ".2f") for each in (min(means), max(means))]
+    return f"{' … '.join(dict.fromkeys(ends))} ± {half:.2f}"
 
 
 def _incoherence(frame: pd.DataFrame, wing: Wing) -> str:

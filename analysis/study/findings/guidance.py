@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.frames import Verdict, pick
+from analysis.frames import Cells, Verdict, pick
 from analysis.metrics.confidence import Difference
 from analysis.study.samplers import AWARE, CLEAN, CORRECTED, JOINT, ODE, SDE, SEQUENTIAL
-from analysis.study.statistics import SMALLEST, Comparison, compare, listed, mean_at, paired, signed
+from analysis.study.statistics import MEASURES, SMALLEST, Comparison, by_seed, compare, mean_at, paired
 
 SMALLEST_COST = 0.02  # the smallest cost of interest, in units of the loss
 PAIRS = {JOINT: SEQUENTIAL, CORRECTED: SDE}
@@ -22,14 +22,14 @@ WORDS = {"accuracy": "accurate", "coverage": "covering", "spread": "spread out"}
 def question(frame: pd.DataFrame) -> Verdict:
     """Return whether joint and sequential guidance differ in practice, where the joint sampler converged."""
     found = {first: compare(frame, first, second) for first, second in PAIRS.items() if first in set(frame["family"])}
-    reports = " ".join(_compared(first, each) for first, each in found.items())
+    reports = "\n".join(_compared(first, each) for first, each in found.items())
     main = found.get(JOINT)
     if main is None:
-        return Verdict("the joint sampler", "not converged", f"{reports} Use more samples, or scales nearer 1.")
+        return Verdict("the joint sampler", "not converged", f"{reports}\nUse more samples, or scales nearer 1.")
     return Verdict(
         f"{JOINT} − {SEQUENTIAL} at γ = {main.scale:g}, coverage of held-out data",
-        signed(main.at_scale["coverage"]),
-        f"{answer(main.at_scale)} {reports}{_above(frame, main.scale)}",
+        main.at_scale["coverage"].text,
+        f"{answer(main.at_scale)}\n{reports}{_above(frame, main.scale)}",
     )
 
 
@@ -37,7 +37,7 @@ def answer(found: Mapping[str, Difference]) -> str:
     """Return the decision on every difference at equal γ, one sentence per outcome."""
     clear = [_clear(WORDS[name], each) for name, each in found.items() if each.clear]
     alike = [name for name, each in found.items() if each.small and not each.clear]
-    wide = [f"{name} ({signed(each)})" for name, each in found.items() if not each.small and not each.clear]
+    wide = [f"{name} ({each.text})" for name, each in found.items() if not each.small and not each.clear]
     sentences = []
     if clear:
         sentences.append(f"At equal γ the difference is seen in practice: the joint law is {' and '.join(clear)}.")
@@ -57,13 +57,22 @@ def _compared(first: str, found: Comparison | None) -> str:
     """Return the sentence on one joint sampler against its proposal."""
     if found is None:
         return f"{first}: populations disagree on log Z at every scale, so the sampler did not converge."
-    accuracy, coverage, spread = map(signed, found.at_scale.values())
-    equal = "" if found.at_accuracy is None else f"; at equal accuracy coverage {signed(found.at_accuracy)}"
     return (
-        f"{first} − {PAIRS[first]} at γ = {found.scale:g}, the largest scale where the joint sampler converged: accuracy "
-        f"{accuracy}, coverage {coverage}, spread within a label {spread}{equal}; about {found.remaining:.0%} of the bias "
-        f"remains."
+        f"{first} − {PAIRS[first]} is compared at γ = {found.scale:g}, the largest scale where the joint sampler converged; "
+        f"about {found.remaining:.0%} of the bias remains."
     )
+
+
+def compared(frame: pd.DataFrame) -> Cells:
+    """Return the table of every joint sampler minus its proposal, at the largest scale where it converged."""
+    rows = []
+    for first, second in PAIRS.items():
+        found = compare(frame, first, second) if first in set(frame["family"]) else None
+        if found is not None:
+            equal = "–" if found.at_accuracy is None else found.at_accuracy.text
+            cells = [each.text for each in found.at_scale.values()]
+            rows.append([f"{first} − {second}", f"{found.scale:g}", *cells, equal, f"{found.remaining:.0%}"])
+    return ("difference", "γ", *MEASURES, "coverage at equal accuracy", "bias left"), rows
 
 
 def _above(frame: pd.DataFrame, scale: float) -> str:
@@ -72,8 +81,8 @@ def _above(frame: pd.DataFrame, scale: float) -> str:
     if last <= scale:
         return ""
     return (
-        f" Above γ = {scale:g} the sampler “{JOINT}” did not converge: at γ = {last:g} the halves of its populations differ by "
-        f"{mean_at(frame, JOINT, 'log_z_apart', last):.1f} nats in log Z, and the result is only partly corrected."
+        f"\nAbove γ = {scale:g} the sampler “{JOINT}” did not converge: at γ = {last:g} the halves of its populations differ "
+        f"by {mean_at(frame, JOINT, 'log_z_apart', last):.1f} nats in log Z, and the result is only partly corrected."
     )
 
 
@@ -81,17 +90,13 @@ def trade(frame: pd.DataFrame) -> Verdict:
     """Return how accuracy rises and diversity falls with γ."""
     means = pick(frame, quantity="accuracy").groupby(["family", "scale"], sort=False)["value"].mean()
     scales = sorted(means.index.unique("scale"))
-    every = [family for family in FAMILIES if family in means.index and set(scales) <= set(means[family].index)]
-    sentences = [
-        f"{family}: accuracy {listed(means[family][scales])}; "
-        f"spread within a label {listed([mean_at(frame, family, 'spread', scale) for scale in scales])}."
-        for family in every
-    ]
+    spread = by_seed(frame, SEQUENTIAL, "spread").mean()
     judge = pick(frame, family="judge", quantity="accuracy")["value"].mean()
     return Verdict(
-        f"accuracy of {SEQUENTIAL} by an independent classifier, γ = 0 to its best γ",
+        f"accuracy of {SEQUENTIAL} by an independent classifier, γ = {scales[0]:g} to its best γ",
         f"{means[SEQUENTIAL][scales[0]]:.2f} → {means[SEQUENTIAL].max():.2f}",
-        f"At γ = {listed(scales, 'g')}. {' '.join(sentences)} The classifier itself is right on {judge:.1%} of held-out data.",
+        f"From γ = {scales[0]:g} to {scales[-1]:g} the spread within a label of {SEQUENTIAL} goes from {spread.iloc[0]:.2f} to "
+        f"{spread.iloc[-1]:.2f}.\nThe classifier itself is right on {judge:.1%} of held-out data.",
     )
 
 
@@ -107,9 +112,9 @@ def claims(frame: pd.DataFrame) -> Verdict:
     late, late_unlabelled = (paired(each["dropout at the end"], each["dropout"]) for each in (loss, unlabelled))
     return Verdict(
         "cost of conditioning dropout for the conditional model, nats per held-out sequence",
-        f"{signed(cost)} of {mean:.1f}",
-        f"Conditioning dropout {_cost(cost)}. Dropout in the last fifth of the training alone: conditional {signed(late)}, "
-        f"unconditional {signed(late_unlabelled)} nats against dropout throughout.{_gradients(frame)}",
+        f"{cost.text} of {mean:.1f}",
+        f"Conditioning dropout {_cost(cost)}.\nDropout in the last fifth of the training alone: conditional {late.text}, "
+        f"unconditional {late_unlabelled.text} nats against dropout throughout.",
     )
 
 
@@ -121,15 +126,4 @@ def _cost(found: Difference) -> str:
     return (
         f"has a cost for the conditional model that is not decided: the interval includes 0, and values beyond "
         f"{SMALLEST_COST:.0%} of its loss ({found.smallest:.3f}), which would matter"
-    )
-
-
-def _gradients(frame: pd.DataFrame) -> str:
-    scales = [scale for scale in sorted(frame["scale"].dropna().unique()) if scale >= 1]
-    aware, clean, free = (
-        listed([mean_at(frame, name, "energy distance", scale) for scale in scales]) for name in (AWARE, CLEAN, ODE)
-    )
-    return (
-        f" Classifier gradients at γ = {listed(scales, 'g')}, by energy distance to held-out data: {aware} with a classifier "
-        f"of noised images, {clean} with one of clean images; {free} without a classifier."
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.frames import Verdict
 from analysis.metrics.confidence import Difference
 from analysis.study.samplers import JOINT, SEQUENTIAL
-from analysis.study.statistics import SMALLEST, by_seed, converged, difference_at, listed, paired, signed
+from analysis.study.statistics import SMALLEST, by_seed, converged, difference_at, paired
 from analysis.study.temperatures import NOISE, ODE, SDE, WEIGHTS
 
 RISES = ("precision", "accuracy")
@@ -50,14 +50,14 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     """Return whether a lower temperature works for the factors and for the joint law, and the results of score × β."""
     frame = frame[frame["beta"].notna()]
     sentences = [_gained(frame, SEQUENTIAL, "the factors"), _gained(frame, JOINT, "the joint law")]
-    sentences += [*(_profile(frame, family) for family in (SEQUENTIAL, JOINT)), _limit(frame, JOINT), _joint_law(frame)]
+    sentences += [_limit(frame, JOINT), _joint_law(frame)]
     scores = [family for family in (ODE, SDE, NOISE, WEIGHTS) if family in set(frame["family"])]
     if scores:
         sentences += [_scores(frame, scores), _limit(frame, WEIGHTS)]
     return Verdict(
         f"{DISTANCE} to held-out data, the best β > 1 − β = 1",
         ", ".join(f"{family} {_best(frame, family, DISTANCE)}" for family in (SEQUENTIAL, JOINT)),
-        " ".join(filter(None, sentences)),
+        "\n".join(filter(None, sentences)),
     )
 
 
@@ -65,7 +65,7 @@ def _best(frame: pd.DataFrame, family: str, quantity: str) -> str:
     """Return the best change of a quantity as text: a fall of a distance, a rise of anything else."""
     choose = min if quantity == DISTANCE else max
     beta, change = choose(changes(frame, family, quantity).items(), key=lambda item: item[1].mean)
-    return f"{signed(change)} at β = {beta:g}"
+    return f"{change.text} at β = {beta:g}"
 
 
 def _gained(frame: pd.DataFrame, family: str, what: str) -> str:
@@ -78,12 +78,6 @@ def _gained(frame: pd.DataFrame, family: str, what: str) -> str:
         None: f"The gain from lowering the temperature of {what} is not decided here: the interval of some gain includes 0, "
         f"and values beyond the {SMALLEST:g} that would matter.",
     }[gain(frame, family)]
-
-
-def _profile(frame: pd.DataFrame, family: str) -> str:
-    precision, accuracy = (_best(frame, family, quantity) for quantity in RISES)
-    cover = by_seed(frame, family, "coverage", "beta").mean()
-    return f"{family}: precision {precision}, accuracy {accuracy}; coverage at β = {listed(cover.index, 'g')}: {listed(cover)}."
 
 
 def _limit(frame: pd.DataFrame, family: str) -> str:
@@ -102,19 +96,17 @@ def _joint_law(frame: pd.DataFrame) -> str:
     found = {
         name: difference_at(frame, name, (JOINT, SEQUENTIAL), at, by="beta", comparisons=len(measures)) for name in measures
     }
-    return (
-        f"At β = {at:g}, {JOINT} − {SEQUENTIAL}: {'; '.join(f'{name} {each}: {each.answer}' for name, each in found.items())}."
-    )
+    parts = "; ".join(f"{name} {each.text}, {each.answer}" for name, each in found.items())
+    return f"At β = {at:g}, {JOINT} − {SEQUENTIAL}: {parts}."
 
 
 def _scores(frame: pd.DataFrame, families: list[str]) -> str:
-    """Return the sentence on the distances of all ways to lower a score's temperature, and on the smallest at the last β."""
+    """Return the sentence on the ways to lower a score's temperature: the nearest to the data at the last β."""
     tables = {family: by_seed(frame, family, DISTANCE, "beta") for family in families}
-    means = ", ".join(f"{family} {listed(table.mean()).replace(',', '')}" for family, table in tables.items())
-    betas, last = listed(tables[families[0]].columns, "g"), {family: table.iloc[:, -1] for family, table in tables.items()}
+    beta, last = tables[families[0]].columns[-1], {family: table.iloc[:, -1] for family, table in tables.items()}
     first, second = sorted(families, key=lambda family: float(last[family].mean()))[:2]
     found = paired(last[second], last[first])
     nearest = f"the nearest to the data is “{first}”"
     if not found.mean > found.half:
-        nearest = f"the nearest to the data is not decided (“{second}” − “{first}”: {signed(found)})"
-    return f"In diffusion, {DISTANCE} at β = {betas}: {means}; at the last β {nearest}."
+        nearest = f"the nearest to the data is not decided (“{second}” − “{first}”: {found.text})"
+    return f"In diffusion, by {DISTANCE} at β = {beta:g}, {nearest}."

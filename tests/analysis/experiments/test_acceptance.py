@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from analysis import Table
-from analysis.experiments import families, samplers
+from analysis.experiments import families, family_tables, samplers
 from analysis.experiments.coherence import acceptance
 from analysis.experiments.samplers import LABEL, Case
+from analysis.metrics.confidence import by_family
 from analysis.toys.autoregressive import law_of
 from analysis.toys.example_tables import coupled_table
 
@@ -75,8 +76,8 @@ def test_accepted_draws_are_of_the_joint_law_and_sequential_ones_are_not(measure
 def test_the_chapter_has_the_rows_and_says_why_the_sequential_laws_agree():
     effort = families.Effort(200, 2, 12, 2, (3.0,), (2,), (2,), (2,))
     rows = pd.DataFrame(families._table(2, 3.0, effort, torch.Generator().manual_seed(0)))
-    assert set(acceptance.FAMILIES) <= set(families.REACHING)
-    tv = families.by_family(rows[rows["quantity"] == "tv"])
+    assert set(acceptance.FAMILIES) <= set(family_tables.REACHING)
+    tv = by_family(rows[rows["quantity"] == "tv"])
     told = acceptance.sentence(rows, tv, families.AR)
     assert "because a table is a coherent pair" in told
     assert tv[acceptance.COHERENT].value == pytest.approx(tv[families.AR].value, abs=1e-12)

@@ -5,12 +5,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from readable import check_figure, check_table
 
+from analysis import report
 from analysis.experiments import EXPERIMENTS, reproduce
 from analysis.experiments.base import Experiment, Settings
-from analysis.figures import style
+from analysis.figures import pictures, style
 from analysis.files import run_folder
-from analysis.frames import Plot, Verdict, tidy
+from analysis.frames import Chapter, Plot, Verdict, tidy
 
 DECISIVE = ("scale_factors", "classifier")
 
@@ -96,7 +98,7 @@ def test_a_report_is_self_contained_and_escaped(tmp_path, monkeypatch):
     page = reproduce.publish(tmp_path / "out", list(reproduce.chapters(tmp_path / "out", settings, bar))).read_text()
     assert "<script" not in page
     assert "A &lt;b&gt; &amp; title" in page
-    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert set(re.findall(r'(?:src|href)="(?!data:|#)([^"]*)', page)) == {report.SOURCE}
 
 
 def test_a_folder_of_another_run_or_of_other_files_is_refused(tmp_path):
@@ -191,7 +193,11 @@ def test_an_experiment_gives_frame_verdict_and_figures(experiment, tmp_path):
     stored = pd.read_parquet(tmp_path / "frame.parquet")
     assert experiment.verdict(stored) == experiment.verdict(frame)
     assert all(experiment.verdict(frame))
+    assert Chapter(experiment, stored, True).source
+    for grid in experiment.tables:
+        check_table(*grid.filled(stored))
     for plot in experiment.plots:
+        check_figure(style.draw(plot, stored))
         first, second = (drawn(tmp_path / f"{plot.name}.png", plot, stored, seed) for seed in (1, 2))
         assert len(first) > 10_000
         assert first == second, plot.name
@@ -200,7 +206,7 @@ def test_an_experiment_gives_frame_verdict_and_figures(experiment, tmp_path):
 def drawn(path, plot, frame, seed):
     """Return the bytes of a figure, which must not depend on random numbers of the process."""
     np.random.seed(seed)  # noqa: NPY002
-    style.save_plot(path, plot, frame)
+    pictures.save_plot(path, plot, frame)
     return path.read_bytes()
 
 

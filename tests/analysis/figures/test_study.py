@@ -1,37 +1,96 @@
-"""Panels of a study: texts and images with awkward labels."""
+"""Panels of a study: images with awkward labels, and titles that follow the data."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import pytest
 
 from analysis.figures import study as figures
-from analysis.study.samplers import JOINT
+from analysis.frames import tidy
+from analysis.study.samplers import JOINT, SEQUENTIAL
 
 
-def test_texts_are_shown_by_scale_only():
-    shown = [{"scale": 2.0}, {"beta": 1.5}]
-    rows = [{"family": JOINT, "quantity": "text", "label": "ab", "text": "abab"} | case for case in shown]
-    ax = figures.texts(JOINT)(pd.DataFrame(rows), plt.figure().subplots())
-    assert [text.get_text() for text in ax.texts] == ["ab", "abab", "γ = 2"]
-    plt.close()
+@pytest.fixture
+def ax():
+    yield plt.figure().subplots()
+    plt.close("all")
 
 
-def test_labels_are_no_formulas():
-    """As the labels of texts, which are drawn by the same figure's cells."""
-    case = {"family": JOINT, "scale": 1.0, "value": 0.5, "x": 0, "y": 0}
+def images(labels):
+    case = {"family": JOINT, "scale": 1.0, "value": 0.5, "x": 0, "y": 0, "quantity": "pixel"}
+    return pd.DataFrame([case | {"label": label} for label in labels])
+
+
+def test_labels_are_no_formulas(ax):
     labels = ["$^$", "$x$"]
-    images = [case | {"quantity": "pixel", "label": label} for label in labels]
-    texts = [case | {"quantity": "text", "label": label, "text": label} for label in labels]
-    figure = plt.figure()
-    left, right = figure.subplots(1, 2)
-    figures.samples(JOINT)(pd.DataFrame(images), left)
-    figures.texts(JOINT)(pd.DataFrame(texts), right)
-    figure.canvas.draw()
-    assert [label.get_text() for label in left.get_xticklabels()] == labels
-    assert not any(label.get_parse_math() for label in left.get_xticklabels())
-    plt.close()
+    figures.samples(JOINT)(images(labels), ax)
+    ax.figure.canvas.draw()
+    assert [label.get_text() for label in ax.get_xticklabels()] == labels
+    assert not any(label.get_parse_math() for label in ax.get_xticklabels())
 
 
-def test_a_cell_holds_the_texts_that_fit():
-    assert figures.filled(["one", "two", "three"], 10, 2) == "one\ntwo"
-    assert figures.filled(["one two three four"], 9, 2) == "one two …"
-    assert figures.filled([""], 9, 2) == "(empty)"
+@pytest.mark.parametrize("labels", [[f"label {i:04}" for i in range(10)], [str(i) for i in range(10)]])
+def test_labels_of_ten_characters_do_not_overlap(ax, labels):
+    figures.samples(JOINT)(images(labels), ax)
+    ax.figure.set_size_inches(3.3, 3.3)
+    ax.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert not any(left.overlaps(right) for i, left in enumerate(boxes) for right in boxes[i + 1 :])
+
+
+def measured(values):
+    """Return a frame of two seeds with the accuracy of the sequential law at γ = 0 and 5, and how well another sampler did."""
+    return tidy(
+        {"family": SEQUENTIAL, "quantity": "accuracy", "scale": scale, "seed": seed, "value": value}
+        for seed in range(2)
+        for scale, value in zip((0.0, 5.0), values, strict=True)
+    )
+
+
+@pytest.mark.parametrize("values", [(0.125, 0.875), (0.875, 0.125)])
+def test_the_title_of_a_measure_has_its_ends(ax, values):
+    (panel,) = figures.against("scale", "accuracy")
+    panel(pd.concat([measured(values), tidy([{"family": "judge", "quantity": "chance", "value": 0.5}])]), ax)
+    assert ax.get_label() == f"Accuracy, {SEQUENTIAL}: {values[0]:.2f} → {values[1]:.2f}"
+
+
+def convergence(values):
+    rows = zip((1.25, 1.5), values, strict=True)
+    return tidy({"family": JOINT, "quantity": "log_z_apart", "scale": at, "seed": 0, "value": value} for at, value in rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "where"), [((0.1, 0.2), "up to γ = 1.5"), ((0.1, 0.9), "up to γ = 1.25"), ((0.7, 0.9), "nowhere")]
+)
+def test_the_title_of_convergence_says_up_to_where(ax, values, where):
+    (panel,) = figures.against("scale", "log_z_apart")
+    panel(convergence(values), ax)
+    assert ax.get_label() == f"Difference of halves in log Z below the limit: {JOINT} {where}"
+
+
+def test_the_title_of_a_frontier_is_the_decision(ax):
+    frame = pd.concat([measured((0.1, 0.9)), measured((0.1, 0.9)).assign(quantity="spread")])
+    (panel,) = figures.frontier("spread", decide=lambda frame, quantity: f"{quantity} of {len(frame)} rows")
+    panel(frame, ax)
+    assert ax.get_label() == "Spread, spread of 8 rows"
+
+
+def losses(dropout, without):
+    rows = [("dropout", dropout), ("without dropout", without)]
+    return tidy(
+        {"law": "pixels", "family": family, "quantity": "held-out loss", "seed": seed, "value": value}
+        for family, values in rows
+        for seed, value in enumerate(values)
+    )
+
+
+@pytest.mark.parametrize(
+    ("dropout", "without", "title"),
+    [
+        ((10.0, 10.5), (8.0, 8.5), "Dropout costs 2.0 nats"),
+        ((8.0, 8.5), (10.0, 10.5), "Dropout gains 2.0 nats"),
+        ((10.0, 8.0), (8.0, 10.0), "Held-out loss"),
+    ],
+)
+def test_the_title_of_the_losses_follows_the_data(ax, dropout, without, title):
+    figures.held_out(losses(dropout, without), ax)
+    assert ax.get_label() == title

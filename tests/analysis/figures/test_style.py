@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from analysis.figures import style
+from analysis.figures import pictures, style
 from analysis.frames import Plot
 
 
@@ -59,9 +59,9 @@ def test_a_sampler_has_one_look_and_others_take_turns():
 
 def test_a_saved_plot_is_one_picture_that_shows_its_note(frame, tmp_path):
     plot = Plot("gap", (style.line_panel("Gap", "nats", "scale", {"quantity": "kl"}),), "")
-    pictures = []
+    found = []
     for note in ("", "a warning"):
-        style.save_plot(tmp_path / "gap.png", plot, frame, note)
-        pictures.append((tmp_path / "gap.png").read_bytes())
-    assert pictures[0] != pictures[1]
+        pictures.save_plot(tmp_path / "gap.png", plot, frame, note)
+        found.append((tmp_path / "gap.png").read_bytes())
+    assert found[0] != found[1]
     assert [path.name for path in tmp_path.iterdir()] == ["gap.png"]

@@ -23,7 +23,7 @@ def study_frame(gaps, half_of=("accuracy", "coverage", "spread")):
 
 def test_a_wide_interval_is_not_decided_and_never_no_difference():
     told = guidance.question(study_frame([-0.1, 0.0, 0.1])).verdict
-    assert told.startswith("Not decided at equal γ: accuracy (+0.000 ± ")
+    assert told.startswith("Not decided at equal γ: accuracy (0.000 ± ")
     assert "No difference" not in told
     assert "0.05 that would matter" in told
 

@@ -5,6 +5,7 @@ import pytest
 from analysis.frames import tidy
 from analysis.study.findings import temperature
 from analysis.study.samplers import JOINT, SEQUENTIAL
+from analysis.typeset import signed
 
 
 def cooled(sequential, joint, apart=0.1, spread=0.01):
@@ -36,12 +37,12 @@ def test_temperature_has_either_answer(sequential, joint, says):
     for what, gains in zip(("the factors", "the joint law"), says, strict=True):
         assert f"Lowering the temperature of {what} {gains} here." in found.verdict
     assert "converged up to β = 2" in found.verdict
-    assert f"{JOINT} − {SEQUENTIAL}: precision {joint - sequential:+.3f} ± 0.000" in found.verdict
+    assert f"{JOINT} − {SEQUENTIAL}: precision {signed(joint - sequential)} ± 0.000" in found.verdict
     assert f"{-sequential - 0.01:+.3f}" in found.number
     unreached = temperature.verdict(cooled(sequential, joint, apart=3.0)).verdict
     assert "converged at no β > 1" in unreached
     assert unreached.startswith(
-        f"Lowering the temperature of the factors {says[0]} here. The gain from lowering the temperature of the joint"
+        f"Lowering the temperature of the factors {says[0]} here.\nThe gain from lowering the temperature of the joint"
     )
     assert "not decided: its sampler converged at no β > 1." in unreached
 

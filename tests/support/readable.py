@@ -1,0 +1,40 @@
+"""Checks of what a report shows: figures whose laws have one colour and whose texts can be read, and tables that are full."""
+
+import matplotlib.pyplot as plt
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+
+from analysis.figures import style
+from analysis.frames import EMPTY
+
+LEAST = 9.0  # points
+
+
+def check_figure(figure):
+    """Check the colours of all laws, the sizes of all texts and the titles of a figure, and close it."""
+    figure.canvas.draw()
+    for ax in figure.axes:
+        assert ax.get_label()
+        assert wrong_colours(ax) == {}
+    assert small_texts(figure) == {}
+    plt.close(figure)
+
+
+def wrong_colours(ax):
+    """Return the laws of a panel that do not have the colour of the palette."""
+    lines = {line.get_label(): to_hex(line.get_color()) for line in ax.get_lines()}
+    names = {name: style.FAMILIES[name][0].lower() for name in lines if name in style.FAMILIES}
+    return {name: lines[name] for name, colour in names.items() if lines[name] != colour}
+
+
+def small_texts(figure):
+    """Return the texts of a figure that are smaller than 9 points where a page shows it."""
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    return {text.get_text(): text.get_fontsize() for text in shown if text.get_fontsize() < LEAST}
+
+
+def check_table(columns, rows):
+    """Check that a table has rows, a cell per column, and no column that says nothing."""
+    assert rows
+    assert {len(row) for row in rows} == {len(columns)}
+    assert all(any(row[i] not in EMPTY for row in rows) for i in range(len(columns)))
