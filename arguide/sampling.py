@@ -115,7 +115,8 @@ def sample(
     drawn = rollout(model, n, length, draw=draw, transform=transform, propose=propose)
     dead = (drawn.log_target == -math.inf).any(0)
     if dead.any():
-        raise ValueError(f"dead end at position {int(dead.int().argmax())}: the branches leave no possible token")
+        at = int(dead.int().argmax())
+        raise ValueError(f"dead end at position {at}: the branches leave no possible token; try a length of at most {at}")
     return drawn
 
 

@@ -94,7 +94,7 @@ def combination(model: Any) -> LogLinear:
         ValueError: another object.
     """
     if not isinstance(model, LogLinear):
-        raise checks.refusal("model", "a diffusion.LogLinear", model)
+        raise checks.refusal("model", "a diffusion.LogLinear", model, "try diffusion.LogLinear.guidance(cond, uncond, scale)")
     return model
 
 

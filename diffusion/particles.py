@@ -94,7 +94,7 @@ def sample_joints(
     return [each._replace(log_evidence=each.log_evidence + first, evidences=each.evidences + first) for each in samples]
 
 
-sample_joint = single(sample_joints)
+sample_joint = checks.with_hint(checks.GRID)(single(sample_joints))
 
 
 def level(sigma: Tensor, sigma_next: Tensor) -> float:

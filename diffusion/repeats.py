@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from arguide import checks
 from arguide.smc.diagnostics import Diagnosis
 from arguide.smc.repeats import repeat
 from arguide.smc.samples import JointSample
@@ -21,6 +22,7 @@ from diffusion.particles import sample_joint
 ADVICE = "use a finer grid of noise levels, the default λ, more particles, or a scale nearer 1"
 
 
+@checks.with_hint(checks.GRID)
 def repeat_joint(
     model: LogLinear,
     shape: tuple[int, ...],

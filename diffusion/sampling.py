@@ -17,7 +17,7 @@ al., "CFG++", arXiv:2406.08070.
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -173,6 +173,9 @@ def trajectory(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) 
     return (state for state, _ in _steps(score, x, sigmas, step, draw))
 
 
+MAKERS: tuple[Any, ...] = (sde, cfg_plus_plus)  # functions that return a step and are no steps
+
+
 def _steps(score: Field, x: Tensor, sigmas: Tensor, solver: Step, draw: Draw) -> Iterator[tuple[State, Info]]:
     """Yield the result of every step; check finiteness once, after the last, since a check makes the device wait."""
     guided, state, sums = with_potential(score), State(x), [x.detach().sum()]
@@ -193,6 +196,7 @@ def check_finite(sums: Tensor, sigmas: Tensor) -> None:
         raise ValueError(f"x must stay finite, got {float(sums[first])} {where}; check the score, the scale and the grid there")
 
 
+@checks.with_hint(checks.GRID)
 def sample(
     score: Field,
     shape: tuple[int, ...],
@@ -223,6 +227,8 @@ def sample(
     checks.shape("shape", shape), checks.positive("total_weight", total_weight)
     checks.falling("sigmas", sigmas, ends_at_zero=ends_at_zero)
     checks.functions(score=score, step=step)
+    if step in MAKERS:
+        raise checks.refusal("step", "a step of the sampler", step, "try step=diffusion.sde(1.0)")
     x, logs = init(sigmas.new_empty(shape), sigmas[0], draw, total_weight).x, []
     for state, info in _steps(score, x, sigmas, step, draw):
         x = state.x

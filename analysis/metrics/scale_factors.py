@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from analysis.metrics import distances
+from analysis.toys import checks
 from analysis.toys.law import PRECISE, Label, guidance
 from analysis.toys.table import Table
 
@@ -42,8 +43,9 @@ def scale_factors(toy: Table, label: Label, scale: float, *, temperature: float 
         temperature: τ.
 
     Raises:
-        ValueError: a wrong label, a scale that is not finite, or an improper tilt.
+        ValueError: another object than a table, a wrong label, a scale that is not finite, or an improper tilt.
     """
+    checks.require(isinstance(toy, Table), "toy", "an analysis.Table, such as analysis.Table(joint)", toy)
     weights = guidance(toy.index(label), scale, temperature)
     log_u = toy.log_probs()
     log_joint, log_normalizer = toy.log_joint(weights)

@@ -24,7 +24,7 @@ MAX_CELLS = 20_000_000
 END = "\x03"
 
 
-def read_table(path: Path, *, label_column: str | None = None, smoothing: float = 0.0) -> Table:
+def read_table(path: Path | str, *, label_column: str | None = None, smoothing: float = 0.0) -> Table:
     """Return the table in a file.
 
     Args:
@@ -35,6 +35,7 @@ def read_table(path: Path, *, label_column: str | None = None, smoothing: float 
     Raises:
         ValueError: a file that is empty, malformed or not of these kinds, a missing column, or too many cells.
     """
+    path = paths.path_of(path)
     if path.suffix == ".npy":
         return Table(_load_npy(path))
     if path.suffix not in (".csv", ".parquet"):
@@ -49,7 +50,7 @@ def read_table(path: Path, *, label_column: str | None = None, smoothing: float 
 
 
 def read_chain(
-    path: Path,
+    path: Path | str,
     *,
     text_column: str = "text",
     label_column: str = "label",
@@ -74,6 +75,7 @@ def read_chain(
     Raises:
         ValueError: a file that is empty or malformed, a missing column, or a row without a text or a label.
     """
+    path = paths.path_of(path)
     frame = tables.read(path, lines=("label", "text"))
     tables.check_columns(path.name, frame, text_column, label_column)
     checks.not_negative("smoothing", smoothing)

@@ -125,5 +125,6 @@ def prior_of(mixture: Autoregressive) -> Tensor:
     """Return log π of a mixture, [K], or raise ValueError for a model without one."""
     found = getattr(mixture.model if isinstance(mixture, Ending) else mixture, "log_prior", None)
     if found is None:
-        raise checks.refusal("mixture", "an arguide.Mixture, or a model with a log_prior", mixture)
+        hint = "try arguide.Mixture(models, log_prior)"
+        raise checks.refusal("mixture", "an arguide.Mixture, or a model with a log_prior", mixture, hint)
     return checked_prior(found)

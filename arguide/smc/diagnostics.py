@@ -77,8 +77,9 @@ def diagnose(
     Raises:
         ValueError: fewer than two runs.
     """
-    if len(runs) < 2:
-        raise checks.refusal("runs", "two at least", len(runs), "one run cannot be compared with itself")
+    if isinstance(runs, JointSample) or len(runs) < 2:
+        count = 1 if isinstance(runs, JointSample) else len(runs)
+        raise checks.refusal("runs", "two at least", count, "one run cannot be compared with itself")
     logs = torch.stack([run.log_evidence for run in (*runs, *probes)]).double()
     of_runs, of_probes = logs.tensor_split([len(runs)])
     missed = float(of_probes.max() - of_runs.logsumexp(0)) + math.log(len(runs)) if probes else None

@@ -94,7 +94,7 @@ class JointSample(NamedTuple):
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Return n particles drawn by weight, [n, …]: importance resampling."""
-        checks.integer("n", n)
+        checks.integer("n", n), checks.generator(generator)
         return self.x[torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)]
 
 
@@ -134,7 +134,8 @@ def pooled(runs: Sequence[JointSample]) -> JointSample:
         ValueError: fewer than two runs.
     """
     if isinstance(runs, JointSample) or len(runs) < 2:
-        raise checks.refusal("runs", "at least two independent samples", len(runs), "one run gives no standard error")
+        found = 1 if isinstance(runs, JointSample) else len(runs)
+        raise checks.refusal("runs", "at least two independent samples", found, "one run gives no standard error")
     logs = torch.stack([run.log_evidence + math.log(len(run.x)) for run in runs])
     log_weights = torch.cat([run.log_weights + log for run, log in zip(runs, logs, strict=True)]).log_softmax(0)
     sizes = torch.tensor([len(run.x) for run in runs]).to(logs)

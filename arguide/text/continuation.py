@@ -20,11 +20,11 @@ from arguide.guidance import normalize
 from arguide.stopping import Ending
 from arguide.text.caches import check_cached
 from arguide.text.combination import Combination
-from arguide.text.generation import guided
+from arguide.text.generation import guided, takes_settings, with_settings
 from arguide.text.prompts import Prompt, check_tokens, first_tokens
 from arguide.text.reading import Reading
 from arguide.text.seam import cache_name, keeps_cache
-from arguide.text.settings import Guidance, Settings, takes_settings
+from arguide.text.settings import Guidance, Settings
 
 
 class Read(NamedTuple):
@@ -156,10 +156,12 @@ def continuation(
     Raises:
         ValueError: arguments that do not fit, several prompts, no room in a context, or a model without a cache.
     """
-    plain, guidance = guided(model).unguided, replace(guidance or Guidance(), **settings)
-    if input_ids.ndim != 2 or len(input_ids) != 1:
-        raise checks.refusal("input_ids", "one prompt, [1, L]", input_ids)
+    plain, guidance = guided(model).unguided, with_settings(guidance, dict(settings))
     check_tokens("input_ids", input_ids, plain)
+    if len(input_ids) != 1:
+        raise checks.refusal("input_ids", "one prompt, [1, L]", input_ids)
+    if max_new_tokens is not None:
+        checks.integer("max_new_tokens", max_new_tokens)
     combination = Combination.of(plain, guidance, rows=_own_rows(guidance), mixes=True)
     for each in combination.models:
         check_cached(each, keeps_cache(each) and bool(cache_name(each)))
