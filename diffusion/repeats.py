@@ -48,6 +48,14 @@ def repeat_joint(
 
     Raises:
         ValueError: fewer than two runs; and as `sample_joints`.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> cond, uncond = diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score)
+        >>> score = diffusion.LogLinear.guidance(cond, uncond, 1.5)
+        >>> runs, diagnosis = diffusion.repeat_joint(score, (500, 1), diffusion.edm(100, 0.05, 20.0))
+        >>> len(runs), diagnosis.consistent
+        (4, True)
     """
     draw = partial(sample_joint, model, shape, generator=generator, threshold=threshold)
     finer = [partial(draw, refined(sigmas))] * probes

@@ -67,6 +67,11 @@ def euler(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Dr
         x: samples at σ, [n, …].
         sigma: σ, [].
         sigma_next: σ' < σ, [].
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> diffusion.sample(normal, (4, 2), diffusion.edm(50), step=diffusion.euler).x.shape
+        torch.Size([4, 2])
     """
     s, r = score(x, sigma)
     return Stepped(x - (sigma_next - sigma) * sigma * s, r, r)
@@ -80,6 +85,11 @@ def heun(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Dra
         x: samples at σ, [n, …].
         sigma: σ, [].
         sigma_next: σ' < σ, [].
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> diffusion.sample(normal, (4, 2), diffusion.edm(50), step=diffusion.heun).x.shape
+        torch.Size([4, 2])
     """
     s, first = score(x, sigma)
     slope = -sigma * s
@@ -101,6 +111,12 @@ def sde(noise: float = 1.0, *, noise_scale: float = 1.0, solver: Step = heun, af
 
     Raises:
         ValueError: λ or η below 0, a share outside [0, 1], or a solver that is no function.
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> drawn = diffusion.sample(normal, (4000, 1), diffusion.edm(50), step=diffusion.sde(1.0))
+        >>> round(float(drawn.x.std()), 1)
+        1.0
     """
     checks.not_negative("noise", noise), checks.not_negative("noise_scale", noise_scale), checks.share("after", after)
     checks.function("solver", solver)
@@ -124,6 +140,12 @@ def cfg_plus_plus(uncond: Field, strength: Weight) -> Step:
     Args:
         uncond: the unconditional score.
         strength: λ, a number or one per sample, [n].
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> cond, uncond = diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score)
+        >>> diffusion.sample(cond, (4, 1), diffusion.edm(50), step=diffusion.cfg_plus_plus(uncond, 0.6)).x.shape
+        torch.Size([4, 1])
     """
     checks.function("uncond", uncond), checks.finite("strength", strength)
 
@@ -166,6 +188,12 @@ def trajectory(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) 
 
     Raises:
         ValueError: a grid that rises or holds a negative level; in place of the last state, a step that gave NaN or ∞.
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> states = diffusion.trajectory(normal, 80 * torch.randn(4, 2), diffusion.edm(50), diffusion.heun, torch.randn_like)
+        >>> len(list(states))
+        50
     """
     checks.tensor("x", x)
     checks.falling("sigmas", sigmas, ends_at_zero=False)
@@ -222,6 +250,13 @@ def sample(
 
     Raises:
         ValueError: a grid, shape or total weight out of range; a step that gave NaN or ∞.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> cond, uncond = diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score)
+        >>> score = diffusion.LogLinear.guidance(cond, uncond, 3.0)
+        >>> diffusion.sample(score, (1000, 1), diffusion.edm(50)).x.shape
+        torch.Size([1000, 1])
     """
     draw = checks.function("draw", draw or normal(generator))
     checks.shape("shape", shape), checks.positive("total_weight", total_weight)

@@ -34,6 +34,11 @@ def read_table(path: Path | str, *, label_column: str | None = None, smoothing: 
 
     Raises:
         ValueError: a file that is empty, malformed or not of these kinds, a missing column, or too many cells.
+
+    Example:
+        >>> pandas.DataFrame({"kind": ["ham", "spam", "spam"], "word": list("aab")}).to_csv("data.csv", index=False)
+        >>> analysis.read_table("data.csv", label_column="kind").labels
+        ('ham', 'spam')
     """
     path = paths.path_of(path)
     if path.suffix == ".npy":
@@ -74,6 +79,11 @@ def read_chain(
 
     Raises:
         ValueError: a file that is empty or malformed, a missing column, or a row without a text or a label.
+
+    Example:
+        >>> pandas.DataFrame({"text": ["abc", "bcd"], "label": ["x", "y"]}).to_csv("texts.csv", index=False)
+        >>> analysis.read_chain("texts.csv", least=1).length
+        4
     """
     path = paths.path_of(path)
     frame = tables.read(path, lines=("label", "text"))
@@ -118,6 +128,11 @@ def digits_table(pixels: int = 10, smoothing: float = 0.02) -> tuple[Table, Tens
 
     Raises:
         ValueError: not from 1 to 64 pixels, or a negative smoothing.
+
+    Example:
+        >>> table, pixels = analysis.digits_table(3)
+        >>> table.shape, len(table.labels), pixels.shape
+        ((2, 2, 2), 10, torch.Size([3]))
     """
     from sklearn.datasets import load_digits
     from sklearn.metrics import mutual_info_score

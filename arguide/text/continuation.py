@@ -56,6 +56,13 @@ class Continuation:
         combination: the branches and their weights.
         prompt: [1, L]; or [n, L], one per prefix, if the n prefixes do not all follow one prompt.
         ends: the tokens after which the posterior of the branches stays as it is.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> law = arguide.continuation(model, torch.tensor([[1, 2, 3]]), guidance_scale=2.0)
+        >>> law.start(5).log_probs.shape
+        torch.Size([5, 9])
     """
 
     model: PreTrainedModel
@@ -155,6 +162,14 @@ def continuation(
 
     Raises:
         ValueError: arguments that do not fit, several prompts, no room in a context, or a model without a cache.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> prompt, negative = torch.tensor([[1, 2, 3]]), torch.tensor([[4]])
+        >>> law = arguide.continuation(model, prompt, guidance_scale=2.0, negative_prompt_ids=negative)
+        >>> arguide.sample_joint(law, 16, 4).tokens.shape
+        torch.Size([16, 4])
     """
     plain, guidance = guided(model).unguided, with_settings(guidance, dict(settings))
     check_tokens("input_ids", input_ids, plain)

@@ -75,7 +75,15 @@ def takes_settings(function: F) -> F:
 
 
 class GuidedLM(View):
-    """A guided view of a model; `guided` makes one, as a subclass of the model's own class."""
+    """A guided view of a model; `guided` makes one, as a subclass of the model's own class.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> view = arguide.guided(model)
+        >>> isinstance(view, arguide.GuidedLM), isinstance(view, type(model))
+        (True, True)
+    """
 
     unguided: PreTrainedModel
 
@@ -198,7 +206,13 @@ class GuidedLM(View):
 
 
 def guided(model: PreTrainedModel) -> GuidedLM:
-    """Return a guided view of a `transformers` model that generates text.
+    """Return a guided view of a `transformers` model, whose `generate` takes a scale γ and negative prompts.
+
+        model = arguide.guided(AutoModelForCausalLM.from_pretrained(name))
+        model.generate(**inputs, guidance_scale=1.5, negative_prompt_ids=negative.input_ids)
+
+    γ = 0 writes the unconditional text, γ = 1 the model's own; above 1 the prompt counts for more. The negative prompt is the
+    prompt's last token by default. The other keywords of guidance are the fields of `arguide.Guidance`.
 
     The view shares the model's parameters, and is an instance of its class too, so it can replace the model; without a guidance
     scale it does what the model does. Guided steps on a CPU may store the weights of `Conv1D` (GPT-2) with other strides, and
@@ -207,6 +221,14 @@ def guided(model: PreTrainedModel) -> GuidedLM:
 
     Raises:
         ValueError: an object that is not a model with `generate`.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> prompt, negative = torch.tensor([[1, 2, 3]]), torch.tensor([[4]])
+        >>> view = arguide.guided(model)
+        >>> view.generate(prompt, guidance_scale=2.0, negative_prompt_ids=negative, max_new_tokens=4).shape
+        torch.Size([1, 7])
     """
     if isinstance(model, GuidedLM):
         return model

@@ -32,6 +32,13 @@ class Scores(NamedTuple):
         log_normalizers: log Z_t of every token, 0 after the end, [n, T].
         branches: Σ_t log p_k(x_t|x_<t) of every branch with a weight, [K, n]; with a mixture, of all its branches.
         greedy: whether every token is the most likely one under the guided law, [n].
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> found = arguide.score(model, torch.tensor([[1, 2]]), torch.tensor([[3, 4]]), guidance_scale=2.0)
+        >>> bool((found.joint - found.log_normalizers.sum(1) - found.sequential).abs() < 1e-4)
+        True
     """
 
     sequential: Tensor
@@ -69,6 +76,14 @@ def score(
 
     Raises:
         ValueError: arguments that do not fit, a text without tokens, padding before a token, or an improper tilt.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> prompt, negative = torch.tensor([[1, 2, 3]]), torch.tensor([[4]])
+        >>> found = arguide.score(model, prompt, torch.tensor([[5, 6]]), guidance_scale=2.0, negative_prompt_ids=negative)
+        >>> found.sequential.shape, found.branches.shape
+        (torch.Size([1]), torch.Size([2, 1]))
     """
     plain, guidance = guided(model).unguided, with_settings(guidance, dict(settings))
     for name, ids in (("input_ids", input_ids), ("text_ids", text_ids)):

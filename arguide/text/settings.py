@@ -44,6 +44,11 @@ class Condition:
 
     Raises:
         ValueError: a scale and a prior, or neither; a prior outside [0, 1]; a scale, prompts or a model of another type.
+
+    Example:
+        >>> more = arguide.Condition(0.5, torch.tensor([[5, 6]]))
+        >>> more.scale, more.temperature
+        (0.5, 1.0)
     """
 
     scale: Scale | None = None
@@ -90,6 +95,11 @@ class Guidance:
 
     Raises:
         ValueError: a setting out of its range, or of another type.
+
+    Example:
+        >>> law = arguide.Guidance(2.0, negative_prompt_ids=torch.tensor([[4]]), plausibility=0.1)
+        >>> law.guidance_scale, law.branch_temperatures
+        (2.0, (1.0, 1.0))
     """
 
     guidance_scale: Scale | None = None
