@@ -19,7 +19,7 @@ INSTALL = $(BIN)/python -m pip install $$([ -t 2 ] || echo --quiet) -c constrain
 NEWER = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
 # Tests share the cores among themselves; benchmarks count the time of one thread.
-test test-slow test-transformers test-oldest test-newest audit benchmark: export OMP_NUM_THREADS := 1
+test test-slow test-transformers test-oldest test-newest audit benchmark notebooks: export OMP_NUM_THREADS := 1
 
 # Releases that are tested in environments of their own, which hold what differs from .venv and take the rest from there.
 TRANSFORMERS = 5.5.0 5.10.4 5.12.1 5.15.1 5.20.2 5.24.0
@@ -30,7 +30,7 @@ TEXT_TESTS := tests/arguide/generation tests/analysis/cli/test_generate.py
 OLDEST_TESTS := tests/diffusion/test_diffusers_bridge.py tests/arguide/generation/test_evaluation.py tests/analysis/learning/test_datasets.py \
 	tests/analysis/toys/test_from_files.py
 
-.PHONY: help reproduce test test-slow test-transformers test-oldest test-newest audit benchmark clean
+.PHONY: help reproduce test test-slow test-transformers test-oldest test-newest audit benchmark notebooks clean
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo "make test-slow   long commands, faults, and the releases of transformers and others that arguide supports"
 	@echo "make audit       change the code, five places per module, and list what no test notices (ARGS='--modules arguide/*.py')"
 	@echo "make benchmark   measure against peers and print a table of ratios (ARGS='--rounds 5')"
+	@echo "make notebooks   execute the notebooks and write their outputs (ARGS=NAME for one of them)"
 	@echo "make clean       remove .venv, caches and builds; reports stay"
 	@echo "All of them make .venv with $(PYTHON) (PYTHON=...) and install into it when needed."
 
@@ -77,6 +78,9 @@ audit: .venv/installed-dev
 
 benchmark: .venv/installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+notebooks: .venv/installed-dev
+	@PYTHONPATH=tests/support $(BIN)/python -m notebook_outputs $(ARGS)
 
 # What stands first on the path of such an environment is its own; .venv follows.
 define overlay

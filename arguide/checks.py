@@ -4,14 +4,18 @@ An error reads "name must be …, got …", with a hint where there is one. Publ
 trust them.
 """
 
+import functools
+import inspect
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from torch import Tensor
+from torch import Generator, Tensor
 
+GRID = "try a grid of noise levels, such as diffusion.edm(50)"
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def refusal(name: str, wanted: str, value: Any, hint: str = "") -> ValueError:
@@ -27,11 +31,32 @@ def refusal(name: str, wanted: str, value: Any, hint: str = "") -> ValueError:
 
 
 def shown(value: Any) -> str:
-    """Return a value in one short line; of a tensor with axes, its shape."""
+    """Return a value in one short line; of a tensor with axes, its shape; of an object with no such line, its type."""
     if isinstance(value, Tensor):
         return str(value.item()) if value.ndim == 0 else f"shape {tuple(value.shape)}"
-    line = repr(value).split("\n", 1)[0]
+    line = repr(value)
+    if " at 0x" in line or "\n" in line:
+        return f"an object of type {type(value).__name__}"
     return line if len(line) <= 60 else f"{line[:57]}..."
+
+
+def with_hint(hint: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return a decorator that adds a hint to the TypeError of a call with missing or unknown arguments."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}: {error}; {hint}") from None
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 def integer(name: str, value: Any, least: int = 1) -> int:
@@ -87,7 +112,7 @@ def share(name: str, value: Any) -> float:
 def finite(name: str, value: T) -> T:
     """Return a finite number or a tensor of finite numbers, such as a scale or a weight, or raise ValueError."""
     if not isinstance(value, Tensor):
-        number(name, value, "finite")
+        number(name, value, "finite" if isinstance(value, float) else "a finite number")
     elif value.is_complex() or not value.isfinite().all():
         raise refusal(name, "finite", value if value.is_complex() else value[~value.isfinite()][0])
     return value
@@ -131,7 +156,7 @@ def within(name: str, largest: int, size: int) -> None:
 def function(name: str, value: T) -> T:
     """Return a function, or raise ValueError."""
     if not callable(value):
-        raise refusal(name, "a function", value)
+        raise refusal(name, "a function", value, f"try its method {name}" if callable(getattr(value, name, None)) else "")
     return value
 
 
@@ -144,7 +169,23 @@ def functions(**named: Any) -> None:
 def model(name: str, value: T) -> T:
     """Return an autoregressive model, or raise ValueError."""
     if not (hasattr(value, "start") and hasattr(value, "append")):
-        raise refusal(name, "an autoregressive model with start, append and select", value)
+        raise refusal(name, "an autoregressive model with start, append and select", value, _other_way(value))
+    return value
+
+
+def _other_way(value: Any) -> str:
+    """Return what to try with an object that is not an autoregressive model."""
+    if hasattr(value, "generate"):
+        return "try arguide.guided(model).generate(…), or the law arguide.continuation(model, input_ids, …)"
+    if hasattr(value, "autoregressive"):
+        return "try its method autoregressive(label)"
+    return "try diffusion.sample or diffusion.sample_joint" if hasattr(value, "guided") else ""
+
+
+def generator(value: Generator | None) -> Generator | None:
+    """Return a generator or None, or raise ValueError."""
+    if value is not None and not isinstance(value, Generator):
+        raise refusal("generator", "a torch.Generator", value, "try torch.Generator().manual_seed(0)")
     return value
 
 
@@ -175,7 +216,8 @@ def shape(name: str, value: Any, axes: int = 1) -> tuple[int, ...]:
         axes: the smallest number of axes that passes.
     """
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) < axes:
-        raise refusal(name, f"a shape of at least {axes} {'axis' if axes == 1 else 'axes'}", value)
+        sizes = "(n, …)" if axes == 1 else "(n, d, …)"
+        raise refusal(name, f"a tuple of integers {sizes}", value, "try (1000, 2) for 1000 samples of 2 numbers")
     return tuple(integer(name, size) for size in value)
 
 
@@ -188,15 +230,14 @@ def falling(name: str, value: Any, *, ends_at_zero: bool = True, least: int = 2)
         ends_at_zero: whether the last level must be 0.
         least: the smallest number of levels that passes.
     """
-    hint = "try a grid of diffusion.noise, such as diffusion.edm(50)"
     if not isinstance(value, Tensor) or value.ndim != 1 or len(value) < least or not value.is_floating_point():
-        raise refusal(name, f"a floating-point tensor of at least {least} {'level' if least == 1 else 'levels'}", value, hint)
+        raise refusal(name, f"a floating-point tensor of at least {least} {'level' if least == 1 else 'levels'}", value, GRID)
     levels = value.detach().cpu()
     allowed = levels.isfinite() & (levels >= 0)
     if not allowed.all():
-        raise refusal(name, "finite and at least 0", levels[~allowed][0], hint)
+        raise refusal(name, "finite and at least 0", levels[~allowed][0], GRID)
     if (levels.diff() >= 0).any():
-        raise refusal(name, "falling", levels.tolist(), hint)
+        raise refusal(name, "falling", levels.tolist(), GRID)
     if ends_at_zero and levels[-1] != 0:
-        raise refusal(name, "a grid that ends in 0", levels[-1], hint)
+        raise refusal(name, "a grid that ends in 0", levels[-1], GRID)
     return value

@@ -35,7 +35,12 @@ class Normalized(NamedTuple):
 
 
 def guidance_weights(scale: Weight) -> tuple[Weight, Weight]:
-    """Return the weights (γ, 1 − γ) of (cond, uncond), which sum to 1 in double precision."""
+    """Return the weights (γ, 1 − γ) of (cond, uncond), which sum to 1 in double precision.
+
+    Example:
+        >>> arguide.guidance_weights(3.0)
+        (3.0, -2.0)
+    """
     cond, uncond = composition_weights((scale,))
     return cond, uncond
 
@@ -62,6 +67,11 @@ def guide(cond: Tensor, uncond: Tensor, scale: Weight, *, floor: float | None = 
 
     Raises:
         ValueError: shapes that do not fit, a scale that is not finite, logits with NaN or +∞, or an improper tilt.
+
+    Example:
+        >>> cond, uncond = torch.tensor([0.1, 0.9]).log(), torch.tensor([0.5, 0.5]).log()
+        >>> arguide.guide(cond, uncond, 2.0).softmax(-1)
+        tensor([0.0122, 0.9878])
     """
     checks.tensor("cond", cond), checks.tensor("uncond", uncond)
     return combine((cond, uncond), guidance_weights(scale), floor=floor)
@@ -78,6 +88,11 @@ def combine(logits: Sequence[Tensor], weights: Sequence[Weight], *, floor: float
     Raises:
         ValueError: an improper tilt without a `floor`, a weight that is not finite or whose shape does not fit the rows, logits
             with NaN or +∞.
+
+    Example:
+        >>> logits = torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.5, 0.5]]).log().unbind()
+        >>> arguide.combine(logits, (1.0, 0.5, -0.5)).softmax(-1)
+        tensor([0.0526, 0.9474])
     """
     _check(logits, weights, floor)
     dtype = _precision(logits)
@@ -145,6 +160,11 @@ def normalize(logits: Tensor) -> Normalized:
 
     Raises:
         ValueError: logits with NaN or +∞.
+
+    Example:
+        >>> law = arguide.normalize(torch.tensor([0.2, 0.6]).log())
+        >>> law.log_probs.exp(), law.log_normalizer.exp()
+        (tensor([0.2500, 0.7500]), tensor(0.8000))
     """
     log_normalizer = checks.tensor("logits", logits).logsumexp(-1)
     if not (log_normalizer < math.inf).all():

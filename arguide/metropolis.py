@@ -56,6 +56,13 @@ def sample_metropolis(
 
     Raises:
         ValueError: a first sequence of probability 0, of another number of rows than n, or of more than `length` tokens.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
+        >>> chains = arguide.sample_metropolis(law, 100, 2, 5)
+        >>> chains.tokens.shape, chains.log_weight.shape
+        (torch.Size([100, 2]), torch.Size([5, 100]))
     """
     sampling.check_sizes(model, n, length, 1)
     checks.integer("steps", steps, 0)

@@ -32,7 +32,15 @@ class State(Protocol):
 
 
 class Autoregressive(Protocol):
-    """A law of sequences, one token at a time; its condition, if any, is part of the model."""
+    """A law of sequences, one token at a time; its condition, if any, is part of the model.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> model = table.autoregressive(1)
+        >>> model.append(model.start(2), torch.tensor([0, 1])).log_probs.exp()
+        tensor([[0.3333, 0.6667],
+                [0.2857, 0.7143]], dtype=torch.float64)
+    """
 
     def start(self, n: int) -> Any:
         """Return the state of n empty prefixes."""
@@ -108,6 +116,13 @@ class LogLinear(Product[Autoregressive], Composite):
 
     Raises:
         ValueError: no model, an object that is no model, or weights that are not one finite number per model.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
+        >>> state = law.start(1)
+        >>> state.log_probs.exp(), state.log_normalizer
+        (tensor([[0.1052, 0.8948]], dtype=torch.float64), tensor([0.2368], dtype=torch.float64))
     """
 
     floor: float | None = None
@@ -158,6 +173,10 @@ def check_law(model: Autoregressive, length: int = 3, *, keeps_states: bool = Tr
 
     Raises:
         ValueError: the first of these that fails, named in the message.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> arguide.check_law(table.autoregressive(1), length=2)
     """
     checks.model("model", model), checks.integer("length", length, 2), checks.positive("tolerance", tolerance)
     generator, index = torch.Generator().manual_seed(0), torch.tensor([2, 0, 0, 1])

@@ -67,6 +67,15 @@ def sample_joints(
 
     Raises:
         ValueError: n below 1, a sample whose particles all have weight 0, or a scale per row.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
+        >>> drawn = arguide.sample_joint(law, 1000, 2)
+        >>> bool(abs(drawn.log_evidence - table.joint_guided(1, 3.0).log_normalizer) < 4 * drawn.std_error)
+        True
+        >>> len(arguide.sample_joints(law, 3, 1000, 2))
+        3
     """
     check_sizes(model, n, length)
     checks.integer("count", count), checks.integer("block", block)

@@ -88,6 +88,15 @@ def repeat_joint(
 
     Raises:
         ValueError: fewer than two runs; and as `sample_joints`.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
+        >>> runs, diagnosis = arguide.repeat_joint(law, 256, 2)
+        >>> arguide.pooled(runs).draw(8).shape
+        torch.Size([8, 2])
+        >>> diagnosis.consistent
+        True
     """
     sample = partial(
         sample_joint, model, n, length, generator=generator, propose=propose, resample=resample, threshold=threshold

@@ -108,6 +108,13 @@ def sample(
 
     Raises:
         ValueError: a prefix after which no token has positive probability; n below 1, a length below 0, or no model.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
+        >>> drawn = arguide.sample(law, 1000, 2)
+        >>> drawn.tokens.shape, drawn.log_normalizer.shape
+        (torch.Size([1000, 2]), torch.Size([1000, 2]))
     """
     check_sizes(model, n, length)
     draw = checks.function("draw", draw or categorical(generator))
@@ -115,7 +122,8 @@ def sample(
     drawn = rollout(model, n, length, draw=draw, transform=transform, propose=propose)
     dead = (drawn.log_target == -math.inf).any(0)
     if dead.any():
-        raise ValueError(f"dead end at position {int(dead.int().argmax())}: the branches leave no possible token")
+        at = int(dead.int().argmax())
+        raise ValueError(f"dead end at position {at}: the branches leave no possible token; try a length of at most {at}")
     return drawn
 
 

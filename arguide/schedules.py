@@ -27,6 +27,11 @@ def interval(scale: float, start: int = 0, stop: float = math.inf, *, outside: f
 
     Raises:
         ValueError: a scale that is not finite, or a stop that is not above the start.
+
+    Example:
+        >>> scale = arguide.schedules.interval(3.0, 1, 3)
+        >>> [scale(t) for t in range(4)]
+        [1.0, 3.0, 3.0, 1.0]
     """
     checks.number("scale", scale), checks.number("outside", outside)
     checks.number("start", start)
@@ -44,6 +49,11 @@ def ramp(first: float, last: float, length: int) -> Schedule:
 
     Raises:
         ValueError: a scale that is not finite, or a length below 1.
+
+    Example:
+        >>> scale = arguide.schedules.ramp(1.0, 3.0, 2)
+        >>> [scale(t) for t in range(4)]
+        [1.0, 2.0, 3.0, 3.0]
     """
     checks.number("first", first), checks.number("last", last)
     checks.integer("length", length)

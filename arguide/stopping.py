@@ -36,6 +36,12 @@ class Ending:
     Raises:
         ValueError: no ending token, an unknown cap, or a cap below one token; from `start`, an ending token outside the
             vocabulary.
+
+    Example:
+        >>> chain = analysis.MarkovChain([[0.5, 0.5]], [[[0.8, 0.2], [0.0, 1.0]]], 9)
+        >>> law = arguide.Ending(chain.autoregressive(0), tokens=(1,), length=9)
+        >>> arguide.sample(law, 100, 9).tokens.shape[1] <= 9
+        True
     """
 
     model: Autoregressive

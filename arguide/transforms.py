@@ -27,7 +27,13 @@ def identity(log_probs: Tensor) -> Tensor:
 
 
 def compose(*transforms: Transform) -> Transform:
-    """Return the transform that applies the given transforms in their order."""
+    """Return the transform that applies the given transforms in their order.
+
+    Example:
+        >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+        >>> arguide.compose(arguide.temperature(0.5), arguide.top_k(2))(log_probs).exp()
+        tensor([0.6400, 0.3600, 0.0000, 0.0000])
+    """
     for transform in transforms:
         checks.function("transforms", transform)
 
@@ -40,13 +46,25 @@ def compose(*transforms: Transform) -> Transform:
 
 
 def temperature(tau: float) -> Transform:
-    """Return p ↦ p^{1/τ} / Σ p^{1/τ}, for τ > 0."""
+    """Return p ↦ p^{1/τ} / Σ p^{1/τ}, for τ > 0.
+
+    Example:
+        >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+        >>> arguide.temperature(0.5)(log_probs).exp()
+        tensor([0.5333, 0.3000, 0.1333, 0.0333])
+    """
     checks.positive("tau", tau)
     return _lawful(lambda log_probs: log_probs / tau)
 
 
 def top_k(k: int) -> Transform:
-    """Return the law restricted to its k likeliest tokens, and those as likely as the k-th."""
+    """Return the law restricted to its k likeliest tokens, and those as likely as the k-th.
+
+    Example:
+        >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+        >>> arguide.top_k(2)(log_probs).exp()
+        tensor([0.5714, 0.4286, 0.0000, 0.0000])
+    """
     checks.integer("k", k)
 
     def apply(log_probs: Tensor) -> Tensor:
@@ -57,12 +75,24 @@ def top_k(k: int) -> Transform:
 
 
 def nucleus(mass: float) -> Transform:
-    """Return the law restricted to the likeliest tokens, as few as have a probability of at least `mass` (top-p)."""
+    """Return the law restricted to the likeliest tokens, as few as have a probability of at least `mass` (top-p).
+
+    Example:
+        >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+        >>> arguide.nucleus(0.8)(log_probs).exp()
+        tensor([0.4444, 0.3333, 0.2222, 0.0000])
+    """
     return _smallest_set(mass, torch.neg)
 
 
 def typical(mass: float) -> Transform:
-    """Return the law restricted to the tokens of smallest |−log p − H|, H the entropy, up to a probability of `mass`."""
+    """Return the law restricted to the tokens of smallest |−log p − H|, H the entropy, up to a probability of `mass`.
+
+    Example:
+        >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+        >>> arguide.typical(0.5)(log_probs).exp()
+        tensor([0.4444, 0.3333, 0.2222, 0.0000])
+    """
 
     def distance(log_probs: Tensor) -> Tensor:
         entropy = -torch.special.xlogy(log_probs.exp(), log_probs.exp()).sum(-1, keepdim=True)
@@ -72,7 +102,13 @@ def typical(mass: float) -> Transform:
 
 
 def only(tokens: Sequence[int]) -> Transform:
-    """Return the law restricted to these tokens."""
+    """Return the law restricted to these tokens.
+
+    Example:
+        >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+        >>> arguide.only([0, 3])(log_probs).exp()
+        tensor([0.8000, 0.0000, 0.0000, 0.2000])
+    """
     kept = checks.tokens("tokens", tokens)
     return _lawful(lambda log_probs: log_probs.masked_fill(~(one_of(kept, log_probs) | log_probs.isnan()), -math.inf))
 
@@ -85,6 +121,11 @@ def defensive(share: float) -> Transform:
 
     Raises:
         ValueError: a share outside [0, 1); on calls, a law without a possible token.
+
+    Example:
+        >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+        >>> arguide.defensive(0.2)(log_probs).exp()
+        tensor([0.3700, 0.2900, 0.2100, 0.1300])
     """
     checks.number("share", share, "in [0, 1)", lambda found: 0 <= found < 1)
     if share == 0:

@@ -42,6 +42,12 @@ def from_diffusers(model: Callable[..., Any], scheduler: Any) -> Score:
     Raises:
         ValueError: a scheduler without `alphas_cumprod` or with another prediction type; on calls, a label that is no mapping,
             or a network that predicts more than x.
+
+    Example:
+        >>> scheduler = diffusers.DDIMScheduler()
+        >>> score = diffusion.from_diffusers(lambda z, time: (0 * z,), scheduler)  # a network that predicts no noise
+        >>> score(torch.ones(2, 3), torch.tensor(1.0)).shape
+        torch.Size([2, 3])
     """
     log_levels, prediction = _levels(scheduler).log(), _prediction(scheduler)
     checks.function("model", model)
@@ -74,6 +80,11 @@ class Denoiser(torch.nn.Module):
 
     Raises:
         ValueError: as `from_diffusers`, and a score that is no function.
+
+    Example:
+        >>> network = diffusion.Denoiser(lambda x, sigma: -x / (1 + sigma**2), diffusers.DDIMScheduler())
+        >>> network(torch.ones(2, 3), 500).sample.shape
+        torch.Size([2, 3])
     """
 
     def __init__(
@@ -135,6 +146,12 @@ def noise_levels(scheduler: Any) -> Tensor:
 
     Raises:
         ValueError: timesteps that the network was not trained with, or that start at σ = ∞ (zero terminal SNR).
+
+    Example:
+        >>> scheduler = diffusers.DDIMScheduler()
+        >>> scheduler.set_timesteps(4)
+        >>> diffusion.noise_levels(scheduler).shape
+        torch.Size([5])
     """
     levels = _levels(scheduler)
     times = torch.as_tensor(scheduler.timesteps, device="cpu")

@@ -32,6 +32,10 @@ def guide(cond: Tensor, uncond: Tensor, scale: Weight) -> Tensor:
 
     Raises:
         ValueError: a scale that is not finite, or shapes that do not fit.
+
+    Example:
+        >>> diffusion.guide(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]]), 3.0)
+        tensor([[3., 0.]])
     """
     return combine((cond, uncond), guidance_weights(scale))
 
@@ -41,6 +45,11 @@ def combine(scores: Sequence[Tensor], weights: Sequence[Weight]) -> Tensor:
 
     Raises:
         ValueError: weights that are not one finite number, or one per sample, for each score; shapes that differ.
+
+    Example:
+        >>> scores = torch.ones(1, 2), torch.zeros(1, 2), torch.full((1, 2), 2.0)
+        >>> diffusion.combine(scores, (2.0, -2.0, 1.0))
+        tensor([[4., 4.]])
     """
     checks.matched("weights", weights, scores, "score")
     for score, weight in zip(scores, weights, strict=True):
@@ -66,6 +75,11 @@ def log_normalizer(scores: Sequence[Tensor], weights: Sequence[Weight], variance
 
     Raises:
         ValueError: as `combine`, and a variance that is negative or not finite.
+
+    Example:
+        >>> scores = torch.ones(1, 2), torch.zeros(1, 2)
+        >>> diffusion.log_normalizer(scores, (3.0, -2.0), 0.1)
+        tensor([0.6000])
     """
     if (torch.as_tensor(checks.finite("variance", variance)) < 0).any():
         raise checks.refusal("variance", "at least 0", variance)

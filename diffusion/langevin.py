@@ -63,6 +63,11 @@ def unadjusted(score: Field, x: Tensor, sigma: Tensor, step_size: Tensor | float
         sigma: σ, [].
         step_size: h, a number.
         draw: standard normals.
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> diffusion.unadjusted(normal, torch.ones(1, 2), torch.tensor(0.0), 0.1, torch.zeros_like)
+        tensor([[0.9000, 0.9000]])
     """
     if not isinstance(step_size, Tensor):
         checks.positive("step_size", step_size)
@@ -107,6 +112,13 @@ def mala(
 
     Raises:
         ValueError: a step size that is not positive, no step, or a start where the log-density or the score is not finite.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> target = diffusion.langevin.with_autograd(pair.cond.log_density)
+        >>> chains = diffusion.mala(target, torch.zeros(100, 1).double(), step_size=0.5, steps=20)
+        >>> chains.x.shape, bool(chains.accepted.mean() > 0.5)
+        (torch.Size([100, 1]), True)
     """
     checks.positive("step_size", step_size), checks.integer("steps", steps)
     draws, state = (normal(generator), uniform(generator)), init(checks.function("target", target), _start(x))
@@ -135,6 +147,11 @@ def annealed(
     Raises:
         ValueError: a grid that rises or has a negative level, no step, a ratio that is not positive; a score that has led to
             NaN or ∞.
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> diffusion.annealed(normal, 10 * torch.randn(4, 2), diffusion.edm(10, 0.1, 10.0), steps=5).x.shape
+        torch.Size([4, 2])
     """
     draw, x = normal(generator), _start(x)
     checks.function("score", score)
@@ -170,6 +187,11 @@ def annealed_mala(
 
     Raises:
         ValueError: as `annealed`, and as `mala` at every level.
+
+    Example:
+        >>> normal = lambda sigma: lambda x: (-x.square().sum(1) / (2 + 2 * sigma**2), -x / (1 + sigma**2))
+        >>> diffusion.annealed_mala(normal, 10 * torch.randn(4, 2), diffusion.edm(10, 0.1, 10.0), steps=5).x.shape
+        torch.Size([4, 2])
     """
     checks.function("target_at", target_at), _start(x)
     accepted = []

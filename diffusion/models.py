@@ -24,7 +24,15 @@ Target = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Score(Protocol):
-    """∇_x log p_σ(x | label), [n, …], at samples x [n, …] and one noise level sigma []; label None is unconditional."""
+    """∇_x log p_σ(x | label), [n, …], at samples x [n, …] and one noise level sigma []; label None is unconditional.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> score: diffusion.Score = pair.score
+        >>> score(torch.zeros(2, 1).double(), torch.tensor(1.0), 0)
+        tensor([[0.5000],
+                [0.5000]], dtype=torch.float64)
+    """
 
     def __call__(self, x: Tensor, sigma: Tensor, /, label: Any = None) -> Tensor:
         """Return the score, [n, …]."""
@@ -41,6 +49,13 @@ class LogLinear(Product[Field]):
 
     Raises:
         ValueError: no score, an object that is no function, or weights that are not one finite number per score.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> cond, uncond = diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score)
+        >>> score = diffusion.LogLinear.guidance(cond, uncond, 3.0)
+        >>> score(torch.zeros(1, 1).double(), torch.tensor(1.0))
+        tensor([[1.5000]], dtype=torch.float64)
     """
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -94,7 +109,7 @@ def combination(model: Any) -> LogLinear:
         ValueError: another object.
     """
     if not isinstance(model, LogLinear):
-        raise checks.refusal("model", "a diffusion.LogLinear", model)
+        raise checks.refusal("model", "a diffusion.LogLinear", model, "try diffusion.LogLinear.guidance(cond, uncond, scale)")
     return model
 
 
@@ -104,19 +119,37 @@ def with_potential(score: Field) -> Guided:
 
 
 def conditioned(score: Score, label: Any = None) -> Field:
-    """Bind a label: return (x, sigma) ↦ score(x, sigma, label)."""
+    """Bind a label: return (x, sigma) ↦ score(x, sigma, label).
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> diffusion.conditioned(pair.score, 0)(torch.zeros(1, 1).double(), torch.tensor(1.0))
+        tensor([[0.5000]], dtype=torch.float64)
+    """
     checks.function("score", score)
     return lambda x, sigma: score(x, sigma, label)
 
 
 def from_denoiser(denoiser: Score) -> Score:
-    """Return the score (D(x, σ) − x)/σ² of a model that predicts the clean data."""
+    """Return the score (D(x, σ) − x)/σ² of a model that predicts the clean data.
+
+    Example:
+        >>> score = diffusion.from_denoiser(lambda x, sigma, label=None: x / (1 + sigma**2))
+        >>> score(torch.ones(1, 1), torch.tensor(1.0))
+        tensor([[-0.5000]])
+    """
     checks.function("denoiser", denoiser)
     return lambda x, sigma, label=None: (denoiser(x, sigma, label) - x) / sigma**2
 
 
 def from_noise(noise: Score) -> Score:
-    """Return the score −ε(x, σ)/σ of a model that predicts the noise."""
+    """Return the score −ε(x, σ)/σ of a model that predicts the noise.
+
+    Example:
+        >>> score = diffusion.from_noise(lambda x, sigma, label=None: sigma * x / (1 + sigma**2))
+        >>> score(torch.ones(1, 1), torch.tensor(1.0))
+        tensor([[-0.5000]])
+    """
     checks.function("noise", noise)
     return lambda x, sigma, label=None: -noise(x, sigma, label) / sigma
 
@@ -125,6 +158,11 @@ def from_velocity(velocity: Score) -> Score:
     """Return the score of a v-prediction model, which reads z = α·x and predicts v = α·ε − √(1−α²)·x_0, α = 1/√(1+σ²).
 
     From it x_0 = α·z − √(1−α²)·v (Salimans & Ho, appendix D).
+
+    Example:
+        >>> score = diffusion.from_velocity(lambda z, sigma, label=None: 0 * z)
+        >>> score(torch.ones(1, 1), torch.tensor(1.0))
+        tensor([[-0.5000]])
     """
     checks.function("velocity", velocity)
 
@@ -174,6 +212,12 @@ def with_classifier(score: Field, log_classifier: Field, scale: Weight | Callabl
 
     Raises:
         ValueError: a scale that is not finite, or parts that are no functions.
+
+    Example:
+        >>> uncond = lambda x, sigma: -x / (1 + sigma**2)
+        >>> score = diffusion.with_classifier(uncond, lambda x, sigma: torch.nn.functional.logsigmoid(x[:, 0]), 2.0)
+        >>> score(torch.zeros(1, 1), torch.tensor(1.0))
+        tensor([[1.]])
     """
     checks.functions(score=score, log_classifier=log_classifier)
     scale_at = scale_of(scale)
@@ -200,6 +244,10 @@ def check_score(score: Score, x: Tensor, sigma: Tensor, *, labels: Sequence[Any]
 
     Raises:
         ValueError: the first of these that fails, named in the message with the label.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> diffusion.check_score(pair.score, torch.randn(4, 1).double(), torch.tensor(1.0).double(), labels=[None, 0])
     """
     checks.function("score", score), checks.tensor("x", x, 2), checks.positive("sigma", sigma)
     checks.integer("the number of samples", len(x), 2)

@@ -33,6 +33,10 @@ def geometric(steps: int, sigma_min: float, sigma_max: float) -> Tensor:
 
     Raises:
         ValueError: fewer than 2 steps, or levels that are not positive and rising.
+
+    Example:
+        >>> diffusion.geometric(3, 0.1, 10.0)
+        tensor([10.0000,  1.0000,  0.1000,  0.0000], dtype=torch.float64)
     """
     _check(steps, sigma_min=sigma_min, sigma_max=sigma_max)
     return _closed(torch.logspace(math.log10(sigma_max), math.log10(sigma_min), steps, dtype=torch.float64))
@@ -49,6 +53,10 @@ def edm(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: floa
 
     Raises:
         ValueError: as `geometric`, and ρ = 0.
+
+    Example:
+        >>> diffusion.edm(3, 0.1, 10.0)
+        tensor([10.0000,  1.4507,  0.1000,  0.0000], dtype=torch.float64)
     """
     _check(steps, sigma_min=sigma_min, sigma_max=sigma_max)
     checks.number("rho", rho, "finite and not 0", lambda found: math.isfinite(found) and found != 0)
@@ -71,6 +79,10 @@ def variance_preserving(
 
     Raises:
         ValueError: as `geometric`, and β below 0.
+
+    Example:
+        >>> diffusion.variance_preserving(3).round(decimals=2)
+        tensor([1.5217e+02, 3.4200e+00, 1.0000e-02, 0.0000e+00], dtype=torch.float64)
     """
     _check(steps, time_min=time_min, time_max=time_max)
     checks.not_negative("beta_min", beta_min), checks.not_negative("beta_max", beta_max)

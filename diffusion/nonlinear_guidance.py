@@ -35,6 +35,14 @@ def guided_by(cond: Field, uncond: Field, rule: Rule, prediction: Prediction) ->
 
     Raises:
         ValueError: arguments that are no functions, or another quantity.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> cond, uncond = diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score)
+        >>> rule = diffusion.projected(7.5, threshold=15.0)
+        >>> score = diffusion.guided_by(cond, uncond, rule, diffusion.predictions.denoised)
+        >>> diffusion.sample(score, (4, 1), diffusion.edm(50)).x.shape
+        torch.Size([4, 1])
     """
     checks.functions(cond=cond, uncond=uncond, rule=rule)
     if not isinstance(prediction, Prediction):
@@ -51,6 +59,11 @@ def rescaled(scale: Scale, mix: float = 0.7) -> Rule:
     """Return φ·g·std(c)/std(g) + (1−φ)·g with g plain guidance and φ = `mix`; std over a sample's own dimensions.
 
     A sample of standard deviation 0 is not changed.
+
+    Example:
+        >>> cond, uncond = torch.tensor([[1.0, -1.0]]), torch.tensor([[0.5, -0.5]])
+        >>> diffusion.rescaled(3.0, mix=1.0)(cond, uncond, torch.tensor(1.0))
+        tensor([[ 1., -1.]])
     """
     checks.share("mix", mix)
     scale_at = scale_of(scale)
@@ -71,6 +84,11 @@ def projected(scale: Scale, *, parallel: float = 0.0, threshold: float = math.in
         scale: γ, a number, one per sample, or a function of σ.
         parallel: η; 1 does not project.
         threshold: r, the largest norm of Δ; none by default.
+
+    Example:
+        >>> cond, uncond = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, -1.0]])
+        >>> diffusion.projected(3.0)(cond, uncond, torch.tensor(1.0))
+        tensor([[1., 2.]])
     """
     checks.number("parallel", parallel), checks.number("threshold", threshold, "positive", lambda found: found > 0)
     scale_at = scale_of(scale)
@@ -92,6 +110,11 @@ class Momentum:
     It keeps Δ̄ between the evaluations of one run, so every run needs a `Momentum` of its own. A call at or above the first
     noise level, or with another shape, raises. A solver that evaluates twice per step updates twice per step; the paper's
     solver evaluates once (`euler`).
+
+    Example:
+        >>> rule = diffusion.Momentum(diffusion.projected(7.5), beta=-0.5)
+        >>> rule(torch.ones(1, 2), torch.zeros(1, 2), torch.tensor(1.0))
+        tensor([[1.0000, 1.0000]])
     """
 
     def __init__(self, rule: Rule, beta: float = -0.5) -> None:

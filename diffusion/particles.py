@@ -71,6 +71,14 @@ def sample_joints(
     Raises:
         ValueError: weights that depend on sigma, differ between samples or sum to 0 or less; a sample whose particles all have
             weight 0; a grid, shape or λ out of range; scores with NaN.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> cond, uncond = diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score)
+        >>> score = diffusion.LogLinear.guidance(cond, uncond, 3.0)
+        >>> drawn = diffusion.sample_joint(score, (1000, 1), diffusion.edm(50, 0.01, 50.0))
+        >>> drawn.x.shape, len(diffusion.sample_joints(score, 2, (100, 1), diffusion.edm(50)))
+        (torch.Size([1000, 1]), 2)
     """
     checks.integer("count", count), checks.shape("shape", shape)
     checks.not_negative("noise", 0.0 if noise is None else noise)
@@ -94,7 +102,7 @@ def sample_joints(
     return [each._replace(log_evidence=each.log_evidence + first, evidences=each.evidences + first) for each in samples]
 
 
-sample_joint = single(sample_joints)
+sample_joint = checks.with_hint(checks.GRID)(single(sample_joints))
 
 
 def level(sigma: Tensor, sigma_next: Tensor) -> float:

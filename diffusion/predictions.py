@@ -52,7 +52,14 @@ velocity = Prediction(_velocity, _score_of_velocity)
 
 
 def with_denoised(score: Field, transform: Transform) -> Field:
-    """Return the score (f(D) − x)/σ² of a transformed denoised estimate, D = x + σ²·s ↦ f(D)."""
+    """Return the score (f(D) − x)/σ² of a transformed denoised estimate, D = x + σ²·s ↦ f(D).
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> score = diffusion.with_denoised(normal, diffusion.dynamic_threshold(0.995))
+        >>> score(torch.full((1, 2), 10.0), torch.tensor(1.0))
+        tensor([[-9., -9.]])
+    """
     checks.functions(score=score, transform=transform)
 
     def transformed(x: Tensor, sigma: Tensor) -> Tensor:
@@ -65,6 +72,11 @@ def dynamic_threshold(quantile: float = 0.995, bound: float = 1.0) -> Transform:
     """Return the transform D ↦ clip(D, −s, s)·bound/s, for data in [−bound, bound].
 
     s is the interpolated `quantile` of |D| over each sample, and at least `bound`; a sample within the bound is unchanged.
+
+    Example:
+        >>> diffusion.dynamic_threshold(1.0)(torch.tensor([[2.0, -1.0], [0.5, 0.0]]))
+        tensor([[ 1.0000, -0.5000],
+                [ 0.5000,  0.0000]])
     """
     checks.share("quantile", quantile), checks.positive("bound", bound)
 

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from arguide import checks
 from arguide.smc.diagnostics import Diagnosis
 from arguide.smc.repeats import repeat
 from arguide.smc.samples import JointSample
@@ -21,6 +22,7 @@ from diffusion.particles import sample_joint
 ADVICE = "use a finer grid of noise levels, the default λ, more particles, or a scale nearer 1"
 
 
+@checks.with_hint(checks.GRID)
 def repeat_joint(
     model: LogLinear,
     shape: tuple[int, ...],
@@ -46,6 +48,14 @@ def repeat_joint(
 
     Raises:
         ValueError: fewer than two runs; and as `sample_joints`.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> cond, uncond = diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score)
+        >>> score = diffusion.LogLinear.guidance(cond, uncond, 1.5)
+        >>> runs, diagnosis = diffusion.repeat_joint(score, (500, 1), diffusion.edm(100, 0.05, 20.0))
+        >>> len(runs), diagnosis.consistent
+        (4, True)
     """
     draw = partial(sample_joint, model, shape, generator=generator, threshold=threshold)
     finer = [partial(draw, refined(sigmas))] * probes

@@ -17,7 +17,7 @@ al., "CFG++", arXiv:2406.08070.
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,6 +67,11 @@ def euler(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Dr
         x: samples at σ, [n, …].
         sigma: σ, [].
         sigma_next: σ' < σ, [].
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> diffusion.sample(normal, (4, 2), diffusion.edm(50), step=diffusion.euler).x.shape
+        torch.Size([4, 2])
     """
     s, r = score(x, sigma)
     return Stepped(x - (sigma_next - sigma) * sigma * s, r, r)
@@ -80,6 +85,11 @@ def heun(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, _draw: Dra
         x: samples at σ, [n, …].
         sigma: σ, [].
         sigma_next: σ' < σ, [].
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> diffusion.sample(normal, (4, 2), diffusion.edm(50), step=diffusion.heun).x.shape
+        torch.Size([4, 2])
     """
     s, first = score(x, sigma)
     slope = -sigma * s
@@ -101,6 +111,12 @@ def sde(noise: float = 1.0, *, noise_scale: float = 1.0, solver: Step = heun, af
 
     Raises:
         ValueError: λ or η below 0, a share outside [0, 1], or a solver that is no function.
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> drawn = diffusion.sample(normal, (4000, 1), diffusion.edm(50), step=diffusion.sde(1.0))
+        >>> round(float(drawn.x.std()), 1)
+        1.0
     """
     checks.not_negative("noise", noise), checks.not_negative("noise_scale", noise_scale), checks.share("after", after)
     checks.function("solver", solver)
@@ -124,6 +140,12 @@ def cfg_plus_plus(uncond: Field, strength: Weight) -> Step:
     Args:
         uncond: the unconditional score.
         strength: λ, a number or one per sample, [n].
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> cond, uncond = diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score)
+        >>> diffusion.sample(cond, (4, 1), diffusion.edm(50), step=diffusion.cfg_plus_plus(uncond, 0.6)).x.shape
+        torch.Size([4, 1])
     """
     checks.function("uncond", uncond), checks.finite("strength", strength)
 
@@ -166,11 +188,20 @@ def trajectory(score: Field, x: Tensor, sigmas: Tensor, step: Step, draw: Draw) 
 
     Raises:
         ValueError: a grid that rises or holds a negative level; in place of the last state, a step that gave NaN or ∞.
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> states = diffusion.trajectory(normal, 80 * torch.randn(4, 2), diffusion.edm(50), diffusion.heun, torch.randn_like)
+        >>> len(list(states))
+        50
     """
     checks.tensor("x", x)
     checks.falling("sigmas", sigmas, ends_at_zero=False)
     checks.functions(score=score, step=step, draw=draw)
     return (state for state, _ in _steps(score, x, sigmas, step, draw))
+
+
+MAKERS: tuple[Any, ...] = (sde, cfg_plus_plus)  # functions that return a step and are no steps
 
 
 def _steps(score: Field, x: Tensor, sigmas: Tensor, solver: Step, draw: Draw) -> Iterator[tuple[State, Info]]:
@@ -193,6 +224,7 @@ def check_finite(sums: Tensor, sigmas: Tensor) -> None:
         raise ValueError(f"x must stay finite, got {float(sums[first])} {where}; check the score, the scale and the grid there")
 
 
+@checks.with_hint(checks.GRID)
 def sample(
     score: Field,
     shape: tuple[int, ...],
@@ -218,11 +250,20 @@ def sample(
 
     Raises:
         ValueError: a grid, shape or total weight out of range; a step that gave NaN or ∞.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> cond, uncond = diffusion.conditioned(pair.score, 0), diffusion.conditioned(pair.score)
+        >>> score = diffusion.LogLinear.guidance(cond, uncond, 3.0)
+        >>> diffusion.sample(score, (1000, 1), diffusion.edm(50)).x.shape
+        torch.Size([1000, 1])
     """
     draw = checks.function("draw", draw or normal(generator))
     checks.shape("shape", shape), checks.positive("total_weight", total_weight)
     checks.falling("sigmas", sigmas, ends_at_zero=ends_at_zero)
     checks.functions(score=score, step=step)
+    if step in MAKERS:
+        raise checks.refusal("step", "a step of the sampler", step, "try step=diffusion.sde(1.0)")
     x, logs = init(sigmas.new_empty(shape), sigmas[0], draw, total_weight).x, []
     for state, info in _steps(score, x, sigmas, step, draw):
         x = state.x

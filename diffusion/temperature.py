@@ -17,7 +17,13 @@ from diffusion.models import Field
 
 
 def scaled(score: Field, beta: float) -> Field:
-    """Return β·s(x, σ), the naive temperature 1/β."""
+    """Return β·s(x, σ), the naive temperature 1/β.
+
+    Example:
+        >>> score = diffusion.scaled(lambda x, sigma: -x / (1 + sigma**2), 2.0)
+        >>> score(torch.ones(1, 1), torch.tensor(0.0))
+        tensor([[-2.]])
+    """
     checks.function("score", score), checks.positive("beta", beta)
     return lambda x, sigma: beta * score(x, sigma)
 
@@ -29,6 +35,11 @@ def gaussian_correction(score: Field, beta: float, variance: float) -> Field:
         score: the score of N(m, a·I) noised by τ.
         beta: β.
         variance: a.
+
+    Example:
+        >>> score = diffusion.gaussian_correction(lambda x, sigma: -x / (1 + sigma**2), 2.0, 1.0)
+        >>> score(torch.ones(1, 1), torch.tensor(1.0))
+        tensor([[-0.6667]])
     """
     checks.function("score", score)
     checks.positive("beta", beta), checks.positive("variance", variance)

@@ -32,7 +32,7 @@ from analysis.toys import temperature as weights
 from analysis.toys.example_tables import coupled_table
 
 torch.set_num_threads(1)
-sns.set_theme(style="ticks")
+sns.set_theme(style="ticks", rc={"figure.dpi": 72})
 
 # %%
 table = coupled_table(5)
@@ -43,13 +43,13 @@ for tau in (0.3, 0.5, 1.0, 2.0):
     print(f"τ = {tau}: KL(sequential ‖ joint) {distances.kl(log_q, log_p):.4f} nats, {entropies}")
 
 # %% [markdown]
-# The source notes that the two agree when the x_t are independent. They also agree for every Gaussian sequence, dependent as it
+# At τ = 1 the laws agree, and below it the joint one has the lower entropy. The source notes that the two agree when the x_t are independent. They also agree for every Gaussian sequence, dependent as it
 # is, because there Z_t does not depend on the prefix.
 
 # %%
 law = GaussianSequence(5).law()
 cold = gaussian.tilt([law], [2.0]).law, gaussian.sequential_tilt([law], [2.0]).law
-print("W2 between the two laws at τ = ½:", float(gaussian.w2(*cold)))
+print(f"W2 between the two laws at τ = ½: {float(gaussian.w2(*cold)):.0e}, which is rounding")
 
 # %% [markdown]
 # ## Power sampling
@@ -67,7 +67,8 @@ print(f"TV to p²: {distances.tv(found, log_p.flatten()):.3f}; log Ẑ = {drawn.
 # %% [markdown]
 # ## In diffusion
 #
-# Multiplying the score by β is not sampling p^β. The second chapter of the report:
+# Multiplying the score by β is not sampling p^β: the ODE then shrinks N(0, 1) to a point, whatever β > 1. The second chapter of
+# the report compares four ways.
 
 # %%
 chapter = temperature.EXPERIMENT

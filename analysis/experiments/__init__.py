@@ -1,4 +1,9 @@
-"""The experiments in the order of the report. Every module has one, `EXPERIMENT`."""
+"""The experiments in the order of the report. Every module has one, `EXPERIMENT`.
+
+Example:
+    >>> [experiment.title for experiment in analysis.experiments.EXPERIMENTS][:2]
+    ['Guiding the factors is not guiding the joint', 'Temperature: the exercise left to the reader']
+"""
 
 from analysis.experiments import classifier, correction, families, fidelity, real_data, scale_factors, temperature, text
 from analysis.experiments.base import Experiment

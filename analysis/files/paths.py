@@ -8,6 +8,17 @@ TABLES = (".csv", ".parquet", ".jsonl", ".json")
 TEXTS = (".txt", *TABLES)  # of texts without labels
 
 
+def path_of(file: Path | str) -> Path:
+    """Return the path of a file that a user names.
+
+    Raises:
+        ValueError: neither a path nor a text.
+    """
+    if not isinstance(file, Path | str):
+        raise ValueError(f"path must be a path or a text, got {type(file).__name__}; try analysis.Table for an array")
+    return Path(file)
+
+
 def check_file(path: Path) -> None:
     """Refuse a file that does not exist.
 

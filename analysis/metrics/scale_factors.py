@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from analysis.metrics import distances
+from analysis.toys import checks
 from analysis.toys.law import PRECISE, Label, guidance
 from analysis.toys.table import Table
 
@@ -24,6 +25,13 @@ class ScaleFactors(NamedTuple):
     """log s_γ and log s′_γ for every x, [V_1, …, V_T]; NaN where p(x) = 0, because they are not defined there.
 
     log_path: Σ_t log Z_t(x_<t), [V_1, …, V_T]; log_normalizer: log Z, [].
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> found = analysis.scale_factors(table, 1, 3.0)
+        >>> identity = found.log_joint - found.log_sequential - (found.log_path - found.log_normalizer)
+        >>> bool(identity.abs().max() < 1e-12)
+        True
     """
 
     log_joint: Tensor
@@ -42,8 +50,15 @@ def scale_factors(toy: Table, label: Label, scale: float, *, temperature: float 
         temperature: τ.
 
     Raises:
-        ValueError: a wrong label, a scale that is not finite, or an improper tilt.
+        ValueError: another object than a table, a wrong label, a scale that is not finite, or an improper tilt.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> analysis.scale_factors(table, 1, 3.0).log_joint.exp()
+        tensor([[0.0446, 0.6962],
+                [0.6962, 2.0297]], dtype=torch.float64)
     """
+    checks.require(isinstance(toy, Table), "toy", "an analysis.Table, such as analysis.Table(joint)", toy)
     weights = guidance(toy.index(label), scale, temperature)
     log_u = toy.log_probs()
     log_joint, log_normalizer = toy.log_joint(weights)

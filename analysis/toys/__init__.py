@@ -2,6 +2,11 @@
 
 Toys import no wing. They satisfy the protocols of `arguide` and `diffusion` by their shape. So tests check the code that runs
 on real models against laws that share no line with it.
+
+Example:
+    >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+    >>> table.joint_guided(1, 3.0).log_normalizer
+    tensor(0.3621, dtype=torch.float64)
 """
 
 from analysis.toys.chain import MarkovChain as MarkovChain

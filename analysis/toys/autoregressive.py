@@ -28,6 +28,8 @@ class TableModel:
 
     def append(self, state: TableState, token: Tensor) -> TableState:
         """Append one token per row, [n]; the law after the last variable is −∞, [n, V]."""
+        if state.position >= len(self._laws):
+            return state
         size = self._laws[state.position].shape[1]
         return self._state(state.prefix * size + token, state.position + 1)
 

@@ -13,7 +13,7 @@ transition counts, which is what an unconditional model of order one would learn
 import math
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -119,12 +119,17 @@ class MarkovChain:
 
     Raises:
         ValueError: shapes that do not fit, entries that are no probabilities, or T < 1.
+
+    Example:
+        >>> chain = analysis.MarkovChain([[0.5, 0.5], [0.9, 0.1]], [[[0.8, 0.2], [0.3, 0.7]], [[0.6, 0.4], [0.5, 0.5]]], 4)
+        >>> chain.joint_guided(1, 3.0).log_normalizer
+        tensor(0.7928, dtype=torch.float64)
     """
 
     def __init__(
         self,
-        initial: Tensor,
-        transition: Tensor,
+        initial: Tensor | Sequence[Any],
+        transition: Tensor | Sequence[Any],
         length: int,
         *,
         prior: Tensor | None = None,

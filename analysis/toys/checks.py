@@ -92,6 +92,18 @@ def points(name: str, x: Any, dim: int) -> None:
     require(fits, name, f"floating-point [n, {dim}]", x)
 
 
+def gaussian(name: str, law: Any) -> None:
+    """Require a Gaussian of a finite mean [d] and a symmetric, positive definite covariance [d, d]."""
+    mean: Any = getattr(law, "mean", None)
+    covariance: Any = getattr(law, "covariance", None)
+    known = isinstance(mean, Tensor) and isinstance(covariance, Tensor)
+    shaped = known and mean.ndim == 1 and covariance.shape == 2 * mean.shape
+    require(shaped, name, "a Gaussian of mean [d] and covariance [d, d]", law)
+    proper = mean.isfinite().all() and covariance.isfinite().all() and torch.allclose(covariance, covariance.mT)
+    wanted = "a Gaussian with a finite mean and a symmetric, positive definite covariance"
+    require(proper and torch.linalg.eigvalsh(covariance)[0] > 0, name, wanted, law)
+
+
 def codes(name: str, x: Any, sizes: Sequence[int], least: int = 0) -> None:
     """Require sequences of codes, [n, T], with those of x_t from `least` to V_t − 1."""
     fits = isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(sizes)

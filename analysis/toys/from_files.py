@@ -24,7 +24,7 @@ MAX_CELLS = 20_000_000
 END = "\x03"
 
 
-def read_table(path: Path, *, label_column: str | None = None, smoothing: float = 0.0) -> Table:
+def read_table(path: Path | str, *, label_column: str | None = None, smoothing: float = 0.0) -> Table:
     """Return the table in a file.
 
     Args:
@@ -34,7 +34,13 @@ def read_table(path: Path, *, label_column: str | None = None, smoothing: float 
 
     Raises:
         ValueError: a file that is empty, malformed or not of these kinds, a missing column, or too many cells.
+
+    Example:
+        >>> pandas.DataFrame({"kind": ["ham", "spam", "spam"], "word": list("aab")}).to_csv("data.csv", index=False)
+        >>> analysis.read_table("data.csv", label_column="kind").labels
+        ('ham', 'spam')
     """
+    path = paths.path_of(path)
     if path.suffix == ".npy":
         return Table(_load_npy(path))
     if path.suffix not in (".csv", ".parquet"):
@@ -49,7 +55,7 @@ def read_table(path: Path, *, label_column: str | None = None, smoothing: float 
 
 
 def read_chain(
-    path: Path,
+    path: Path | str,
     *,
     text_column: str = "text",
     label_column: str = "label",
@@ -73,7 +79,13 @@ def read_chain(
 
     Raises:
         ValueError: a file that is empty or malformed, a missing column, or a row without a text or a label.
+
+    Example:
+        >>> pandas.DataFrame({"text": ["abc", "bcd"], "label": ["x", "y"]}).to_csv("texts.csv", index=False)
+        >>> analysis.read_chain("texts.csv", least=1).length
+        4
     """
+    path = paths.path_of(path)
     frame = tables.read(path, lines=("label", "text"))
     tables.check_columns(path.name, frame, text_column, label_column)
     checks.not_negative("smoothing", smoothing)
@@ -116,6 +128,11 @@ def digits_table(pixels: int = 10, smoothing: float = 0.02) -> tuple[Table, Tens
 
     Raises:
         ValueError: not from 1 to 64 pixels, or a negative smoothing.
+
+    Example:
+        >>> table, pixels = analysis.digits_table(3)
+        >>> table.shape, len(table.labels), pixels.shape
+        ((2, 2, 2), 10, torch.Size([3]))
     """
     from sklearn.datasets import load_digits
     from sklearn.metrics import mutual_info_score

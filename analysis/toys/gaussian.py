@@ -161,11 +161,16 @@ class GaussianPair:
 
     Raises:
         ValueError: laws that are no Gaussians with a positive definite covariance, or not of one dimension.
+
+    Example:
+        >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)
+        >>> pair.joint_guided(0, 3.0).law
+        Gaussian(mean=tensor([1.2000], dtype=torch.float64), covariance=tensor([[0.4000]], dtype=torch.float64))
     """
 
     def __init__(self, cond: Gaussian, uncond: Gaussian) -> None:
         for name, law in (("cond", cond), ("uncond", uncond)):
-            _check_gaussian(name, law)
+            checks.gaussian(name, law)
         checks.alike("cond's mean", cond.mean, "uncond's", uncond.mean)
         self.cond, self.uncond = cond, uncond
 
@@ -223,7 +228,13 @@ class GaussianPair:
 
 
 class GaussianSequence(GaussianPair):
-    """x_t = y + AR(1) noise of unit variance and correlation ρ, y ~ N(0, 1), t = 1 … T; the label is the value of y."""
+    """x_t = y + AR(1) noise of unit variance and correlation ρ, y ~ N(0, 1), t = 1 … T; the label is the value of y.
+
+    Example:
+        >>> law = analysis.GaussianSequence(2).sequential_guided(1.0, 3.0).law
+        >>> law.mean
+        tensor([1.5000, 1.4686], dtype=torch.float64)
+    """
 
     def __init__(self, length: int, correlation: float = 0.7) -> None:
         checks.integer("length", length)
@@ -246,16 +257,6 @@ def _check(laws: Sequence[Gaussian], weights: Sequence[float]) -> None:
     for law, weight in zip(laws, weights, strict=True):
         checks.number("weights", weight)
         checks.alike("laws' mean", law.mean, "the first law's", laws[0].mean)
-
-
-def _check_gaussian(name: str, law: Gaussian) -> None:
-    """Require a Gaussian of a finite mean [d] and a symmetric, positive definite covariance [d, d]."""
-    shaped = isinstance(law, Gaussian) and law.mean.ndim == 1 and law.covariance.shape == 2 * law.mean.shape
-    checks.require(shaped, name, "a Gaussian of mean [d] and covariance [d, d]", law)
-    mean, covariance = law
-    proper = mean.isfinite().all() and covariance.isfinite().all() and torch.allclose(covariance, covariance.mT)
-    wanted = "a Gaussian with a finite mean and a symmetric, positive definite covariance"
-    checks.require(proper and torch.linalg.eigvalsh(covariance)[0] > 0, name, wanted, law)
 
 
 def _scalar(mean: float, variance: float) -> Gaussian:

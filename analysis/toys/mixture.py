@@ -7,7 +7,7 @@ Densities are computed by log-sum-exp, so they stay finite far from the data. A 
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -30,9 +30,16 @@ class GaussianMixture:
     Raises:
         ValueError: shapes that do not fit, negative variances or weights, covariances that are not symmetric, weights that
             do not sum to 1.
+
+    Example:
+        >>> mixture = analysis.GaussianMixture([[-1.0], [1.0]], [0.5, 0.5], [0.5, 0.5])
+        >>> mixture.score(torch.zeros(1, 1).double(), torch.tensor(1.0), 1)
+        tensor([[0.6667]], dtype=torch.float64)
     """
 
-    def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor) -> None:
+    def __init__(
+        self, means: Tensor | Sequence[Any], covariances: Tensor | Sequence[Any], weights: Tensor | Sequence[Any]
+    ) -> None:
         self.means, covariances = checks.real("means", means), checks.real("covariances", covariances)
         weights = checks.real("weights", weights)
         self.weights = torch.diag(weights) if weights.ndim == 1 else weights

@@ -7,6 +7,7 @@ masked and uniform noise for discrete diffusion (`denoise_masked`, `denoise_unif
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,11 +40,20 @@ class Table:
 
     Raises:
         ValueError: entries that are no probabilities, no variable, or names that do not fit or repeat.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> table.joint_guided(1, 3.0).probabilities
+        tensor([[0.0111, 0.1392],
+                [0.1392, 0.7104]], dtype=torch.float64)
+        >>> table.sequential_guided(1, 3.0).probabilities
+        tensor([[0.0078, 0.0974],
+                [0.1466, 0.7481]], dtype=torch.float64)
     """
 
     def __init__(
         self,
-        joint: Tensor | np.ndarray,
+        joint: Tensor | np.ndarray | Sequence[Any],
         *,
         labels: Sequence[str] | None = None,
         values: Sequence[Sequence[object]] | None = None,

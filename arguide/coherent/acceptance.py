@@ -77,6 +77,15 @@ def sample_accepted(
     Raises:
         ValueError: γ below 0, for which no bound exists; a label that the mixture lacks; an A below `least`, with its estimate
             (`arguide.LowAcceptanceError`).
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> mixture = arguide.Mixture([table.autoregressive(0), table.autoregressive(1)], table.log_prior())
+        >>> drawn = arguide.sample_accepted(mixture, 1, 3.0, 1000, 2)
+        >>> drawn.tokens.shape
+        torch.Size([1000, 2])
+        >>> bool(abs(drawn.log_evidence - table.joint_guided(1, 3.0).log_normalizer) < 4 * drawn.std_error)
+        True
     """
     sampling.check_sizes(mixture, n, length, 1)
     log_prior = prior_of(mixture)
@@ -125,5 +134,6 @@ def prior_of(mixture: Autoregressive) -> Tensor:
     """Return log π of a mixture, [K], or raise ValueError for a model without one."""
     found = getattr(mixture.model if isinstance(mixture, Ending) else mixture, "log_prior", None)
     if found is None:
-        raise checks.refusal("mixture", "an arguide.Mixture, or a model with a log_prior", mixture)
+        hint = "try arguide.Mixture(models, log_prior)"
+        raise checks.refusal("mixture", "an arguide.Mixture, or a model with a log_prior", mixture, hint)
     return checked_prior(found)

@@ -47,6 +47,12 @@ class Mixture(Composite):
 
     Raises:
         ValueError: an object that is no model, or a prior that is not one probability per model with sum 1.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> mixture = arguide.Mixture([table.autoregressive(0), table.autoregressive(1)], table.log_prior())
+        >>> mixture.guidance(1, 3.0).start(1).log_probs.exp()
+        tensor([[0.1052, 0.8948]], dtype=torch.float64)
     """
 
     models: tuple[Autoregressive, ...]

@@ -25,7 +25,17 @@ FIRST, GROWN, MOST = 64, 512, 4096  # rows of the first batch, and of later ones
 
 
 class LowAcceptanceError(ValueError):
-    """The share of proposals that would be accepted is too small to be practical."""
+    """The share of proposals that would be accepted is too small to be practical.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> mixture = arguide.Mixture([table.autoregressive(0), table.autoregressive(1)], table.log_prior())
+        >>> try:
+        ...     arguide.sample_accepted(mixture, 1, 50.0, 10, 2)
+        ... except arguide.LowAcceptanceError:
+        ...     print("try a smaller scale")
+        try a smaller scale
+    """
 
 
 class Accepted(NamedTuple):
@@ -37,6 +47,13 @@ class Accepted(NamedTuple):
     log_acceptance: log A, the log of the mean weight ρ^a over all proposals, [].
     log_evidence: log Ẑ, [].
     std_error: standard error of log A and log Ẑ, [].
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> mixture = arguide.Mixture([table.autoregressive(0), table.autoregressive(1)], table.log_prior())
+        >>> drawn = arguide.sample_accepted(mixture, 1, 3.0, 1000, 2)
+        >>> bool(drawn.most_kl > 0), drawn.tried >= 1000
+        (True, True)
     """
 
     x: Tensor

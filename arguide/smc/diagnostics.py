@@ -40,6 +40,13 @@ class Diagnosis(NamedTuple):
     dispersion: see `dispersion`; None without values.
     consistent: whether no comparison exceeds its limit; this does not prove convergence.
     verdict: the comparisons in words, with advice.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
+        >>> found = arguide.diagnose(arguide.sample_joints(law, 4, 256, 2))
+        >>> found.consistent, found.verdict.split(":")[0]
+        (True, 'no disagreement found')
     """
 
     log_evidence: float
@@ -76,9 +83,16 @@ def diagnose(
 
     Raises:
         ValueError: fewer than two runs.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
+        >>> arguide.diagnose(arguide.sample_joints(law, 4, 256, 2)).consistent
+        True
     """
-    if len(runs) < 2:
-        raise checks.refusal("runs", "two at least", len(runs), "one run cannot be compared with itself")
+    if isinstance(runs, JointSample) or len(runs) < 2:
+        count = 1 if isinstance(runs, JointSample) else len(runs)
+        raise checks.refusal("runs", "two at least", count, "one run cannot be compared with itself")
     logs = torch.stack([run.log_evidence for run in (*runs, *probes)]).double()
     of_runs, of_probes = logs.tensor_split([len(runs)])
     missed = float(of_probes.max() - of_runs.logsumexp(0)) + math.log(len(runs)) if probes else None
@@ -112,6 +126,11 @@ def over_runs(values: Sequence[float] | Tensor, log_evidences: Sequence[float] |
 
     Raises:
         ValueError: shapes that differ, fewer than two runs, or numbers that are not finite.
+
+    Example:
+        >>> mean, error = arguide.over_runs([1.0, 2.0], [0.0, 0.0])
+        >>> mean, round(error, 6)
+        (1.5, 0.5)
     """
     rows, logs = (torch.as_tensor(each, dtype=torch.float64) for each in (values, log_evidences))
     if rows.ndim != 1 or rows.shape != logs.shape or len(rows) < 2:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from arguide import checks
+
 Draw = Callable[[Tensor], Tensor]
 
 
@@ -21,8 +23,9 @@ def categorical(generator: torch.Generator | None = None) -> Draw:
     probability 0.
 
     Raises:
-        ValueError: when it draws, if a row has no possible index or holds NaN.
+        ValueError: no generator; when it draws, a row that has no possible index or holds NaN.
     """
+    checks.generator(generator)
 
     def draw(log_probs: Tensor) -> Tensor:
         probs = log_probs.to(torch.promote_types(log_probs.dtype, torch.float32)).exp()
@@ -42,16 +45,19 @@ def categorical(generator: torch.Generator | None = None) -> Draw:
 
 def torch_categorical(generator: torch.Generator | None = None) -> Draw:
     """Return the draw of one index per row by `torch.multinomial`."""
+    checks.generator(generator)
     return lambda log_probs: torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(-1)
 
 
 def normal(generator: torch.Generator | None = None) -> Draw:
     """Return the draw of standard normals."""
+    checks.generator(generator)
     return lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
 def uniform(generator: torch.Generator | None = None) -> Draw:
     """Return the draw of uniform numbers in [0, 1), with the shape, dtype and device of x."""
+    checks.generator(generator)
     return lambda x: torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 

@@ -18,25 +18,48 @@ Resample = Callable[[Tensor, torch.Generator | None], Tensor]
 
 
 def multinomial(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw every ancestor independently."""
+    """Draw every ancestor independently.
+
+    Example:
+        >>> arguide.multinomial(torch.tensor([0.0, 1.0, 0.0]).log())
+        tensor([1, 1, 1])
+    """
     weights = _weights(log_weights)
     return _invert(weights, _uniform(weights, len(weights), generator))
 
 
 def stratified(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw one ancestor in each of N equal strata, (i + u_i)/N."""
+    """Draw one ancestor in each of N equal strata, (i + u_i)/N.
+
+    Example:
+        >>> log_weights = torch.tensor([0.5, 0.25, 0.25, 0.0]).log()
+        >>> arguide.stratified(log_weights)
+        tensor([0, 0, 1, 2])
+    """
     weights = _weights(log_weights)
     return _comb(weights, _uniform(weights, len(weights), generator))
 
 
 def systematic(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw one ancestor in each of N equal strata at one common offset, (i + u)/N."""
+    """Draw one ancestor in each of N equal strata at one common offset, (i + u)/N.
+
+    Example:
+        >>> log_weights = torch.tensor([0.5, 0.25, 0.25, 0.0]).log()
+        >>> arguide.systematic(log_weights)
+        tensor([0, 0, 1, 2])
+    """
     weights = _weights(log_weights)
     return _comb(weights, _uniform(weights, 1, generator))
 
 
 def residual(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Copy particle i ⌊N·w_i⌋ times, and draw the other ancestors in proportion to N·w_i − ⌊N·w_i⌋."""
+    """Copy particle i ⌊N·w_i⌋ times, and draw the other ancestors in proportion to N·w_i − ⌊N·w_i⌋.
+
+    Example:
+        >>> log_weights = torch.tensor([0.5, 0.25, 0.25, 0.0]).log()
+        >>> arguide.residual(log_weights)
+        tensor([0, 0, 1, 2])
+    """
     weights = _weights(log_weights)
     n = len(weights)
     copies = (n * weights).floor()

@@ -45,6 +45,12 @@ class Sample(NamedTuple):
 
     x: tokens [n, T], or values [n, …].
     log_target, log_proposal, log_normalizer: see `Info`, [n, steps] each.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> drawn = arguide.sample(table.autoregressive(1), 5, 2)
+        >>> drawn.tokens.shape, bool(drawn.log_weights.abs().max() < 1e-12)
+        (torch.Size([5, 2]), True)
     """
 
     x: Tensor
@@ -75,6 +81,13 @@ class JointSample(NamedTuple):
     evidences: log Ẑ of all steps up to each move, [moves].
     log_target: log p̃_t along every particle's ancestry, [N, steps].
     log_normalizer: log Z_t along it, [N, steps].
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
+        >>> drawn = arguide.sample_joint(law, 1000, 2)
+        >>> drawn.draw(3).shape, round(float(drawn.log_weights.exp().sum()), 6)
+        (torch.Size([3, 2]), 1.0)
     """
 
     x: Tensor
@@ -94,7 +107,7 @@ class JointSample(NamedTuple):
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Return n particles drawn by weight, [n, …]: importance resampling."""
-        checks.integer("n", n)
+        checks.integer("n", n), checks.generator(generator)
         return self.x[torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)]
 
 
@@ -106,6 +119,12 @@ class Chains(NamedTuple):
     log_target: log p̃ of x, [n, T] for tokens, [n, 1] for a density up to a constant, [n, 0] without a density.
     log_normalizer: log Z_t along x, of the shape of log_target; 0 for a density.
     log_weight: log p̃(x)/q(x) after every step, [steps, n]; [0, n] for chains without an independent proposal.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> chains = arguide.sample_metropolis(table.autoregressive(1), 5, 2, 3)
+        >>> chains.tokens.shape, chains.accepted.mean()
+        (torch.Size([5, 2]), tensor(1.))
     """
 
     x: Tensor
@@ -132,9 +151,16 @@ def pooled(runs: Sequence[JointSample]) -> JointSample:
 
     Raises:
         ValueError: fewer than two runs.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
+        >>> arguide.pooled(arguide.sample_joints(law, 3, 100, 2)).tokens.shape
+        torch.Size([300, 2])
     """
     if isinstance(runs, JointSample) or len(runs) < 2:
-        raise checks.refusal("runs", "at least two independent samples", len(runs), "one run gives no standard error")
+        found = 1 if isinstance(runs, JointSample) else len(runs)
+        raise checks.refusal("runs", "at least two independent samples", found, "one run gives no standard error")
     logs = torch.stack([run.log_evidence + math.log(len(run.x)) for run in runs])
     log_weights = torch.cat([run.log_weights + log for run, log in zip(runs, logs, strict=True)]).log_softmax(0)
     sizes = torch.tensor([len(run.x) for run in runs]).to(logs)

@@ -247,13 +247,17 @@ class Unnormalized(LogitsProcessor):
         return scores + self.call.last.log_normalizer[:, -1:].to(scores)
 
 
-def check_arguments(given: Mapping[str, Any], *, lent: bool) -> None:
+def check_arguments(given: Mapping[str, Any], ids: Tensor | None, *, lent: bool) -> None:
     """Raise ValueError for arguments of `generate` that a branch could not follow.
 
     Args:
         given: the arguments.
+        ids: the prompts, [n, L]; None if they are given as embeddings or features.
         lent: whether another model reads the prompt too.
     """
+    mask = given.get("attention_mask")
+    if ids is not None and mask is not None and mask.shape != ids.shape:
+        raise checks.refusal("attention_mask", f"of the shape of the tokens, {tuple(ids.shape)}", mask)
     if lent and any(given.get(name) is not None for name in ("inputs_embeds", "encoder_outputs")):
         raise ValueError("other models cannot read inputs_embeds or encoder_outputs; pass input_ids, or prompts of their own")
     if given.get("position_ids") is not None:

@@ -233,10 +233,10 @@ def _branch(model: PreTrainedModel, condition: Condition, rows: int, name: str, 
         if mask is not None:
             raise ValueError(f"{name} must be given with their attention mask, got None")
         return Branch(reader, condition.temperature, last=last)
+    check_tokens(name, ids, reader)
     own = Prompt.of(ids, mask, right=model.config.is_encoder_decoder)
     if len(own.mask) not in (1, rows):
         raise ValueError(f"{name} must be one for each of the {rows} prompts, or one for all, got {len(own.mask)}")
-    check_tokens(name, own.inputs, reader)
     return Branch(reader, condition.temperature, own)
 
 

@@ -20,11 +20,11 @@ from arguide.guidance import normalize
 from arguide.stopping import Ending
 from arguide.text.caches import check_cached
 from arguide.text.combination import Combination
-from arguide.text.generation import guided
+from arguide.text.generation import guided, takes_settings, with_settings
 from arguide.text.prompts import Prompt, check_tokens, first_tokens
 from arguide.text.reading import Reading
 from arguide.text.seam import cache_name, keeps_cache
-from arguide.text.settings import Guidance, Settings, takes_settings
+from arguide.text.settings import Guidance, Settings
 
 
 class Read(NamedTuple):
@@ -56,6 +56,13 @@ class Continuation:
         combination: the branches and their weights.
         prompt: [1, L]; or [n, L], one per prefix, if the n prefixes do not all follow one prompt.
         ends: the tokens after which the posterior of the branches stays as it is.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> law = arguide.continuation(model, torch.tensor([[1, 2, 3]]), guidance_scale=2.0)
+        >>> law.start(5).log_probs.shape
+        torch.Size([5, 9])
     """
 
     model: PreTrainedModel
@@ -155,11 +162,21 @@ def continuation(
 
     Raises:
         ValueError: arguments that do not fit, several prompts, no room in a context, or a model without a cache.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> prompt, negative = torch.tensor([[1, 2, 3]]), torch.tensor([[4]])
+        >>> law = arguide.continuation(model, prompt, guidance_scale=2.0, negative_prompt_ids=negative)
+        >>> arguide.sample_joint(law, 16, 4).tokens.shape
+        torch.Size([16, 4])
     """
-    plain, guidance = guided(model).unguided, replace(guidance or Guidance(), **settings)
-    if input_ids.ndim != 2 or len(input_ids) != 1:
-        raise checks.refusal("input_ids", "one prompt, [1, L]", input_ids)
+    plain, guidance = guided(model).unguided, with_settings(guidance, dict(settings))
     check_tokens("input_ids", input_ids, plain)
+    if len(input_ids) != 1:
+        raise checks.refusal("input_ids", "one prompt, [1, L]", input_ids)
+    if max_new_tokens is not None:
+        checks.integer("max_new_tokens", max_new_tokens)
     combination = Combination.of(plain, guidance, rows=_own_rows(guidance), mixes=True)
     for each in combination.models:
         check_cached(each, keeps_cache(each) and bool(cache_name(each)))

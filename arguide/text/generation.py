@@ -12,20 +12,22 @@ after guidance. A scale of 1 without further branches runs the model itself, a s
 import copy
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from arguide import checks
 from arguide.text.call_state import LAWS, CallState, check_arguments
 from arguide.text.combination import Combination
-from arguide.text.prompts import found_mask
+from arguide.text.prompts import check_model, check_rows, check_tokens, found_mask
 from arguide.text.reading import Reading
 from arguide.text.seam import CACHES, Hooks, copy_compiled
-from arguide.text.settings import Guidance, takes_settings
+from arguide.text.settings import Guidance, Settings
 
 if TYPE_CHECKING:
 
@@ -35,13 +37,65 @@ if TYPE_CHECKING:
 else:
     View = Hooks
 
+F = TypeVar("F", bound=Callable[..., Any])
 KEYWORDS = {field.name for field in dataclasses.fields(Guidance)} - {"temperature"}  # that one is a keyword of transformers
+MISNAMED = {
+    **dict.fromkeys(("scale", "gamma", "cfg_scale"), "guidance_scale"),
+    "prior": "guidance_prior",
+    "negative_prompt": 'negative_prompt_ids=tokenizer(text, return_tensors="pt").input_ids',
+    **dict.fromkeys(("negative_ids", "negative_input_ids"), "negative_prompt_ids"),
+}
+
+
+def with_settings(guidance: Guidance | None, given: dict[str, Any]) -> Guidance:
+    """Return settings, none by default, whose fields are replaced by those given.
+
+    Raises:
+        ValueError: another object than a `Guidance`.
+        TypeError: a name that is not that of a field.
+    """
+    if not isinstance(guidance, Guidance | None):
+        raise checks.refusal("guidance", "an arguide.Guidance", guidance, "try guidance_scale=2.0")
+    if unknown := sorted(given.keys() - Settings.__annotations__.keys()):
+        raise TypeError(f"unknown argument {unknown[0]}; try {MISNAMED.get(unknown[0], 'help(arguide.Guidance)')}")
+    return dataclasses.replace(guidance or Guidance(), **given)
+
+
+def takes_settings(function: F) -> F:
+    """Show the fields of `Guidance` as keywords in the signature of a function that takes them by `**`."""
+    signature = inspect.signature(function)
+    named = {name: each for name, each in signature.parameters.items() if each.kind is not each.VAR_KEYWORD}
+    rest = [each for each in signature.parameters.values() if each.name == "kwargs"]
+    for each in dataclasses.fields(Guidance):
+        kind = inspect.Parameter.KEYWORD_ONLY
+        if not (rest and each.name == "temperature"):  # a keyword of transformers
+            named[each.name] = inspect.Parameter(each.name, kind, default=each.default, annotation=each.type)
+    function.__signature__ = signature.replace(parameters=[*named.values(), *rest])  # type: ignore[attr-defined]
+    return function
 
 
 class GuidedLM(View):
-    """A guided view of a model; `guided` makes one, as a subclass of the model's own class."""
+    """A guided view of a model; `guided` makes one, as a subclass of the model's own class.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> view = arguide.guided(model)
+        >>> isinstance(view, arguide.GuidedLM), isinstance(view, type(model))
+        (True, True)
+    """
 
     unguided: PreTrainedModel
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Any:
+        """Return a new object of a guided class, and refuse this one, which is no model.
+
+        Raises:
+            TypeError: a call of `GuidedLM` itself.
+        """
+        if cls is GuidedLM:
+            raise TypeError("a GuidedLM must be made from a model; try arguide.guided(model)")
+        return super().__new__(cls)
 
     @takes_settings
     def generate(
@@ -75,10 +129,13 @@ class GuidedLM(View):
         """
         if beam_law not in LAWS:
             raise checks.refusal("beam_law", f"one of {', '.join(LAWS)}", beam_law)
+        if not isinstance(generation_config, GenerationConfig | None):
+            raise checks.refusal("generation_config", "a GenerationConfig", generation_config, "try guidance_scale=2.0")
+        check_rows("inputs", inputs)
+        check_rows("input_ids", kwargs.get("input_ids"))
         if read := next((name for name in CACHES if isinstance(kwargs.get(name), Reading)), None):
             raise ValueError(f"{read} must not be that of another guided call, which cannot be continued; leave out {read}")
-        given = {name: kwargs.pop(name) for name in KEYWORDS & kwargs.keys()}
-        settings = dataclasses.replace(guidance or Guidance(), **given)
+        settings = with_settings(guidance, {name: kwargs.pop(name) for name in (KEYWORDS | MISNAMED.keys()) & kwargs.keys()})
         configured, generation_config, kwargs = self._take_scale(generation_config, kwargs)
         if settings.guidance_scale is None and configured is not None:
             settings = dataclasses.replace(settings, guidance_scale=configured)
@@ -86,7 +143,9 @@ class GuidedLM(View):
         combination = Combination.of(self.unguided, settings, rows=rows)
         if combination.is_just(self.unguided):
             return self._generate_alone(inputs, generation_config, kwargs, scored=settings.guidance_scale is not None)
-        check_arguments(kwargs, lent=combination.lends(self.unguided))
+        ids = None if kwargs.get("inputs_embeds") is not None else kwargs.get("input_ids") if inputs is None else inputs
+        check_tokens("input_ids", ids, self.unguided)
+        check_arguments(kwargs, ids, lent=combination.lends(self.unguided))
         kwargs.pop("logits_to_keep", None)
         call = CallState(combination, beam_law, self.unguided)
         if self.config.is_encoder_decoder:
@@ -147,7 +206,13 @@ class GuidedLM(View):
 
 
 def guided(model: PreTrainedModel) -> GuidedLM:
-    """Return a guided view of a `transformers` model that generates text.
+    """Return a guided view of a `transformers` model, whose `generate` takes a scale γ and negative prompts.
+
+        model = arguide.guided(AutoModelForCausalLM.from_pretrained(name))
+        model.generate(**inputs, guidance_scale=1.5, negative_prompt_ids=negative.input_ids)
+
+    γ = 0 writes the unconditional text, γ = 1 the model's own; above 1 the prompt counts for more. The negative prompt is the
+    prompt's last token by default. The other keywords of guidance are the fields of `arguide.Guidance`.
 
     The view shares the model's parameters, and is an instance of its class too, so it can replace the model; without a guidance
     scale it does what the model does. Guided steps on a CPU may store the weights of `Conv1D` (GPT-2) with other strides, and
@@ -156,11 +221,18 @@ def guided(model: PreTrainedModel) -> GuidedLM:
 
     Raises:
         ValueError: an object that is not a model with `generate`.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> prompt, negative = torch.tensor([[1, 2, 3]]), torch.tensor([[4]])
+        >>> view = arguide.guided(model)
+        >>> view.generate(prompt, guidance_scale=2.0, negative_prompt_ids=negative, max_new_tokens=4).shape
+        torch.Size([1, 7])
     """
     if isinstance(model, GuidedLM):
         return model
-    if not isinstance(model, GenerationMixin) or not model.can_generate():
-        raise ValueError(f"model must be a transformers model with `generate`, got {type(model).__name__}")
+    check_model("model", model)
     view = copy.copy(model)
     view.__class__ = _guided_class(model.__class__)
     view.__dict__.pop("forward", None)  # one that a hook has wrapped on the instance is the unguided model's
@@ -177,6 +249,8 @@ def _guided_class(base: Any) -> Any:
     @functools.wraps(base.forward)
     def forward(self: Any, *args: Any, guided_call: CallState | None = None, **kwargs: Any) -> Any:
         if guided_call is None:
+            if misplaced := sorted(KEYWORDS & kwargs.keys()):
+                raise TypeError(f"{misplaced[0]} must be given to generate, not to forward; try model.generate(…)")
             wrapped = self.unguided.__dict__.get("forward")
             return wrapped(*args, **kwargs) if wrapped else super(kind, self).forward(*args, **kwargs)
         return self.guided_forward(*args, guided_call=guided_call, **kwargs)

@@ -1,15 +1,17 @@
 """Prompts: the tokens that a branch reads before the text, padded on one side."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
+from transformers import GenerationMixin, PreTrainedModel
 
 from arguide import checks
+
+EMPTY = "every prompt must have at least one token, got none; try the beginning-of-text token"
 
 
 class Prompt(NamedTuple):
@@ -32,13 +34,15 @@ class Prompt(NamedTuple):
         """
         if inputs.ndim not in (2, 3):
             raise checks.refusal("prompts", "token ids [n, L]", inputs)
-        if not inputs.shape[1] or (mask is not None and not mask.any(1).all()):
-            raise ValueError("every prompt must have at least one token, got none; try the beginning-of-text token")
+        if not inputs.shape[1]:
+            raise ValueError(EMPTY)
         if mask is None:
             return cls(inputs, torch.ones(inputs.shape[:2], dtype=torch.long, device=inputs.device))
-        if mask.shape != inputs.shape[:2]:
+        if not isinstance(mask, Tensor) or mask.shape != inputs.shape[:2]:
             raise checks.refusal("the mask of a prompt", f"of the shape of its tokens {tuple(inputs.shape[:2])}", mask)
         mask = mask.to(inputs.device, torch.long)
+        if not mask.any(1).all():
+            raise ValueError(EMPTY)
         if mask.all():
             return cls(inputs, mask)
         order = mask.argsort(dim=1, stable=True, descending=right)
@@ -127,16 +131,44 @@ def padded(rows: Sequence[list[int]], pad: int = 0, *, right: bool = False) -> P
     return Prompt(pad_sequence(ids, True, pad, side), pad_sequence(masks, True, 0, side))
 
 
-def check_tokens(name: str, ids: Tensor | None, model: PreTrainedModel) -> None:
-    """Raise ValueError if a token id, [n, L], is outside a model's vocabulary; embeddings and None pass.
+def check_model(name: str, model: Any) -> None:
+    """Raise ValueError unless an object is a model of transformers that generates."""
+    if isinstance(model, GenerationMixin) and model.can_generate():
+        return
+    hint = "try AutoModelForCausalLM.from_pretrained(name)"
+    hint = "try its attribute model" if isinstance(getattr(model, "model", None), GenerationMixin) else hint
+    raise checks.refusal(name, "a transformers model with `generate`", model, hint)
+
+
+def check_rows(name: str, ids: Any) -> None:
+    """Raise ValueError unless prompts are a tensor with one row per prompt; None passes."""
+    if ids is not None and (not isinstance(ids, Tensor) or ids.ndim < 2):
+        raise checks.refusal(name, "a tensor of token ids, [n, L]", ids, _as_rows(name, ids))
+
+
+def _as_rows(name: str, ids: Any) -> str:
+    """Return what to try with prompts that are no tensor [n, L]."""
+    if isinstance(ids, Mapping):
+        return "try model.generate(**inputs)" if name == "inputs" else "try inputs.input_ids"
+    if isinstance(ids, Tensor):
+        return "try ids[None] for one prompt"
+    texts = isinstance(ids, str) or (isinstance(ids, Sequence) and any(isinstance(each, str) for each in ids))
+    return 'try tokenizer(text, return_tensors="pt").input_ids' if texts else "try torch.tensor"
+
+
+def check_tokens(name: str, ids: Any, model: PreTrainedModel) -> None:
+    """Raise ValueError unless prompts are token ids of a model's vocabulary, [n, L]; None passes.
 
     Args:
         name: of the argument, for the message.
-        ids: token ids [n, L], embeddings or None.
+        ids: token ids.
         model: the model that reads them.
     """
-    if ids is None or ids.ndim != 2 or not ids.numel():
+    check_rows(name, ids)
+    if ids is None or not ids.numel():
         return
+    if ids.ndim != 2 or ids.dtype not in (torch.long, torch.int):
+        raise ValueError(f"{name} must be token ids, integers [n, L], got {ids.dtype} of shape {tuple(ids.shape)}")
     least, largest = (int(end) for end in ids.aminmax())
     size = model.get_input_embeddings().weight.shape[0]
     if least < 0 or largest >= size:

@@ -9,7 +9,6 @@ sequential one.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple, Unpack
 
 import torch
@@ -18,10 +17,10 @@ from transformers import PreTrainedModel
 
 from arguide import checks
 from arguide.text.combination import Combination
-from arguide.text.generation import guided
+from arguide.text.generation import guided, takes_settings, with_settings
 from arguide.text.prompts import Prompt, check_tokens, first_tokens
 from arguide.text.reading import Reading
-from arguide.text.settings import Guidance, Settings, takes_settings
+from arguide.text.settings import Guidance, Settings
 
 
 class Scores(NamedTuple):
@@ -33,6 +32,13 @@ class Scores(NamedTuple):
         log_normalizers: log Z_t of every token, 0 after the end, [n, T].
         branches: Σ_t log p_k(x_t|x_<t) of every branch with a weight, [K, n]; with a mixture, of all its branches.
         greedy: whether every token is the most likely one under the guided law, [n].
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> found = arguide.score(model, torch.tensor([[1, 2]]), torch.tensor([[3, 4]]), guidance_scale=2.0)
+        >>> bool((found.joint - found.log_normalizers.sum(1) - found.sequential).abs() < 1e-4)
+        True
     """
 
     sequential: Tensor
@@ -70,13 +76,21 @@ def score(
 
     Raises:
         ValueError: arguments that do not fit, a text without tokens, padding before a token, or an improper tilt.
+
+    Example:
+        >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
+        >>> model = transformers.GPT2LMHeadModel(config)
+        >>> prompt, negative = torch.tensor([[1, 2, 3]]), torch.tensor([[4]])
+        >>> found = arguide.score(model, prompt, torch.tensor([[5, 6]]), guidance_scale=2.0, negative_prompt_ids=negative)
+        >>> found.sequential.shape, found.branches.shape
+        (torch.Size([1]), torch.Size([2, 1]))
     """
-    plain = guided(model).unguided
-    mask = torch.ones_like(text_ids) if text_mask is None else text_mask.to(text_ids.device, torch.long)
-    _check_texts(text_ids, mask, len(input_ids))
+    plain, guidance = guided(model).unguided, with_settings(guidance, dict(settings))
     for name, ids in (("input_ids", input_ids), ("text_ids", text_ids)):
         check_tokens(name, ids, plain)
-    combination = Combination.of(plain, replace(guidance or Guidance(), **settings), rows=len(input_ids))
+    mask = torch.ones_like(text_ids) if text_mask is None else text_mask.to(text_ids.device, torch.long)
+    _check_texts(text_ids, mask, len(input_ids))
+    combination = Combination.of(plain, guidance, rows=len(input_ids))
     encodes = plain.config.is_encoder_decoder
     rows = torch.arange(len(text_ids), device=text_ids.device)
     prompts = combination.prompts(Prompt.of(input_ids, attention_mask, right=encodes), rows)
@@ -122,7 +136,7 @@ def _check_texts(text: Tensor, mask: Tensor, n: int) -> None:
     """Raise ValueError unless texts [n, T] have tokens, and padding on the right only."""
     for name, each in (("text_ids", text), ("text_mask", mask)):
         if each.ndim != 2 or len(each) != n or each.shape != text.shape:
-            raise checks.refusal(name, f"of shape [{n}, T] with one T", each)
+            raise checks.refusal(name, f"of shape [{n}, T] with one T", each, "try a prompt per text, input_ids.expand(n, -1)")
     if not text.shape[1] or not mask[:, 0].all():
         raise ValueError("every text must have at least one token, got none; padding must stand on the right")
     if (mask[:, 1:] > mask[:, :-1]).any():

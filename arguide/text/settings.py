@@ -15,10 +15,9 @@ Sources: Sanchez et al., "Stay on topic with classifier-free guidance", arXiv:23
 arXiv:2105.03023, eq. 2; Li et al., "Contrastive decoding", arXiv:2210.15097, eq. 3, for the plausibility cut-off.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, TypedDict, TypeVar
+from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -26,9 +25,9 @@ from transformers import PreTrainedModel
 
 from arguide import checks
 from arguide.guidance import Weight
+from arguide.text.prompts import check_model, check_rows
 
 Scale = float | Tensor | Callable[[int], float | Tensor]
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,12 @@ class Condition:
         prior: π_i, in the place of the scale, for a call with a `guidance_prior`.
 
     Raises:
-        ValueError: a scale and a prior, or neither; a prior outside [0, 1].
+        ValueError: a scale and a prior, or neither; a prior outside [0, 1]; a scale, prompts or a model of another type.
+
+    Example:
+        >>> more = arguide.Condition(0.5, torch.tensor([[5, 6]]))
+        >>> more.scale, more.temperature
+        (0.5, 1.0)
     """
 
     scale: Scale | None = None
@@ -58,8 +62,13 @@ class Condition:
         if (self.scale is None) == (self.prior is None):
             found = "neither" if self.scale is None else "both"
             raise ValueError(f"a condition must have either a scale or a prior, got {found}; try Condition(scale=0.5, …)")
+        if isinstance(self.scale, str) or (isinstance(self.scale, Tensor) and self.scale.ndim > 1):
+            raise checks.refusal("scale", "a number, one per prompt [n], or a function", self.scale, "try Condition(0.5, ids)")
         if self.prior is not None:
             checks.share("prior", self.prior)
+        check_rows("input_ids", self.input_ids)
+        if self.model is not None:
+            check_model("model", self.model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +94,12 @@ class Guidance:
         tokens: the only tokens that a text may have; every branch is conditioned on them, then smoothed. All by default.
 
     Raises:
-        ValueError: a temperature, cut-off, smoothing, floor, prior or token out of its range.
+        ValueError: a setting out of its range, or of another type.
+
+    Example:
+        >>> law = arguide.Guidance(2.0, negative_prompt_ids=torch.tensor([[4]]), plausibility=0.1)
+        >>> law.guidance_scale, law.branch_temperatures
+        (2.0, (1.0, 1.0))
     """
 
     guidance_scale: Scale | None = None
@@ -102,16 +116,25 @@ class Guidance:
     tokens: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
+        self._check_branches()
         checks.share("plausibility", self.plausibility)
         checks.number("smoothing", self.smoothing, "in [0, 1)", lambda share: 0 <= share < 1)
-        if self.floor is not None:
-            checks.number("floor", self.floor)
-        if self.guidance_prior is not None:
-            checks.number("guidance_prior", self.guidance_prior, "in (0, 1]", lambda prior: 0 < prior <= 1)
+        checks.number("floor", 0.0 if self.floor is None else self.floor)
+        prior = 1.0 if self.guidance_prior is None else self.guidance_prior
+        checks.number("guidance_prior", prior, "in (0, 1]", lambda prior: 0 < prior <= 1)
         if self.tokens is not None:
             checks.tokens("tokens", self.tokens)
         for tau in (self.temperature, *self.branch_temperatures, *(condition.temperature for condition in self.conditions)):
             checks.positive("temperature", tau)
+
+    def _check_branches(self) -> None:
+        """Raise ValueError unless the prompts, models and conditions have their types."""
+        check_rows("negative_prompt_ids", self.negative_prompt_ids)
+        if self.negative_model is not None:
+            check_model("negative_model", self.negative_model)
+        if not (isinstance(self.conditions, Sequence) and all(isinstance(each, Condition) for each in self.conditions)):
+            hint = "try conditions=[arguide.Condition(0.5, input_ids)]"
+            raise checks.refusal("conditions", "a sequence of arguide.Condition", self.conditions, hint)
 
     @property
     def branch_temperatures(self) -> tuple[float, float]:
@@ -165,19 +188,6 @@ class Settings(TypedDict, total=False):
     floor: float | None
     guidance_prior: float | None
     tokens: Sequence[int] | None
-
-
-def takes_settings(function: F) -> F:
-    """Show the fields of `Guidance` as keywords in the signature of a function that takes them by `**`."""
-    signature = inspect.signature(function)
-    named = {name: each for name, each in signature.parameters.items() if each.kind is not each.VAR_KEYWORD}
-    rest = [each for each in signature.parameters.values() if each.name == "kwargs"]
-    for each in fields(Guidance):
-        kind = inspect.Parameter.KEYWORD_ONLY
-        if not (rest and each.name == "temperature"):  # a keyword of transformers
-            named[each.name] = inspect.Parameter(each.name, kind, default=each.default, annotation=each.type)
-    function.__signature__ = signature.replace(parameters=[*named.values(), *rest])  # type: ignore[attr-defined]
-    return function
 
 
 @dataclass(frozen=True)
@@ -252,13 +262,13 @@ def _over(weights: Sequence[Weight], rows: Tensor) -> Weight:
 
 def _number_or_rows(scale: float | Tensor, n: int) -> Weight:
     """Return a scale in double precision: a number if it is the same for all rows, else [n]."""
-    wanted = f"a number, or one for each of the {n} prompts"
+    wanted, hint = f"a number, or one for each of the {n} prompts", "try guidance_scale=2.0"
     try:
         values = torch.as_tensor(scale.cpu() if isinstance(scale, Tensor) else scale, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
-        raise checks.refusal("guidance_scale", wanted, scale) from None
+        raise checks.refusal("guidance_scale", wanted, scale, hint) from None
     if values.ndim > 1 or values.numel() not in (1, n):
-        raise checks.refusal("guidance_scale", wanted, values)
+        raise checks.refusal("guidance_scale", wanted, values, hint)
     checks.finite("guidance_scale", values)
     first = values.flatten()[0]
     return float(first) if (values == first).all() else values

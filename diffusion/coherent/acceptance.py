@@ -100,6 +100,13 @@ def sample_accepted(
     Raises:
         ValueError: γ below 0, for which no bound exists; a label that the mixture lacks; an A below `least`, with its estimate;
             a grid or shape out of range; a classifier whose probabilities do not sum to 1.
+
+    Example:
+        >>> points = analysis.GaussianMixture([[-1.0], [1.0]], [0.5, 0.5], [0.5, 0.5])
+        >>> scores = [diffusion.conditioned(points.score, label) for label in (0, 1)]
+        >>> mixture = diffusion.Mixture(scores, torch.tensor([0.5, 0.5]).log())
+        >>> diffusion.sample_accepted(mixture, 1, 3.0, (16, 1), diffusion.edm(20)).x.shape
+        torch.Size([16, 1])
     """
     checks.shape("shape", shape), checks.falling("sigmas", sigmas)
     log_prior = _log_prior(mixture)

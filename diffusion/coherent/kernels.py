@@ -59,6 +59,11 @@ def ancestral(score: Guided, x: Tensor, sigma: Tensor, sigma_next: Tensor, draw:
         sigma: σ, [].
         sigma_next: σ' < σ, [].
         draw: standard normals.
+
+    Example:
+        >>> normal = lambda x, sigma: -x / (1 + sigma**2)
+        >>> diffusion.sample(normal, (4, 2), diffusion.edm(50), step=diffusion.ancestral).x.shape
+        torch.Size([4, 2])
     """
     s, r = score(x, sigma)
     return Stepped(Kernel(x, sigma, sigma_next).sample(s, draw), r, r)

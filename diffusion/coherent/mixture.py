@@ -95,6 +95,13 @@ class Mixture:
 
     Raises:
         ValueError: parts that are no functions, or a prior that is not one probability per model with sum 1.
+
+    Example:
+        >>> points = analysis.GaussianMixture([[-1.0], [1.0]], [0.5, 0.5], [0.5, 0.5])
+        >>> scores = [diffusion.conditioned(points.score, label) for label in (0, 1)]
+        >>> mixture = diffusion.Mixture(scores, torch.tensor([0.5, 0.5]).log())
+        >>> diffusion.coherent.sample(mixture.guidance(1, 3.0), (4, 1), diffusion.edm(50)).x.shape
+        torch.Size([4, 1])
     """
 
     models: Sequence[Field] | Labelled | Separate

@@ -15,6 +15,12 @@ Sources: Ou et al., "Your absorbing discrete diffusion secretly models the condi
 arXiv:2406.03736, for the rates; Nisonoff et al., "Unlocking guidance for discrete state-space diffusion and flow models",
 arXiv:2406.01572, and Schiff et al., arXiv:2412.10193, for guided ones; Lee et al., "Debiasing guidance for discrete diffusion
 with sequential Monte Carlo", arXiv:2502.06079, for weights.
+
+Example:
+    >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+    >>> cond, uncond = diffusion.conditioned(table.denoise_masked, 1), diffusion.conditioned(table.denoise_masked)
+    >>> diffusion.masked.sample(diffusion.LogLinear.guidance(cond, uncond, 3.0), 100, 2).x.shape
+    torch.Size([100, 2])
 """
 
 import math

@@ -17,6 +17,12 @@ the limit of small steps; one token alone is exact at any step, as its kernels a
 Sources: Nisonoff et al., "Unlocking guidance for discrete state-space diffusion and flow models", arXiv:2406.01572, for the
 rates; Schiff et al., "Simple guidance mechanisms for discrete diffusion models", arXiv:2412.10193, for the kernels; Lee et al.,
 "Debiasing guidance for discrete diffusion with sequential Monte Carlo", arXiv:2502.06079, for weights.
+
+Example:
+    >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+    >>> cond, uncond = diffusion.conditioned(table.denoise_uniform, 1), diffusion.conditioned(table.denoise_uniform)
+    >>> diffusion.uniform.sample(diffusion.LogLinear.guidance(cond, uncond, 3.0), 100, (2, 2), torch.linspace(1, 0, 9)).x.shape
+    torch.Size([100, 2])
 """
 
 import math

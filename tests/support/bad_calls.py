@@ -33,3 +33,11 @@ def refused(call, argument):
     assert len(message.splitlines()) == 1
     assert len(message) < 250
     assert str(caught.traceback[-1].path).startswith(PACKAGES), f"from deep inside: {message}"
+
+
+def advised(call, argument, *hints):
+    """Assert that a call is refused as it should be, with advice that has these hints."""
+    refused(call, argument)
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call()
+    assert [hint for hint in hints if hint not in str(caught.value)] == []
