@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis import explore
 from analysis.figures import style
 from analysis.files import run_folder
 from analysis.frames import BANNER, Chapter, Grid, Plot
@@ -46,7 +47,7 @@ measured, and corrected. Every number below is computed on exact laws, or estima
 def publish(
     folder: Path, chapters: Sequence[Chapter], frame: pd.DataFrame, made_by: str, *, opening: tuple[str, str] = OPENING
 ) -> Path:
-    """Write the figures, `results.parquet` and `report.html` of a run; return the path of the report.
+    """Write the figures, `results.parquet`, `explore.html` and `report.html` of a run; return the path of the report.
 
     Args:
         folder: of the run; it holds `run.json`.
@@ -62,6 +63,7 @@ def publish(
         for plot in chapter.experiment.plots:
             style.save_plot(folder / "figures" / f"{plot.name}.png", plot, chapter.frame)
     run_folder.write_frame(folder / "results.parquet", frame)
+    explore.write(folder)
     page = folder / "report.html"
     run_folder.write_text(page, _render(folder, chapters, made_by, *opening))
     return page
@@ -76,6 +78,7 @@ def _render(folder: Path, chapters: Sequence[Chapter], made_by: str, title: str,
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>arguide: {escape(title)}</title><style>{STYLE}</style></head><body>\n"
         f"<h1>{escape(title)}</h1>\n"
+        f'<p><a href="{explore.NAME}">Play with these laws</a>: a page with bars and sliders.</p>\n'
         f"{_banner(chapters)}{introduction}{_headline(chapters)}{sections}"
         f"<footer><p>Made by <code>{escape(made_by)}</code></p>"
         f"<pre>{escape(json.dumps(run, indent=2, ensure_ascii=False))}</pre></footer>\n</body></html>\n"

@@ -12,7 +12,7 @@ The file is one JSON object. `log_…` are natural logarithms with six decimals;
     verdict             the diagnosis of log Ẑ in one line; consistent, whether runs and probes agree
     texts               a list of texts:
         law             "sequential" or "joint", the law of the draw, or "given"
-        tokens          texts of the tokens; "" for the token that ends a text
+        tokens          texts of the tokens; "" for the token that ends a text, the name of one without a text of its own
         ended           whether the last token ends the text
         log_target      Σ_k w_k log p_k(x_t|x_<t)
         log_normalizer  log Z_t(x_<t)
@@ -42,6 +42,7 @@ from analysis.text.tokens import text_of
 FORMAT, VERSION = "arguide text", 1
 SHOWN = 12  # texts of each law
 DIGITS = 6
+UNFINISHED = "\ufffd"  # stands for bytes that are no character yet
 
 
 def record(loaded: Loaded, target: Target, measured: Measurement, *, model: str, seed: int = 0) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def joint_tokens(measured: Measurement, ends: Sequence[int], seed: int) -> list[
 
 
 def pieces(loaded: Loaded, prompt: list[int], tokens: list[int]) -> list[str]:
-    """Return the text that every token adds; for a token that adds none, its name.
+    """Return the text that every token adds; for a token that adds none, or ends within a character, its name.
 
     Args:
         loaded: the models.
@@ -109,8 +110,9 @@ def pieces(loaded: Loaded, prompt: list[int], tokens: list[int]) -> list[str]:
         tokens: the tokens after it.
     """
     before = [text_of(loaded, prompt, tokens[:t]) for t in range(len(tokens) + 1)]
-    added = (whole.removeprefix(start) if whole.startswith(start) else "" for start, whole in pairwise(before))
-    return [piece or loaded.tokenizer.convert_ids_to_tokens(token) for piece, token in zip(added, tokens, strict=True)]
+    added = [whole.removeprefix(start.rstrip(UNFINISHED)) for start, whole in pairwise(before)]
+    named = loaded.tokenizer.convert_ids_to_tokens(tokens)
+    return [name if piece.endswith(UNFINISHED) else piece or name for piece, name in zip(added, named, strict=True)]
 
 
 def _texts(loaded: Loaded, its: Laws, law: str, texts: Texts, measured: Measurement) -> Iterator[dict[str, Any]]:

@@ -112,3 +112,13 @@ export function mixtureOde(model, { points = 128, steps = STEPS } = {}) {
   const density = x.map((each) => Math.exp(logDensityOde(each, model, steps)));
   return { x, density, ...moments(x, density.map((each) => each * step)) };
 }
+
+/** Return KL(ODE ‖ joint tilt) in nats, from the law of `mixtureOde` and log Z of the tilt. */
+export function mixtureDivergence({ x, density }, logZ, model) {
+  const terms = x.map((each, i) => {
+    const { cond, uncond } = logDensities(each, model);
+    const gap = Math.log(density[i]) - (1 - model.scale) * uncond - model.scale * cond + logZ;
+    return density[i] > 0 ? density[i] * gap : 0;
+  });
+  return Math.max(0, terms.reduce((sum, each) => sum + each, 0) * (x[1] - x[0]));
+}

@@ -19,7 +19,7 @@ export const PRESETS = {
   },
   independent: {
     title: "The laws are equal: independent tokens",
-    note: "Only x₁ depends on y, and x₂ is independent of it. Z_t is the same for every prefix, so nothing separates the two laws.",
+    note: "Only x₁ depends on y, and x₂ is independent of it. Zₜ is the same for every prefix, so nothing separates the two laws.",
     shape: [2, 2],
     weights: [[12, 28, 18, 42], [24, 56, 6, 14]],
     label: 1,
@@ -35,7 +35,7 @@ export const PRESETS = {
   },
   three: {
     title: "Three tokens, skewed",
-    note: "No symmetry at all: every prefix has another Z_t, and the gap grows with γ.",
+    note: "No symmetry at all: every prefix has another Zₜ, and the gap grows with γ.",
     shape: [2, 2, 2],
     weights: [[30, 4, 12, 20, 2, 16, 8, 8], [6, 30, 10, 4, 14, 3, 30, 3]],
     label: 1,

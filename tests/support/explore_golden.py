@@ -134,27 +134,32 @@ def grid(toy, scale):
 
 
 def ode(toy, model):
-    """Carry z ~ N(0, 1), and log dx/dz, from a wide noise level to 0, over s = log σ."""
-    spacing = 1 / 64 if model["scale"] < 1 else 1 / 8  # below 1 the ODE parts z between the modes steeply
-    shown, z = [-2.5, -1.0, 0.0, 0.7, 3.0], np.arange(-9, 9.001, spacing)
-    points, far, scale, gap = np.concatenate([shown, z]), 1e6, model["scale"], 2 * model["mu"]
+    """Carry z ~ N(0, 1), and log dx/dz, from a wide noise level to 0, over s = log σ, as y in x = c + y √(v + σ²)."""
+    spacing, shown = 1 / 16, [-2.5, -1.0, 0.0, 0.7, 3.0]
+    z = np.arange(-8.5, 8.501, spacing)
+    points, far, scale, gap = np.concatenate([shown, z]), 1e7, model["scale"], 2 * model["mu"]
     centre = model["mu"] * (scale + (1 - scale) * (2 * model["prior"] - 1))
 
     def slope(s, state):
-        sigma, x = math.exp(s), torch.from_numpy(state[: len(points), None].copy())
+        sigma, y = math.exp(s), torch.from_numpy(state[: len(points), None])
+        width = model["variance"] + sigma**2
+        x = centre + math.sqrt(width) * y
         own, other = toy.log_class_probability(x, sigma).exp().T
-        variance = model["variance"] + sigma**2
-        by_x = -1 / variance + (1 - scale) * own * other * (gap / variance) ** 2  # s′ = −1/w + Var(μ_k)/w²
-        guided = scale * toy.score(x, sigma, 0) + (1 - scale) * toy.score(x, sigma)
-        return -(sigma**2) * torch.cat([guided[:, 0], by_x]).numpy()
+        by_x = (1 - scale) * own * other * (gap / width) ** 2  # s′ = −1/w + Var(μ_k)/w²
+        guided = scale * toy.score(x, sigma, 0) + (1 - scale) * toy.score(x, sigma) + y / math.sqrt(width)
+        return -(sigma**2) * torch.cat([guided[:, 0] / math.sqrt(width), by_x]).numpy()
 
-    first = math.hypot(far, model["variance"] ** 0.5)
-    start = np.concatenate([centre + first * points, np.full(len(points), math.log(first))])
-    solved = solve_ivp(slope, (math.log(far), math.log(1e-7)), start, method="DOP853", rtol=3e-14, atol=1e-12)
-    x, log_slope = solved.y[:, -1].reshape(2, -1)
+    start = np.concatenate([points, np.zeros(len(points))])
+    solved = solve_ivp(slope, (math.log(far), math.log(1e-8)), start, method="DOP853", rtol=1e-12, atol=1e-13)
+    y, log_slope = solved.y[:, -1].reshape(2, -1)
+    x, log_slope = centre + math.sqrt(model["variance"]) * y, log_slope + math.log(model["variance"]) / 2
     weights, ends = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * spacing, x[5:]
     mean = float(weights @ ends)
     moments = {"mean": mean, "variance": float(weights @ (ends - mean) ** 2)}
+    at = torch.from_numpy(ends[:, None])
+    log_tilt = (1 - scale) * toy.log_density(at) + scale * toy.log_density(at, label=0) - grid(toy, scale)["log_z"]
+    log_ode = -(z**2) / 2 - math.log(2 * math.pi) / 2 - log_slope[5:]
+    moments["kl"] = float(weights @ (log_ode - log_tilt.numpy()))
     return moments | {"z": shown, "x": x[:5].tolist(), "log_slope": log_slope[:5].tolist()}
 
 
