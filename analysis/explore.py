@@ -25,7 +25,9 @@ def page() -> str:
     place = folder()
     html, style, example = (read(place / name) for name in ("index.html", "style.css", "example.json"))
     inlined = example.replace("<", "\\u003c")
-    script = f'<script type="application/json" id="example">{inlined}</script>\n<script type="module">\n{script_of(place)}</script>'
+    script = (
+        f'<script type="application/json" id="example">{inlined}</script>\n<script type="module">\n{script_of(place)}</script>'
+    )
     return html.replace(STYLE, f"<style>\n{style}</style>").replace(SCRIPT, script)
 
 

@@ -84,7 +84,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
     Raises:
         ValueError: the folder cannot be written, or the disk is full.
     """
-    run_folder.write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    run_folder.write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def joint_tokens(measured: Measurement, ends: Sequence[int], seed: int) -> list[list[int]]:

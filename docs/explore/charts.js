@@ -141,7 +141,8 @@ export function lines({ width, height = 220, series, range, low = 0, high, name,
   const [first, last] = range;
   const x = (value) => EDGE.left + ((value - first) / (last - first)) * (width - EDGE.left - EDGE.right);
   for (const value of ticks(first, last, 6)) svg.append(groupLabel(show(value, 3), x(value), height));
-  if (mark !== null) svg.append(make("line", { class: "mark", x1: x(mark), x2: x(mark), y1: EDGE.top, y2: height - EDGE.bottom }));
+  const across = { y1: EDGE.top, y2: height - EDGE.bottom };
+  if (mark !== null) svg.append(make("line", { class: "mark", x1: x(mark), x2: x(mark), ...across }));
   const inside = (value) => Math.max(EDGE.top - 6, Math.min(height - EDGE.bottom, y(value)));
   for (const each of series) {
     let path = "";

@@ -67,7 +67,8 @@ export function radios(name, legend, options, change) {
 
 /** Return a legend of laws, [class, name] pairs; of "curves" or "areas". */
 export function legend(laws, kind = "areas") {
-  return make("ul", { class: `legend ${kind}` }, ...laws.map(([law, name]) => make("li", {}, make("i", { class: `key ${law}` }), name)));
+  const items = laws.map(([law, name]) => make("li", {}, make("i", { class: `key ${law}` }), name));
+  return make("ul", { class: `legend ${kind}` }, ...items);
 }
 
 /** Return a table with a caption from its heads and rows of cells, in a box that scrolls. */

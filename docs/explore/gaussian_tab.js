@@ -14,6 +14,8 @@ const TITLES = {
   sde: "SDE, λ = 1",
   noise: "your λ",
 };
+const IMPROPER =
+  "The joint tilt is improper here: γ/a + (1−γ)/b is not positive, so its mass is infinite. The samplers answer all the same.";
 const OF_MODES = ["uncond", "cond", "joint", "ode"];
 
 /** Build the tab; return a function that shows a state. */
@@ -30,7 +32,8 @@ export function gaussianTab(panel, change) {
     ],
     modes: [slider("mu", "modes at ±μ", change), slider("pi", "weight π of the mode +μ", change)],
   };
-  const groups = Object.entries(own).map(([name, each]) => [name, make("div", { class: "stack" }, ...each.map(({ node }) => node))]);
+  const stack = (sliders) => make("div", { class: "stack" }, ...sliders.map(({ node }) => node));
+  const groups = Object.entries(own).map(([name, each]) => [name, stack(each)]);
   find("controls").append(law.node, gamma.node, ...groups.map(([, node]) => node));
   let curves = { key: "" };
 
@@ -60,7 +63,8 @@ function gaussianFamily({ m: mean, a, b, noise }) {
   const laws = (scale) => {
     const found = moments(scale);
     const kl = (each) => (found.joint && each ? gaussianDivergence(each, found.joint) : NaN);
-    return Object.fromEntries(Object.entries(found).map(([name, each]) => [name, each && { ...each, kl: kl(each), density: onAxis(each) }]));
+    const whole = (each) => each && { ...each, kl: kl(each), density: onAxis(each) };
+    return Object.fromEntries(Object.entries(found).map(([name, each]) => [name, whole(each)]));
   };
   return { key: JSON.stringify([mean, a, b, noise]), names: Object.keys(TITLES), moments, laws };
 }
@@ -95,43 +99,58 @@ function modeFamily({ mu, pi: prior }) {
 }
 
 function showFamily(find, state, { names }, laws, curves) {
-  const present = names.filter((name) => laws[name]);
   put(find("kl"), laws.ode.kl);
   find("sentence").textContent = sentence(laws);
-  find("error").textContent = laws.joint ? "" : "The joint tilt is improper here: γ/a + (1−γ)/b is not positive, so its mass is infinite. The samplers answer all the same.";
-  const [low, high] = [-1, 1].map((side) => Math.max(...present.map((name) => side * laws[name].mean + 3.6 * Math.sqrt(laws[name].variance))) * side);
-  const density = present.map((name) => ({ law: name, name: TITLES[name], ...laws[name].density }));
-  const width = find("density").clientWidth || 340;
-  find("density").replaceChildren(lines({ width, series: density, range: [low, high], name: "Densities of x; mean and variance are in the table below" }));
+  find("error").textContent = laws.joint ? "" : IMPROPER;
+  const title = (name) => (name === "noise" ? `λ = ${show(state.noise)}` : TITLES[name]);
+  find("legend").replaceChildren(legend(names.map((name) => [name, title(name)]), "curves"));
+  find("density").replaceChildren(densities(find("density").clientWidth || 340, names, laws));
   for (const quantity of ["mean", "variance"]) {
-    const series = names.filter((name) => name !== "uncond" && name !== "cond").map((name) => ({
-      law: name, name: TITLES[name], x: SCALES, y: curves.map((point) => point[name]?.[quantity] ?? NaN),
-    }));
-    find(quantity).replaceChildren(lines({
-      width: find(quantity).clientWidth || 340, height: 190, series, range: [0, 12], ...bounds(series, quantity), mark: state.gg,
-      name: `The ${quantity} of every law against γ`,
-    }));
+    const chart = against(find(quantity).clientWidth || 340, quantity, names, curves, state.gg);
+    find(quantity).replaceChildren(chart);
   }
-  find("legend").replaceChildren(legend(names.map((name) => [name, name === "noise" ? `λ = ${show(state.noise)}` : TITLES[name]]), "curves"));
   const rows = names.map((name) => {
     const law = laws[name] ?? { mean: NaN, variance: NaN, kl: NaN };
-    const title = name === "noise" ? `λ = ${show(state.noise)}` : TITLES[name];
-    return make("tr", { "data-law": name }, make("th", { scope: "row" }, title), ...[law.mean, law.variance, law.kl].map((value) => numberCell(value, 6)));
+    const numbers = [law.mean, law.variance, law.kl].map((value) => numberCell(value, 6));
+    return make("tr", {}, make("th", { scope: "row" }, title(name)), ...numbers);
   });
-  find("numbers").replaceChildren(grid("Mean, variance, and KL(law ‖ joint tilt) in nats", ["law", "mean", "variance", "KL"], rows));
+  const caption = "Mean, variance, and KL(law ‖ joint tilt) in nats";
+  find("numbers").replaceChildren(grid(caption, ["law", "mean", "variance", "KL"], rows));
+}
+
+/** Return the chart of the densities, over 3.6 standard deviations to each side. */
+function densities(width, names, laws) {
+  const present = names.filter((name) => laws[name]);
+  const reach = (name, side) => side * laws[name].mean + 3.6 * Math.sqrt(laws[name].variance);
+  const [low, high] = [-1, 1].map((side) => side * Math.max(...present.map((name) => reach(name, side))));
+  const series = present.map((name) => ({ law: name, name: TITLES[name], ...laws[name].density }));
+  return lines({ width, series, range: [low, high], name: "Densities of x; mean and variance are in the table below" });
+}
+
+/** Return the chart of a quantity against γ, with a mark at the scale. */
+function against(width, quantity, names, curves, scale) {
+  const series = names.filter((name) => name !== "uncond" && name !== "cond").map((name) => ({
+    law: name, name: TITLES[name], x: SCALES, y: curves.map((point) => point[name]?.[quantity] ?? NaN),
+  }));
+  const name = `The ${quantity} of every law against γ`;
+  return lines({ width, height: 190, series, range: [0, 12], ...bounds(series, quantity), mark: scale, name });
 }
 
 /** Return the ends of the vertical axis: those of the samplers, which the tilt may leave where it is nearly improper. */
 function bounds(series, quantity) {
   const values = series.filter(({ law }) => law !== "joint").flatMap(({ y }) => y).filter(Number.isFinite);
-  const [low, high] = [Math.min(0, ...values), Math.max(...values, quantity === "mean" && Math.min(...values) < 0 ? 0 : 0.1)];
+  const low = Math.min(0, ...values);
+  const high = Math.max(...values, quantity === "mean" && low < 0 ? 0 : 0.1);
   return { low, high: high + 0.06 * (high - low) };
 }
 
 function sentence({ joint, ode }) {
-  if (!joint) return `The ODE ends in mean ${show(ode.mean, 3)} and variance ${show(ode.variance, 3)}, although no joint law exists.`;
+  const [mean, variance] = [show(ode.mean, 3), show(ode.variance, 3)];
+  if (!joint) return `The ODE ends in mean ${mean} and variance ${variance}, although no joint law exists.`;
   const ratio = ode.variance / joint.variance;
-  if (Math.abs(ratio - 1) < 1e-6 && Math.abs(ode.mean - joint.mean) < 1e-6) return "At this scale the ODE draws the joint tilt.";
+  const equal = Math.abs(ratio - 1) < 1e-6 && Math.abs(ode.mean - joint.mean) < 1e-6;
+  if (equal) return "At this scale the ODE draws the joint tilt.";
   const size = ratio < 1 ? `${show(100 * (1 - ratio), 2)} % smaller` : `${show(100 * (ratio - 1), 2)} % larger`;
-  return `The ODE’s variance is ${size} than that of the joint tilt, and its mean is ${show(ode.mean, 3)} instead of ${show(joint.mean, 3)}.`;
+  const other = show(joint.mean, 3);
+  return `The ODE’s variance is ${size} than that of the joint tilt, and its mean is ${mean} instead of ${other}.`;
 }

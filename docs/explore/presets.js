@@ -3,7 +3,8 @@
 export const PRESETS = {
   differ: {
     title: "The laws differ: the second token decides",
-    note: "After x₁ = 0 the second token reveals y; after x₁ = 1 it never does. x₁ itself says nothing, so sequential guidance leaves it at ½. The joint law looks ahead and moves to x₁ = 0.",
+    note: `After x₁ = 0 the second token reveals y; after x₁ = 1 it never does. x₁ itself says nothing, so sequential guidance
+leaves it at ½. The joint law looks ahead and moves to x₁ = 0.`,
     shape: [2, 2],
     weights: [[47, 3, 25, 25], [3, 47, 25, 25]],
     label: 1,
@@ -19,7 +20,8 @@ export const PRESETS = {
   },
   independent: {
     title: "The laws are equal: independent tokens",
-    note: "Only x₁ depends on y, and x₂ is independent of it. Zₜ is the same for every prefix, so nothing separates the two laws.",
+    note: `Only x₁ depends on y, and x₂ is independent of it. Zₜ is the same for every prefix, so nothing separates the two
+laws.`,
     shape: [2, 2],
     weights: [[12, 28, 18, 42], [24, 56, 6, 14]],
     label: 1,
@@ -27,7 +29,8 @@ export const PRESETS = {
   },
   parity: {
     title: "Equal, though tokens depend on each other",
-    note: "y is likely to be the parity of three fair bits. Z₃ is the same after every prefix, so the laws agree without independence.",
+    note: `y is likely to be the parity of three fair bits. Z₃ is the same after every prefix, so the laws agree without
+independence.`,
     shape: [2, 2, 2],
     weights: [[40, 10, 10, 40, 10, 40, 40, 10], [10, 40, 40, 10, 40, 10, 10, 40]],
     label: 1,
@@ -43,7 +46,8 @@ export const PRESETS = {
   },
   zeros: {
     title: "With zeros",
-    note: "x = 10 is impossible under y = 1, so no scale above 0 can reach it. A scale below 0 makes the tilt improper: its mass is infinite.",
+    note: `x = 10 is impossible under y = 1, so no scale above 0 can reach it. A scale below 0 makes the tilt improper: its mass
+is infinite.`,
     shape: [2, 2],
     weights: [[10, 30, 40, 20], [40, 30, 0, 30]],
     label: 1,

@@ -38,7 +38,11 @@ export function tableTab(panel, change) {
     const [preset, weights] = [PRESETS[state.preset], weightsOf(state)];
     const names = weights[0].map((_, i) => codes(i, preset.shape).join(""));
     const width = find("weights").clientWidth || 340;
-    const set = (y, i, value) => change({ w: weightsOf(chart.state).flatMap((row, k) => row.map((w, l) => (k === y && l === i ? value : w))) });
+    const set = (y, i, value) => {
+      const w = weightsOf(chart.state).flat();
+      w[y * names.length + i] = value;
+      change({ w });
+    };
     if (chart.key !== `${state.preset} ${width}`) {
       const series = weights.map((_, y) => ({ law: `label${y}`, name: `y = ${y}` }));
       chart = { key: `${state.preset} ${width}`, ...draggable({ width, groups: names, series, largest: LARGEST, set }) };
@@ -75,7 +79,8 @@ function showLaws(find, state, laws, names, shape) {
   find("sentence").textContent = sentenceOf(laws, names);
   const series = LAWS_OF_TABLE.map(([law, name]) => ({ law, name, values: laws[law].map(Math.exp) }));
   const width = find("laws").clientWidth || 340;
-  find("laws").replaceChildren(bars({ width, groups: names, series, name: "The four laws of x, as bars; the numbers are in the table below" }));
+  const name = "The four laws of x, as bars; the numbers are in the table below";
+  find("laws").replaceChildren(bars({ width, groups: names, series, name }));
   find("numbers").replaceChildren(lawTable(state, laws, names));
   find("prefixes").replaceChildren(prefixTable(laws, shape));
   find("summary").replaceChildren(summaryTable(laws));
@@ -106,7 +111,8 @@ function prefixTable(laws, shape) {
   const rows = laws.logZt.flatMap((logs, t) =>
     logs.map((log, i) => {
       const prefix = codes(i, shape.slice(0, t)).join("") || "none";
-      return make("tr", {}, make("th", { scope: "row" }, prefix), make("td", {}, `Z${"₁₂₃"[t]}`), numberCell(Math.exp(log)), numberCell(log));
+      const cells = [make("td", {}, `Z${"₁₂₃"[t]}`), numberCell(Math.exp(log)), numberCell(log)];
+      return make("tr", {}, make("th", { scope: "row" }, prefix), ...cells);
     }),
   );
   return grid("The normalizer of every prefix", ["prefix", "", "Zₜ", "log Zₜ"], rows);
@@ -131,6 +137,7 @@ function acceptanceNote({ tau, g }, { logAcceptance }) {
   if (tau !== 1) return ["A is that of τ = 1; with a temperature the joint law is not drawn by acceptance."];
   if (g < 0) return ["Below γ = 0 the ratio p(x|y)/p(x) has no lower bound, so nothing can be accepted."];
   const [proposal, power] = g >= 1 ? ["p(x|y)", "γ−1"] : ["p(x)", "γ"];
-  const rest = `: this share is kept, and it follows the joint law exactly. So KL(joint ‖ ${proposal}) ≤ −log A = ${show(-logAcceptance)} nats.`;
+  const bound = `KL(joint ‖ ${proposal}) ≤ −log A = ${show(-logAcceptance)} nats`;
+  const rest = `: this share is kept, and it follows the joint law exactly. So ${bound}.`;
   return [`Draw x from ${proposal}, keep it with probability ρ`, make("sup", {}, power), rest];
 }

@@ -4,8 +4,8 @@
 //   sequential   q_γ(x) = Π_t (p(x_t|x_<t)^(1−γ) p(x_t|x_<t,y)^γ)^(1/τ) / Z_t(x_<t)
 //   identity     log p_γ(x) − log q_γ(x) = Σ_t log Z_t(x_<t) − log Z
 //
-// A law is an array of log-probabilities in row-major order, −∞ for probability 0. Zeros follow one policy: a law of weight 0 is
-// ignored; 0 in a law of positive weight, or in all of them, gives 0; any other 0 makes the tilt improper.
+// A law is an array of log-probabilities in row-major order, −∞ for probability 0. Zeros follow one policy: a law of weight 0
+// is ignored; 0 in a law of positive weight, or in all of them, gives 0; any other 0 makes the tilt improper.
 
 /** Return log Σ exp of some numbers; −∞ for none. */
 export function logSumExp(values) {

@@ -10,7 +10,8 @@ export const LAWS = ["given", "sequential", "joint"];
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const isText = (value) => typeof value === "string";
-const isPair = (value) => Array.isArray(value) && value.length === 2 && value.every((each) => each === null || isNumber(each));
+const isNumberOrNull = (value) => value === null || isNumber(value);
+const isPair = (value) => Array.isArray(value) && value.length === 2 && value.every(isNumberOrNull);
 const FIELDS = {
   model: isText,
   prompt: isText,
@@ -20,7 +21,7 @@ const FIELDS = {
   max_new_tokens: isNumber,
   base: isText,
   log_z: isNumber,
-  log_z_std_error: (value) => value === null || isNumber(value),
+  log_z_std_error: isNumberOrNull,
   kl: isNumber,
   kl_interval: isPair,
   verdict: isText,
@@ -32,7 +33,7 @@ function require(condition, message) {
   if (!condition) throw new TypeError(message);
 }
 
-/** Return the content of a file, the texts that the joint law prefers most first; raise TypeError with one line that says what is wrong. */
+/** Return the content of a file, with the joint law's favourites first; raise TypeError with one line for a malformed one. */
 export function readText(source) {
   let content;
   try {
@@ -54,8 +55,8 @@ function checkText(text, where) {
   require(Array.isArray(text.tokens) && text.tokens.length > 0 && text.tokens.every(isText), `${where}: tokens must be texts`);
   require(typeof text.ended === "boolean" && isNumber(text.log_z), `${where}: ended or log_z is missing`);
   for (const name of COLUMNS) {
-    const fits = Array.isArray(text[name]) && text[name].length === text.tokens.length && text[name].every(isNumber);
-    require(fits, `${where}: ${name} must have ${text.tokens.length} numbers, one per token`);
+    const fits = Array.isArray(text[name]) && text[name].length === text.tokens.length;
+    require(fits && text[name].every(isNumber), `${where}: ${name} must have ${text.tokens.length} numbers, one per token`);
   }
 }
 

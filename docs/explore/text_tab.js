@@ -53,7 +53,8 @@ export function textTab(panel, change, example) {
 }
 
 function sourceOf(content, origin) {
-  const interval = content.kl_interval.includes(null) ? "" : ` [${content.kl_interval.map((each) => show(each, 3)).join(", ")}]`;
+  const ends = content.kl_interval.map((each) => show(each, 3)).join(", ");
+  const interval = content.kl_interval.includes(null) ? "" : ` [${ends}]`;
   const facts = [
     ["file", origin],
     ["model", content.model],
@@ -73,7 +74,8 @@ function showGain(find, content, text) {
   const times = show(Math.exp(Math.abs(gain)), 3);
   const [more, less] = gain >= 0 ? ["joint law", "sequential law"] : ["sequential law", "joint law"];
   const doubt = content.consistent ? "" : " Read it with care: the estimate of log Z did not converge.";
-  find("sentence").textContent = `The ${more} gives this text ${times} times the probability that the ${less} gives it.${doubt}`;
+  const says = `The ${more} gives this text ${times} times the probability that the ${less} gives it.`;
+  find("sentence").textContent = says + doubt;
 }
 
 function showTokens(box, rows, selected, change, ended) {
@@ -125,7 +127,8 @@ function candidates(texts, selected, change) {
     const { sequential, joint, gain } = scores(text);
     const title = text.tokens.join("").trim() || "(empty)";
     const choose = () => change({ text: i, token: 0 });
-    const pick = make("button", { type: "button", class: "pick", "aria-pressed": String(i === selected), click: choose }, title);
+    const pressed = String(i === selected);
+    const pick = make("button", { type: "button", class: "pick", "aria-pressed": pressed, click: choose }, title);
     const [gained, ofQ, ofP] = [numberCell(gain, 3), numberCell(sequential), numberCell(joint)];
     ofQ.append(make("small", {}, ` #${bySequential[i]}`));
     ofP.append(make("small", {}, ` #${byJoint[i]}`));

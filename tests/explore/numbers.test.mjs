@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { diffused, gaussianDensity, gaussianDivergence, tilted } from "../../docs/explore/gaussians.js";
-import { logDensities, logDensityOde, mixtureDivergence, mixtureOde, mixtureTilt, transport } from "../../docs/explore/mixtures.js";
+import {
+  logDensities, logDensityOde, mixtureDivergence, mixtureOde, mixtureTilt, transport,
+} from "../../docs/explore/mixtures.js";
 import { PRESETS } from "../../docs/explore/presets.js";
 import { decode, encode, initial, NUMBERS, weightsOf } from "../../docs/explore/state.js";
 import { tableLaws } from "../../docs/explore/tables.js";
@@ -72,7 +74,8 @@ test("two modes", () => {
       const end = transport(z, model);
       close([end.x, end.logSlope], [ode.x[i], ode.log_slope[i]], `${what} z = ${z}`);
       const log = -(z * z) / 2 - Math.log(2 * Math.PI) / 2 - ode.log_slope[i]; // the change of variables
-      close(logDensityOde(ode.x[i], model), log, `${what} log density at z = ${z}`, 1e-8); // the way back is ill-conditioned
+      // The way back is ill-conditioned.
+      close(logDensityOde(ode.x[i], model), log, `${what} log density at z = ${z}`, 1e-8);
     });
   }
 });
@@ -89,7 +92,8 @@ test("densities have mass 1", () => {
 });
 
 test("a state survives the URL, and a bad URL gives the defaults", () => {
-  const state = { ...initial(), tab: "gaussians", preset: "three", w: Array(16).fill(7), y: "0", g: -1.35, noise: 2.5, coherent: "1" };
+  const w = Array(16).fill(7);
+  const state = { ...initial(), tab: "gaussians", preset: "three", w, y: "0", g: -1.35, noise: 2.5, coherent: "1" };
   assert.deepEqual(decode(`#${encode(state)}`), state);
   assert.equal(encode(initial()), "");
   const preset = PRESETS[initial().preset];
@@ -145,6 +149,7 @@ test("a malformed file is refused in one line", () => {
     "text 1: log_target must have": changed((content) => (content.texts[0].log_target[0] = null)),
   };
   for (const [message, source] of Object.entries(cases)) {
-    assert.throws(() => readText(source), (error) => error instanceof TypeError && error.message.includes(message) && !error.message.includes("\n"), message);
+    const says = (error) => error instanceof TypeError && error.message.includes(message) && !error.message.includes("\n");
+    assert.throws(() => readText(source), says, message);
   }
 });

@@ -1,4 +1,4 @@
-"""The numbers of the page: those of the package, as files that are made again here, and what node computes from the page's modules."""
+"""The numbers of the page: files of the package's, which are made again here, and what node computes from the modules."""
 
 import json
 import math
@@ -12,7 +12,9 @@ import pytest
 from analysis import explore
 
 NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="needs node 20 (apt-get install nodejs); the slow browser tests cover the same")
+needs_node = pytest.mark.skipif(
+    NODE is None, reason="needs node 20 (apt-get install nodejs); the slow browser tests compare too"
+)
 
 
 def same(found, expected):

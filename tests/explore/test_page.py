@@ -72,6 +72,12 @@ def test_the_page_has_the_colours_of_the_figures():
     from analysis.figures import style
 
     css = (PLACE / "style.css").read_text(encoding="utf-8").split("@media")[0]
-    names = {"joint": "joint", "sequential": "sequential", "ode": "diffusion ODE", "sde": "diffusion SDE", "cond": "conditional"}
+    names = {
+        "joint": "joint",
+        "sequential": "sequential",
+        "ode": "diffusion ODE",
+        "sde": "diffusion SDE",
+        "cond": "conditional",
+    }
     for name, family in names.items():
         assert f"--{name}: {style.look(family)[0].lower()};" in css

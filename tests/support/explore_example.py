@@ -1,6 +1,6 @@
 """Write `docs/explore/example.json`: texts of the tiny model of toy stories, as the command writes them for any model.
 
-    python tests/support/explore_example.py
+python tests/support/explore_example.py
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Numbers that the page `docs/explore` must reproduce, by the package's exact functions and by scipy.
 
-    python tests/support/explore_golden.py      write tests/explore/golden/*.json again
+python tests/support/explore_golden.py      write tests/explore/golden/*.json again
 """
 
 import json
@@ -45,7 +45,8 @@ def laws(table, scale, temperature):
     try:
         joint, log_z = table.joint_guided(1, scale, **given)
     except ValueError as error:
-        assert "improper" in str(error)
+        if "improper" not in str(error):
+            raise
         return None
     sequential, log_zt = table.sequential_guided(1, scale, **given)
     factors = scale_factors.scale_factors(table, 1, scale, **given)
@@ -110,7 +111,7 @@ def integrals(mean, a, b, scale, noise):
 LOGS = range(-40, 60, 5)
 
 
-MIXTURES = {(1.0, 1.0, 0.5): (0.0, 0.5, 1.0, 2.0, 8.0), (2.0, 0.5, 0.2): (1.0, 1.5, 12.0), (1.5, 1.2, 0.8): (0.5, 3.0)}
+MIXTURES = {(1.0, 1.0, 0.5): (0.0, 2.0, 8.0), (2.0, 0.5, 0.2): (1.0, 12.0), (1.5, 1.2, 0.8): (0.5,)}
 
 
 def mixtures():
