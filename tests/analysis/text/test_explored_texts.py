@@ -24,6 +24,11 @@ def written(run, path, *arguments):
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(f"{name} in the file"))
 
 
+def measured_by_length(run, *arguments):
+    """Return log Z of every length."""
+    return json.loads(run(*arguments, "--json")[1])["lengths"]["log_z"]
+
+
 def test_sums_of_tokens_are_the_scores_of_the_record(run, tiny, tmp_path):
     code, out, _ = run(tiny, "--prompt", "a <b>", "--scale", 2, *FEW, "--explore", tmp_path / "a.json", "--json")
     record, page = json.loads(out), json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
@@ -64,13 +69,15 @@ def test_joint_texts_come_from_the_particles(tiny):
 
 
 def test_a_given_text_and_its_end_are_marked(run, tiny, tmp_path):
-    (tmp_path / "texts.txt").write_text("é<b>\nab</s>\n", encoding="utf-8")
-    page = written(run, tmp_path / "a.json", tiny, "--prompt", "a", "--scale", 2, *FEW, "--texts", tmp_path / "texts.txt")
+    (tmp_path / "texts.txt").write_text("é\nab</s>\n", encoding="utf-8")
+    options = ("--prompt", "a", "--scale", 2, *FEW, "--texts", tmp_path / "texts.txt")
+    page = written(run, tmp_path / "a.json", tiny, *options)
     given = [text for text in page["texts"] if text["law"] == "given"]
     assert [text["ended"] for text in given] == [False, True]
     assert given[1]["tokens"] == ["a", "b", ""]
-    whole = page["log_z"]
-    assert given[1]["log_z"] == pytest.approx(whole, abs=1e-6)
+    lengths = measured_by_length(run, tiny, *options)
+    assert [text["log_z"] for text in given] == pytest.approx([lengths[1], lengths[-1]], abs=1e-6)  # of 2 tokens, and of T
+    assert abs(lengths[1] - lengths[-1]) > 1e-3
     assert {text["law"] for text in page["texts"]} == {"given", "sequential", "joint"}
     assert all(len(text[name]) == len(text["tokens"]) for text in page["texts"] for name in ("log_target", "log_base"))
 
