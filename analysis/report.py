@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import glossary
+from analysis import explore, glossary
 from analysis.figures.pictures import save_panels
 from analysis.files import run_folder
 from analysis.frames import BANNER, Chapter, Grid, Plot
@@ -74,7 +74,7 @@ def publish(
     opening: tuple[str, str] = OPENING,
     conclusion: Sequence[str] = (),
 ) -> Path:
-    """Write the figures, `results.parquet` and `report.html` of a run; return the path of the report.
+    """Write the figures, `results.parquet`, `explore.html` and `report.html` of a run; return the path of the report.
 
     Args:
         folder: of the run; it holds `run.json`.
@@ -89,6 +89,7 @@ def publish(
     """
     sections = [_section(folder, number, chapter) for number, chapter in enumerate(chapters, 1)]
     run_folder.write_frame(folder / "results.parquet", frame)
+    explore.write(folder)
     page, (title, introduction) = folder / "report.html", opening
     box = _banner(made_by) if any(chapter.quick for chapter in chapters) else _conclusion(conclusion)
     body = f"{box}{introduction}{_headline(chapters)}{''.join(sections)}"
@@ -102,6 +103,7 @@ def _page(title: str, body: str) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>arguide: {escape(title)}</title><style>{STYLE}</style></head><body>\n<h1>{html(title)}</h1>\n"
+        f'<p><a href="{explore.NAME}">Play with these laws</a>: a page with bars and sliders.</p>\n'
         f"{body}\n</body></html>\n"
     )
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import statistics
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("arguide", "diffusion", "analysis")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+SCRIPTS = sorted((ROOT / "docs" / "explore").glob("*.js"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
@@ -65,6 +67,19 @@ def test_modules_are_short():
     sizes = {path: lines_of(path) for path in MODULES}
     assert {str(path): size for path, size in sizes.items() if size > 300} == {}
     assert statistics.median(sizes.values()) <= 130
+
+
+def test_scripts_of_the_page_are_short_and_can_be_joined():
+    """`analysis.explore` joins them: named imports, one per module, and no name twice at the top."""
+    sources = {path.name: path.read_text(encoding="utf-8") for path in SCRIPTS}
+    assert len(sources) > 5
+    assert {name: len(source.splitlines()) for name, source in sources.items() if len(source.splitlines()) > 300} == {}
+    assert {name for name, source in sources.items() if max(map(len, source.splitlines())) > 128} == set()
+    joined = re.compile(r'import \{[^}]*\} from "\./\w+\.js";')
+    assert {name for name, source in sources.items() if re.search(r"^import ", joined.sub("", source), re.MULTILINE)} == set()
+    top = re.compile(r"^(?:export )?(?:async )?(?:const|let|function) (\w+)", re.MULTILINE)
+    names = Counter(found for source in sources.values() for found in top.findall(source))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_test_files_are_short():

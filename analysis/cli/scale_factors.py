@@ -11,6 +11,7 @@ from analysis.cli import options
 from analysis.cli.options import Dtype, Json, Model, Negative, NegativeSystem, NoChat, Seed, System
 from analysis.files import paths
 
+EXPLORE = "Write log Z_t of every token, and texts of both laws, into this new .json file; the page explore.html shows it."
 TEXTS = "Texts to measure instead of samples: a .txt file, one per line, or .csv, .parquet, .jsonl or .json with a column text."
 
 
@@ -31,6 +32,7 @@ def scale_factors(
     cap: Annotated[str, typer.Option(help="At T: truncate a text that has not ended, or force its end.")] = "truncate",
     figure: Annotated[Path | None, options.path("Draw the figure into this new .png file.")] = None,
     out: Annotated[Path | None, options.path("Write one row per text to this new .parquet file.")] = None,
+    explore: Annotated[Path | None, options.path(EXPLORE)] = None,
     no_chat: NoChat = False,
     dtype: Dtype = "auto",
     seed: Seed = 0,
@@ -40,6 +42,7 @@ def scale_factors(
     """Measure how much joint and sequential guidance, or temperature, change the probability of text, and the difference."""
     options.check_new("--out", out, ".parquet")
     options.check_new("--figure", figure, ".png")
+    options.check_new("--explore", explore, ".json")
     if texts is not None:
         paths.check_texts(texts)
     paths.check_model(model)
@@ -52,7 +55,7 @@ def scale_factors(
     from analysis.files import run_folder
     from analysis.files.tables import read_texts
     from analysis.metrics import gap_estimates
-    from analysis.text import loading, measured_texts, tokens
+    from analysis.text import explored_texts, loading, measured_texts, tokens
 
     chat = tokens.Chat(not no_chat, system, negative_system)
     target = measured_texts.Target(prompt, negative, scale, temperature, power, max_new_tokens, cap, chat)
@@ -67,12 +70,14 @@ def scale_factors(
     doubt = "" if measured.diagnosis.consistent else f"log Z is {measured.diagnosis.verdict}"
     if figure is not None:
         figures.save(measured.sequences, measured.lengths, doubt, figure)
+    if explore is not None:
+        explored_texts.save(explore, explored_texts.record(loaded, target, measured, model=run_folder.shown(model), seed=seed))
     if doubt:
         print(f"arguide: {doubt}", file=sys.stderr)
     if json:
         display.dump({"model": model, "seed": seed} | measured_texts.record(target, plan, measured), nan=False)
         return
     display.factors(target, measured)
-    for path, what in ((out, "texts are"), (figure, "figure is")):
+    for path, what in ((out, "texts are"), (figure, "figure is"), (explore, "texts for the page explore.html are")):
         if path is not None:
             print(f"The {what} in {path}")

@@ -84,4 +84,4 @@ def own() -> list[str]:
     """Return the names of the files that a run writes."""
     frames = [f"experiments/{experiment.name}.parquet" for experiment in EXPERIMENTS]
     pictures = [f"figures/{plot.name}.png" for experiment in EXPERIMENTS for plot in experiment.plots]
-    return [*frames, *pictures, "results.parquet", "report.html"]
+    return [*frames, *pictures, "results.parquet", "explore.html", "report.html"]

@@ -90,12 +90,20 @@ class Measurement(NamedTuple):
     lengths: one row per prefix length t: length, log_z, log_z_std_error, log_path = E_q[Σ_{s≤t} log Z_s], log_path_std_error,
         kl, kl_low, kl_high, kl_per_token (kl over the mean number of tokens), and ess and ess_share of the sequential samples
         as proposals for the joint law.
+    texts: log-probabilities of the texts, token by token.
+    drawn: the same of the samples of the sequential law, which are the texts unless others are given.
+    runs: the particles of the runs.
+    log_z: log Z of t = 1, …, T tokens.
     """
 
     diagnosis: arguide.Diagnosis
     tokens: list[list[int]]
     sequences: pd.DataFrame
     lengths: pd.DataFrame
+    texts: Texts
+    drawn: Texts
+    runs: list[arguide.JointSample]
+    log_z: list[Estimate]
 
 
 def measure(
@@ -127,7 +135,7 @@ def measure(
     run = partial(arguide.sample_joint, law, plan.particles, length, generator=generator)
     # Given texts come first, because they may be refused. Every prefix has its own evidence, so a block has one token.
     jobs: list[tuple[str, Callable[[], Any]]] = [
-        *(("given", partial(_read, law, base, part, length)) for part in _batches(given, plan.particles)),
+        *(("given", partial(read, law, base, part, length)) for part in _batches(given, plan.particles)),
         *(
             ("drawn", partial(_drawn, law, base, len(part), length, generator))
             for part in _batches(range(plan.samples), plan.particles)
@@ -143,7 +151,8 @@ def measure(
     evidence = _evidence(done["runs"], done["probes"], length)
     log_z = [Estimate(each.log_evidence, each.std_error, plan.repeats - 1) for each in evidence]
     tokens = [row[:size] for row, size in zip(texts.tokens.tolist(), texts.sizes.tolist(), strict=True)]
-    return Measurement(evidence[-1], tokens, _sequences(texts, log_z), _lengths(sampled, log_z))
+    frames = _sequences(texts, log_z), _lengths(sampled, log_z)
+    return Measurement(evidence[-1], tokens, *frames, texts, sampled, done["runs"], log_z)
 
 
 def _batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
@@ -168,8 +177,15 @@ def _drawn(
     return _texts(drawn, base, tokens, lengths(tokens, ends), ends)
 
 
-def _read(law: arguide.Autoregressive, base: arguide.Autoregressive, given: Sequence[Sequence[int]], length: int) -> Texts:
-    """Return given texts with their log-probabilities."""
+def read(law: arguide.Autoregressive, base: arguide.Autoregressive, given: Sequence[Sequence[int]], length: int) -> Texts:
+    """Return given texts with their log-probabilities.
+
+    Args:
+        law: as in `measure`.
+        base: as in `measure`.
+        given: texts in tokens.
+        length: T, the largest number of tokens of a text.
+    """
     ends = ending_tokens(law)
     pad = ends[0] if ends else 0
     tokens = torch.tensor([[*text, *[pad] * (length - len(text))] for text in given])
@@ -213,9 +229,13 @@ def _evidence(
     ]
 
 
+def own_log_z(texts: Texts, z: Sequence[Estimate]) -> list[Estimate]:
+    """Return the log Z with which every text is compared: of T tokens if it has ended, of its own length if it is a prefix."""
+    return [z[-1] if ended else z[size - 1] for size, ended in zip(texts.sizes.tolist(), texts.ended.tolist(), strict=True)]
+
+
 def _sequences(texts: Texts, z: Sequence[Estimate]) -> pd.DataFrame:
-    own = [z[-1] if ended else z[size - 1] for size, ended in zip(texts.sizes.tolist(), texts.ended.tolist(), strict=True)]
-    log_z, half = torch.tensor([(each.value, each.half) for each in own], dtype=torch.float64).T
+    log_z, half = torch.tensor([(each.value, each.half) for each in own_log_z(texts, z)], dtype=torch.float64).T
     log_target, log_path, log_base = (rows.sum(1) for rows in texts[3:])
     log_s = log_target - log_z - log_base
     columns = {

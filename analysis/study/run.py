@@ -107,4 +107,4 @@ def own() -> list[str]:
     plots = [plot for images in (True, False) for story in stories(images=images, about="") for plot in story.plots]
     pictures = dict.fromkeys(f"figures/{plot.name}.png" for plot in plots)
     models = [f"models/{kind}-*/{name}" for kind in learners.KINDS for name in learners.FILES]
-    return [*frames, *pictures, *models, "results.parquet", "report.html"]
+    return [*frames, *pictures, *models, "results.parquet", "explore.html", "report.html"]

@@ -197,7 +197,7 @@ def test_reproduce_resumes_after_an_interrupt(run, tmp_path, monkeypatch):
     assert code == 0
     assert "nats" in json.loads(out)["headline"]["fidelity"]["number"]
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        *("report.html", "results.parquet", "run.json", "figures", "experiments")
+        *("report.html", "explore.html", "results.parquet", "run.json", "figures", "experiments")
     }
     code, _, err = run("reproduce", "--out", tmp_path / "out")
     assert (code, len(err.splitlines())) == (2, 1)
