@@ -58,23 +58,28 @@ def index() -> str:
 def page(package: str) -> str:
     """Return the page of a package: its docstring, and a section for every module."""
     sections = "".join(section(f"{package}.{name}") for name in PAGES[package].split())
-    return f"{title(package)}.. automodule:: {package}\n   :no-index:\n\n{sections}"
+    return f"{title(package)}.. automodule:: {package}\n\n{sections}"
 
 
 def section(module: str) -> str:
     """Return the section of a module: its docstring, and every public name."""
-    members = {"autoclass": "   :members:\n", "autofunction": ""}
+    members = {"autoclass": "   :members:\n", "autofunction": "", "autodata": ""}
     found = entries(importlib.import_module(module))
     objects = "".join(f".. {entry.directive}:: {entry.name}\n{members[entry.directive]}\n" for entry in found)
     return f"{title(module, '-')}.. automodule:: {module}\n\n{objects}"
 
 
 def entries(module: ModuleType) -> Iterator[Entry]:
-    """Yield the public functions and classes that a module defines, in their order."""
+    """Yield the public functions and classes that a module defines, and the constants that its package makes public."""
+    package = importlib.import_module(module.__name__.rpartition(".")[0])
     for name, value in vars(module).items():
-        own = not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
-        if own and (inspect.isclass(value) or inspect.isfunction(value)):
-            yield Entry("autoclass" if inspect.isclass(value) else "autofunction", public_name(value))
+        if name.isupper() and name in getattr(package, "__all__", ()):
+            yield Entry("autodata", f"{module.__name__}.{name}")
+        elif not name.startswith("_") and getattr(value, "__module__", None) == module.__name__:
+            if inspect.isclass(value):
+                yield Entry("autoclass", public_name(value))
+            elif inspect.isfunction(value):
+                yield Entry("autofunction", public_name(value))
 
 
 def public_name(value: object) -> str:
