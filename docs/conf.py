@@ -23,6 +23,7 @@ extensions = [
 exclude_patterns = ["_build", "explore"]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"arguide {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

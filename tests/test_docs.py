@@ -23,7 +23,7 @@ LONG = {"lm_eval"}  # its Python examples take half a minute
 def blocks(page):
     """Return (language, code, the output that is printed below or None) of the examples of a page."""
     found = BLOCK.findall(page.read_text(encoding="utf-8"))
-    outputs = [code if kind == "text" else None for kind, code in [*found[1:], ("", "")]]
+    outputs = [code if kind == "text" else None for kind, code in (*found, ("", ""))][1:]
     return [(*example, output) for example, output in zip(found, outputs, strict=True) if example[0] != "text"]
 
 

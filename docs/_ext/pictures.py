@@ -28,19 +28,13 @@ def write(folder: Path) -> None:
     """Draw all pictures into a folder; this takes some ten seconds."""
     folder.mkdir(exist_ok=True)
     mpl.use("agg")
-    for name, panels in PICTURES.items():
-        draw(folder / f"{name}.png", panels)
-
-
-def draw(path: Path, panels: tuple[Callable[[Axes], object], ...]) -> None:
-    """Draw panels side by side into a file, without frames above and on the right."""
     sns.set_theme(context="notebook", style="ticks", font_scale=0.9)
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.4), layout="constrained", squeeze=False)
-    for panel, ax in zip(panels, axes[0], strict=True):
+    for name, panel in PICTURES.items():
+        figure, ax = plt.subplots(figsize=(4.4, 3.4), layout="constrained")
         panel(ax)
         sns.despine(ax=ax)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+        figure.savefig(folder / f"{name}.png", dpi=120)
+        plt.close(figure)
 
 
 def bits(ax: Axes) -> None:
@@ -107,7 +101,7 @@ def squared(ax: Axes, *, ode: bool) -> None:
         histogram(ax, joint.x, joint.log_weights.softmax(0), style.look("Feynman–Kac")[0], "with weights")
     ax.plot(axis, density / torch.trapezoid(density, axis), color=JOINT, lw=1.6, label="p(x)² / Z")
     ax.set_ylim(0, 1.5)
-    title = "Score × 2 collapses by the ODE …" if ode else "… and is too narrow by the SDE"
+    title = "Score × 2 collapses by the ODE" if ode else "By the SDE it is too narrow"
     style.label(ax, title=title, x="x", y="density")
 
 
@@ -133,7 +127,7 @@ def noised(moment: str, ax: Axes) -> None:
     }
     for name, (colour, values) in lines.items():
         ax.plot(SCALES, values, color=colour, lw=1.8, label=name)
-    names = {"mean": "Diffusion misses the mean …", "covariance": "… and the variance"}
+    names = {"mean": "Diffusion overshoots the mean", "covariance": "Diffusion is too narrow"}
     style.label(ax, title=names[moment], x="scale γ", y="mean of x" if moment == "mean" else "variance of x")
 
 
@@ -168,10 +162,15 @@ def accepted(ax: Axes) -> None:
     style.label(ax, title="A coherent pair is drawn exactly", x="scale γ", y="share, or nats")
 
 
-PICTURES: dict[str, tuple[Callable[[Axes], object], ...]] = {
-    "factors": (bits, factors),
-    "gap": (gap, cooled),
-    "diffusion": (partial(noised, "mean"), partial(noised, "covariance")),
-    "temperature": (partial(squared, ode=True), partial(squared, ode=False)),
-    "correction": (corrected, accepted),
+PICTURES: dict[str, Callable[[Axes], object]] = {
+    "bits": bits,
+    "factors": factors,
+    "gap": gap,
+    "cooled": cooled,
+    "mean": partial(noised, "mean"),
+    "variance": partial(noised, "covariance"),
+    "squared_ode": partial(squared, ode=True),
+    "squared_sde": partial(squared, ode=False),
+    "corrected": corrected,
+    "accepted": accepted,
 }
