@@ -4,6 +4,7 @@
 #   make test         lint, types, import contracts and tests
 #
 # A third, make test-slow, takes most of an hour: long commands, faults, and other releases of what arguide rides on.
+# A fourth, make docs, builds the documentation site in about a minute, without network.
 #
 # Settings: PYTHON=python3.12, OUT=report, TEXT=names.parquet, ARGS="--quick --seed 1", JOBS=2.
 
@@ -19,7 +20,7 @@ INSTALL = $(BIN)/python -m pip install $$([ -t 2 ] || echo --quiet) -c constrain
 NEWER = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
 # Tests share the cores among themselves; benchmarks count the time of one thread.
-test test-slow test-transformers test-oldest test-newest audit benchmark notebooks: export OMP_NUM_THREADS := 1
+test test-slow test-transformers test-oldest test-newest audit benchmark notebooks docs: export OMP_NUM_THREADS := 1
 
 # Releases that are tested in environments of their own, which hold what differs from .venv and take the rest from there.
 TRANSFORMERS = 5.5.0 5.10.4 5.12.1 5.15.1 5.20.2 5.24.0
@@ -30,7 +31,7 @@ TEXT_TESTS := tests/arguide/generation tests/analysis/cli/test_generate.py
 OLDEST_TESTS := tests/diffusion/test_diffusers_bridge.py tests/arguide/generation/test_evaluation.py tests/analysis/learning/test_datasets.py \
 	tests/analysis/toys/test_from_files.py
 
-.PHONY: help reproduce test test-slow test-transformers test-oldest test-newest audit benchmark notebooks clean
+.PHONY: help reproduce test test-slow test-transformers test-oldest test-newest audit benchmark notebooks docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -40,6 +41,7 @@ help:
 	@echo "make audit       change the code, five places per module, and list what no test notices (ARGS='--modules arguide/*.py')"
 	@echo "make benchmark   measure against peers and print a table of ratios (ARGS='--rounds 5')"
 	@echo "make notebooks   execute the notebooks and write their outputs (ARGS=NAME for one of them)"
+	@echo "make docs        build the documentation site into docs/_build/html; warnings are errors"
 	@echo "make clean       remove .venv, caches and builds; reports stay"
 	@echo "All of them make .venv with $(PYTHON) (PYTHON=...) and install into it when needed."
 
@@ -82,6 +84,10 @@ benchmark: .venv/installed-dev
 notebooks: .venv/installed-dev
 	@PYTHONPATH=tests/support $(BIN)/python -m notebook_outputs $(ARGS)
 
+docs: .venv/installed-dev
+	@$(BIN)/python -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+	@echo "The site is $(abspath docs/_build/html)/index.html"
+
 # What stands first on the path of such an environment is its own; .venv follows.
 define overlay
 	@echo "Installing $(1) into $(@D)"
@@ -100,8 +106,9 @@ $(RELEASES)/oldest/installed: | .venv/installed-dev
 	$(call overlay,$(OLDEST))
 
 clean:
+	rm -rf docs/_build docs/api docs/notebooks docs/pictures
 	rm -rf .venv .audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find arguide diffusion analysis tests benchmarks notebooks -name __pycache__ -prune -exec rm -rf {} +
+	find arguide diffusion analysis tests benchmarks notebooks docs -name __pycache__ -prune -exec rm -rf {} +
 
 # pip, the last thing that venv installs, stands for a finished .venv.
 .venv/bin/pip:

@@ -1,22 +1,91 @@
-"""The documentation: every Python example runs as it is printed, in one namespace per page."""
+"""The documentation: every example runs as it is printed, in an empty folder, and links between files lead somewhere."""
 
+import contextlib
+import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from tiny import save
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(page for page in DOCS.glob("*.md") if "```python" in page.read_text(encoding="utf-8"))
+PAGES = sorted(page for page in DOCS.rglob("*.md") if page.parent in (DOCS, DOCS / "guides"))
+BLOCK = re.compile(r"^```(python|sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+# The names of models in the pages; here a folder of that name holds a tiny one.
+MODELS = {"openai-community/gpt2": None, "Qwen/Qwen2.5-0.5B-Instruct": CHAT}
+LONG = {"lm_eval"}  # its Python examples take half a minute
+
+
+def blocks(page):
+    """Return (language, code, the output that is printed below or None) of the examples of a page."""
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    outputs = [code if kind == "text" else None for kind, code in (*found, ("", ""))][1:]
+    return [(*example, output) for example, output in zip(found, outputs, strict=True) if example[0] != "text"]
+
+
+def with_examples(*kinds):
+    return [page for page in PAGES if any(kind in kinds for kind, _, _ in blocks(page))]
+
+
+def run(examples, languages):
+    """Run the examples in these languages, in this folder; Python shares one namespace."""
+    namespace = {}
+    for language, code, output in examples:
+        if language == "python" and language in languages:
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(code, "<example>", "exec"), namespace)
+            assert output is None or printed.getvalue() == output
+        elif language in languages:
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+            command = ["bash", "-euo", "pipefail", "-c", code]
+            done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+            assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory: empty but for the models."""
+    for seed, (name, chat) in enumerate(MODELS.items()):
+        save(tmp_path / name, seed, chat, context=256)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def named(pages):
+    return [pytest.param(page, id=page.stem, marks=pytest.mark.slow if page.stem in LONG else ()) for page in pages]
+
+
+@pytest.mark.parametrize("page", named(with_examples("python")))
+@pytest.mark.usefixtures("folder")
+def test_python_examples_run_as_printed(page):
+    run(blocks(page), {"python"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", with_examples("sh"), ids=lambda page: page.stem)
+@pytest.mark.usefixtures("folder")
+def test_commands_run_as_printed(page):
+    run(blocks(page), {"python", "sh"})
+
+
+@pytest.mark.parametrize("example", [("sh", "false\ntrue", None), ("python", "print(1)", "2\n"), ("python", "1 / 0", None)])
+def test_a_wrong_example_fails(example):
+    with pytest.raises((AssertionError, ZeroDivisionError)):
+        run([example], {"python", "sh"})
+
+
+def test_every_guide_has_examples():
+    assert {page for page in PAGES if page.parent.name == "guides"} <= set(with_examples("python", "sh"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_examples_run_as_printed(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text = page.read_text(encoding="utf-8")
-    namespace = {}
-    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(compile(code, str(page), "exec"), namespace)
-
-
-def test_some_page_has_examples():
-    assert PAGES
+def test_links_to_files_lead_somewhere(page):
+    generated = ("api/", "pictures/", "notebooks/", "explore/")  # by the build of the site
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link and not link.removeprefix("../").startswith(generated)]
+    assert [link for link in local if not (page.parent / link).exists()] == []

@@ -31,7 +31,7 @@ class Kernel(NamedTuple):
 
     @property
     def precision(self) -> Tensor:
-        """The square of a mean's slope in the score, by v: (σ² − σ'²) σ²/σ'², []."""
+        """The squared slope of a mean in the score, divided by v, (σ² − σ'²) σ²/σ'², []."""
         return (self.sigma**2 - self.sigma_next**2) * self.sigma**2 / self.sigma_next**2
 
     def mean(self, score: Tensor) -> Tensor:

@@ -20,12 +20,12 @@ def tokenizer(*, bos=True, ends=True, reverse=False):
     return PreTrainedTokenizerFast(tokenizer_object=raw, **names)
 
 
-def save(folder, seed=0, chat=None, *, ends=True, **options):
+def save(folder, seed=0, chat=None, *, ends=True, context=CONTEXT, **options):
     """Save a tiny model with its tokenizer."""
     torch.manual_seed(seed)
     sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
     names = {"bos_token_id": 1, "eos_token_id": 2 if ends else None, "pad_token_id": 0}
-    config = LlamaConfig(vocab_size=259, max_position_embeddings=CONTEXT, initializer_range=0.4, **sizes, **names)
+    config = LlamaConfig(vocab_size=259, max_position_embeddings=context, initializer_range=0.4, **sizes, **names)
     model = LlamaForCausalLM(config)
     model.generation_config.eos_token_id = names["eos_token_id"]
     model.save_pretrained(folder)
