@@ -98,7 +98,8 @@ def test_a_report_is_self_contained_and_escaped(tmp_path, monkeypatch):
     page = reproduce.publish(tmp_path / "out", list(reproduce.chapters(tmp_path / "out", settings, bar))).read_text()
     assert "<script" not in page
     assert "A &lt;b&gt; &amp; title" in page
-    assert set(re.findall(r'(?:src|href)="(?!data:|#)([^"]*)', page)) == {report.SOURCE}
+    assert set(re.findall(r'(?:src|href)="(?!data:|#)([^"]*)', page)) == {report.SOURCE, "explore.html"}
+    assert (tmp_path / "out" / "explore.html").is_file()
 
 
 def test_a_folder_of_another_run_or_of_other_files_is_refused(tmp_path):
