@@ -255,7 +255,9 @@ def _guided_class(base: Any) -> Any:
             return wrapped(*args, **kwargs) if wrapped else super(kind, self).forward(*args, **kwargs)
         return self.guided_forward(*args, guided_call=guided_call, **kwargs)
 
-    kind: Any = type(f"Guided{base.__name__}", (GuidedLM, base), {"forward": forward, "__doc__": GuidedLM.__doc__})
+    # Pipelines, and models in their losses, know a class by its name.
+    names = {"__qualname__": f"Guided{base.__name__}", "__doc__": GuidedLM.__doc__}
+    kind: Any = type(base.__name__, (GuidedLM, base), {"forward": forward} | names)
     return kind
 
 
