@@ -20,7 +20,8 @@ def generate(app: Sphinx) -> None:
     docs = Path(app.srcdir)
     reference.write(docs / "api")
     pictures.write(docs / "pictures")
-    (docs / "notebooks").mkdir(exist_ok=True)
+    shutil.rmtree(docs / "notebooks", ignore_errors=True)
+    (docs / "notebooks").mkdir()
     for notebook in (docs.parent / "notebooks").glob("*.ipynb"):
         shutil.copy2(notebook, docs / "notebooks")
 

@@ -39,9 +39,11 @@ class Entry(NamedTuple):
 
 
 def write(folder: Path) -> None:
-    """Write one page per package into a folder, and the page that lists them."""
+    """Write one page per package into a folder, and the page that lists them; unchanged pages are not read again."""
     folder.mkdir(exist_ok=True)
     pages = {f"{package}.rst": page(package) for package in PAGES} | {"index.rst": index()}
+    for old in set(folder.iterdir()) - {folder / name for name in pages}:
+        old.unlink()
     for name, text in pages.items():
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
