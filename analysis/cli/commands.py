@@ -11,7 +11,7 @@ app = typer.Typer(
     help="Guidance of autoregressive and diffusion models: sequential against joint, measured and corrected.",
     add_completion=False,
     no_args_is_help=True,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 

@@ -10,7 +10,7 @@ from analysis.cli import options
 from analysis.cli.options import Device, Json, Seed
 from analysis.files import paths
 
-FILE = "A .npy joint table [y, x_1, …, x_T], or .csv/.parquet of discrete columns."
+FILE = r"A .npy joint table \[y, x_1, …, x_T], or .csv/.parquet of discrete columns."
 
 
 def exact(

@@ -9,12 +9,14 @@ import typer
 
 from analysis import limits
 from analysis.cli import options
-from analysis.cli.options import Dtype, Json, Model, Negative, NegativeSystem, NoChat, Seed, System
+from analysis.cli.options import Dtype, Json, Model, Negative, NegativeSystem, NoChat, Seed, System, running
 from analysis.files import paths
 
 PROMPTS = (
     "A .txt file, one prompt per line, or .csv, .parquet, .jsonl or .json with a column prompt, optionally negative and scale."
 )
+GUIDANCE, FILES = "Guidance", "A file of prompts"
+sampling, guidance, joint_law, files = map(options.group, ("Sampling", GUIDANCE, "The joint law", FILES))
 PRIOR = "π in (0, 1]: guide away from the mixture of the prompt, with this probability, and the negative prompt."
 
 
@@ -25,36 +27,34 @@ def generate(
     system: System = None,
     negative_system: NegativeSystem = None,
     scale: Annotated[float, typer.Option(help="γ: 0 unconditional, 1 conditional, above 1 sharpened.")] = 1.5,
-    temperature: Annotated[float, typer.Option(help="τ of the guided law.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that together have this probability.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Draw from this many likeliest tokens; 0 for all.", min=0)] = 0,
     num_samples: Annotated[int, typer.Option(help="Completions per prompt.", min=1)] = 1,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of drawing.")] = False,
     max_new_tokens: Annotated[int, typer.Option(help="The maximum length of a completion.", min=1)] = 64,
     stream: Annotated[bool, typer.Option("--stream", help="Print the text while it is generated.")] = False,
     compare: Annotated[str | None, typer.Option(help="Scales to show side by side, instead of --scale: 1,1.5,2,3.")] = None,
-    prompts: Annotated[Path | None, options.path(PROMPTS)] = None,
-    out: Annotated[Path | None, options.path("Write the completions of --prompts to this new .parquet file.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Prompts per batch.", min=1)] = 8,
-    no_chat: NoChat = False,
-    negative_model: Annotated[str | None, options.named("Another model for the unconditional branch.")] = None,
-    plausibility: Annotated[float, typer.Option(help="α: leave out tokens with p(v) < α max p.")] = 0.0,
-    prior: Annotated[float | None, typer.Option(help=PRIOR)] = None,
+    temperature: Annotated[float, sampling(help="τ of the guided law.")] = 1.0,
+    top_p: Annotated[float, sampling(help="Draw from the likeliest tokens that together have this probability.")] = 1.0,
+    top_k: Annotated[int, sampling(help="Draw from this many likeliest tokens; 0 for all.", min=0)] = 0,
+    greedy: Annotated[bool, sampling("--greedy", help="Take the likeliest token instead of drawing.")] = False,
+    negative_model: Annotated[str | None, options.named("Another model for the unconditional branch.", GUIDANCE)] = None,
+    plausibility: Annotated[float, guidance(help="α: leave out tokens with p(v) < α max p.")] = 0.0,
+    prior: Annotated[float | None, guidance(help=PRIOR)] = None,
     joint: Annotated[
         bool,
-        typer.Option("--joint", help="Draw from the joint law, by weighted particles; with --prior exactly, by acceptance."),
+        joint_law("--joint", help="Draw from the joint law, by weighted particles; with --prior exactly, by acceptance."),
     ] = False,
-    particles: Annotated[int, typer.Option(help="Particles per run of the joint law; with --prior proposals per batch.")] = 64,
-    repeats: Annotated[
-        int, typer.Option(help="Independent runs of the joint law, which are compared; unused with --prior.")
-    ] = 4,
-    power: Annotated[float, typer.Option(help="β: the joint law to this power; p(x)^β at --scale 1.")] = 1.0,
-    cap: Annotated[str, typer.Option(help="At --max-new-tokens, for the joint law: truncate, or force the end.")] = "truncate",
+    particles: Annotated[int, joint_law(help="Particles per run of the joint law; with --prior proposals per batch.")] = 64,
+    repeats: Annotated[int, joint_law(help="Independent runs of the joint law, which are compared; unused with --prior.")] = 4,
+    power: Annotated[float, joint_law(help="β: the joint law to this power; p(x)^β at --scale 1.")] = 1.0,
+    cap: Annotated[str, joint_law(help="At --max-new-tokens, for the joint law: truncate, or force the end.")] = "truncate",
+    prompts: Annotated[Path | None, options.path(PROMPTS, FILES)] = None,
+    out: Annotated[Path | None, options.path("Write the completions of --prompts to this new .parquet file.", FILES)] = None,
+    batch_size: Annotated[int, files(help="Prompts per batch.", min=1)] = 8,
+    fresh: Annotated[bool, files("--fresh", help="Start again, and replace an earlier output at the end.")] = False,
+    no_chat: NoChat = False,
     dtype: Dtype = "auto",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start again, and replace an earlier output at the end.")] = False,
     seed: Seed = 0,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:0 or mps; under torchrun by default one GPU per process.")
+        str | None, running(help="cpu, cuda, cuda:0 or mps; under torchrun by default one GPU per process.")
     ] = None,
     json: Json = False,
 ) -> None:

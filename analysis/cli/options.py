@@ -29,27 +29,34 @@ def name(given: str) -> str:
     return given
 
 
-def path(text: str) -> Any:
-    """Return an option that is a path, with its help text."""
-    return typer.Option(parser=place, metavar="<path>", help=text)
+def group(title: str) -> Callable[..., Any]:
+    """Return `typer.Option` for options that `--help` shows in a group of their own."""
+    return functools.partial(typer.Option, rich_help_panel=title)
 
 
-def named(text: str) -> Any:
-    """Return an option that names data or a model, with its help text."""
-    return typer.Option(parser=name, metavar="<name>", help=text)
+def path(text: str, panel: str | None = None) -> Any:
+    """Return an option that is a path, with its help text and its group."""
+    return typer.Option(parser=place, metavar="<path>", help=text, rich_help_panel=panel)
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of every random generator.", min=0)]
+def named(text: str, panel: str | None = None) -> Any:
+    """Return an option that names data or a model, with its help text and its group."""
+    return typer.Option(parser=name, metavar="<name>", help=text, rich_help_panel=panel)
+
+
+running = group("Running")
+Json = Annotated[bool, running("--json", help="Print JSON, for other programs.")]
+Seed = Annotated[int, running("--seed", help="Seed of every random generator.", min=0)]
 Model = Annotated[str, typer.Argument(parser=name, help="A folder, or a name on the hub.")]
 Negative = Annotated[str | None, typer.Option(help="The prompt to steer away from; by default the last token of the prompt.")]
-NoChat = Annotated[bool, typer.Option("--no-chat", help="Do not use the chat template of the tokenizer.")]
-System = Annotated[str | None, typer.Option(help="System prompt, for a tokenizer with a chat template.")]
+chat = group("Chat")
+NoChat = Annotated[bool, chat("--no-chat", help="Do not use the chat template of the tokenizer.")]
+System = Annotated[str | None, chat(help="System prompt, for a tokenizer with a chat template.")]
 NegativeSystem = Annotated[
-    str | None, typer.Option(help="System prompt to steer away from, before --negative or else the prompt; may be empty.")
+    str | None, chat(help="System prompt to steer away from, before --negative or else the prompt; may be empty.")
 ]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Device = Annotated[str, typer.Option("--device", help="Where to compute; exact laws need the cpu.")]
+Dtype = Annotated[str, running(help="auto, float32, bfloat16 or float16.")]
+Device = Annotated[str, running("--device", help="Where to compute; exact laws need the cpu.")]
 
 
 def bounded(command: Callable[..., None]) -> Callable[..., None]:

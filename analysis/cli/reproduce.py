@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from analysis.cli import options
-from analysis.cli.options import Device, Json, Seed
+from analysis.cli.options import Device, Json, Seed, running
 from analysis.files import paths
 
 TEXT = "Labelled text: .csv, .parquet, .json, .jsonl, or lines label<tab>text."
@@ -18,8 +18,8 @@ def reproduce(
     quick: Annotated[bool, typer.Option("--quick", help="Use coarse grids, about a minute: to see that it runs.")] = False,
     text: Annotated[Path | None, typer.Option(help=TEXT)] = None,
     model: Annotated[str | None, options.named("A language model for the chapter on text; a tiny one by default.")] = None,
-    jobs: Annotated[int, typer.Option(help="Processes; by default one per core, and one on a GPU.", min=0, max=1024)] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in the folder first.")] = False,
+    jobs: Annotated[int, running(help="Processes; by default one per core, and one on a GPU.", min=0, max=1024)] = 0,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,

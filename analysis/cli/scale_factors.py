@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from analysis.cli import options
-from analysis.cli.options import Dtype, Json, Model, Negative, NegativeSystem, NoChat, Seed, System
+from analysis.cli.options import Dtype, Json, Model, Negative, NegativeSystem, NoChat, Seed, System, running
 from analysis.files import paths
 
+MEASURED, FILES = "What is measured", "Files to write"
+measured_by = options.group(MEASURED)
 EXPLORE = "Write log Z_t of every token, and texts of both laws, into this new .json file; the page explore.html shows it."
 TEXTS = "Texts to measure instead of samples: a .txt file, one per line, or .csv, .parquet, .jsonl or .json with a column text."
 
@@ -24,19 +26,19 @@ def scale_factors(
     negative_system: NegativeSystem = None,
     temperature: Annotated[float | None, typer.Option(help="τ of both laws.")] = None,
     power: Annotated[float | None, typer.Option(help="β = 1/τ, instead of --temperature.")] = None,
-    samples: Annotated[int, typer.Option(help="Samples of the sequential law.", min=2)] = 256,
-    texts: Annotated[Path | None, options.path(TEXTS)] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="T, the maximum length of a text.", min=1)] = 20,
-    particles: Annotated[int, typer.Option(help="Particles per run that estimates log Z.", min=2)] = 256,
-    repeats: Annotated[int, typer.Option(help="Independent runs; their spread gives the standard error of log Z.", min=2)] = 4,
-    cap: Annotated[str, typer.Option(help="At T: truncate a text that has not ended, or force its end.")] = "truncate",
-    figure: Annotated[Path | None, options.path("Draw the figure into this new .png file.")] = None,
-    out: Annotated[Path | None, options.path("Write one row per text to this new .parquet file.")] = None,
-    explore: Annotated[Path | None, options.path(EXPLORE)] = None,
+    samples: Annotated[int, measured_by(help="Samples of the sequential law.", min=2)] = 256,
+    texts: Annotated[Path | None, options.path(TEXTS, MEASURED)] = None,
+    max_new_tokens: Annotated[int, measured_by(help="T, the maximum length of a text.", min=1)] = 20,
+    particles: Annotated[int, measured_by(help="Particles per run that estimates log Z.", min=2)] = 256,
+    repeats: Annotated[int, measured_by(help="Independent runs; their spread gives the standard error of log Z.", min=2)] = 4,
+    cap: Annotated[str, measured_by(help="At T: truncate a text that has not ended, or force its end.")] = "truncate",
+    figure: Annotated[Path | None, options.path("Draw the figure into this new .png file.", FILES)] = None,
+    out: Annotated[Path | None, options.path("Write one row per text to this new .parquet file.", FILES)] = None,
+    explore: Annotated[Path | None, options.path(EXPLORE, FILES)] = None,
     no_chat: NoChat = False,
     dtype: Dtype = "auto",
     seed: Seed = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0 (and so on) or mps.")] = "cpu",
+    device: Annotated[str, running("--device", help="cpu, cuda, cuda:0 (and so on) or mps.")] = "cpu",
     json: Json = False,
 ) -> None:
     """Measure how much joint and sequential guidance, or temperature, change the probability of text, and the difference."""

@@ -7,34 +7,36 @@ from typing import Annotated, Any
 import typer
 
 from analysis.cli import options
-from analysis.cli.options import Device, Json, Seed
+from analysis.cli.options import Device, Json, Seed, running
 from analysis.cli.train import DATA
 from analysis.files import paths
 
+SAMPLES = "What is trained and drawn"
+rows, drawing = map(options.group, ("The data", SAMPLES))
 MODELS = "A folder of models to load instead of training, of the same data, with the names that a study gives (pixels-0)."
 
 
 def study(
     data: Annotated[str, options.named(DATA)],
     out: Annotated[Path, options.path("Folder of the report; an unfinished study there is resumed.")] = Path("study"),
-    text_column: Annotated[str | None, typer.Option(help="The column of the texts, for a study of texts.")] = None,
-    image_column: Annotated[str | None, typer.Option(help="The column of the images, for a study of images.")] = None,
-    label_column: Annotated[str, typer.Option(help="The column of the labels.")] = "label",
-    max_labels: Annotated[
-        int, typer.Option(help="Keep this many of the commonest labels; by default 8 of texts, 10 of images.", min=0)
-    ] = 0,
-    image_size: Annotated[int, typer.Option(help="Scale images to this many pixels per side.", min=2)] = 8,
-    text_length: Annotated[int | None, typer.Option(help="Keep this many characters of every text.", min=1)] = None,
-    scales: Annotated[str, typer.Option(help="The values of γ, separated by commas.")] = "0,1,1.25,1.5,2,3,5,7.5,10",
-    seeds: Annotated[int, typer.Option(help="Repetitions: everything is trained and sampled again.", min=2)] = 4,
-    samples: Annotated[int, typer.Option(help="Samples per label, scale and seed.", min=2)] = 32,
-    effort: Annotated[float, typer.Option(help="Factor on the steps of every training.")] = 1.0,
-    models: Annotated[str | None, options.named(MODELS)] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Train a tenth of the steps with two seeds: to see that it runs.")
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Processes; by default one per core.", min=0, max=1024)] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier study in the folder first.")] = False,
+    text_column: Annotated[str | None, rows(help="The column of the texts, for a study of texts.")] = None,
+    image_column: Annotated[str | None, rows(help="The column of the images, for a study of images.")] = None,
+    label_column: Annotated[str, rows(help="The column of the labels.")] = "label",
+    max_labels: Annotated[
+        int, rows(help="Keep this many of the commonest labels; by default 8 of texts, 10 of images.", min=0)
+    ] = 0,
+    image_size: Annotated[int, rows(help="Scale images to this many pixels per side.", min=2)] = 8,
+    text_length: Annotated[int | None, rows(help="Keep this many characters of every text.", min=1)] = None,
+    scales: Annotated[str, drawing(help="The values of γ, separated by commas.")] = "0,1,1.25,1.5,2,3,5,7.5,10",
+    seeds: Annotated[int, drawing(help="Repetitions: everything is trained and sampled again.", min=2)] = 4,
+    samples: Annotated[int, drawing(help="Samples per label, scale and seed.", min=2)] = 32,
+    effort: Annotated[float, drawing(help="Factor on the steps of every training.")] = 1.0,
+    models: Annotated[str | None, options.named(MODELS, SAMPLES)] = None,
+    jobs: Annotated[int, running(help="Processes; by default one per core.", min=0, max=1024)] = 0,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,

@@ -18,29 +18,31 @@ INIT = "A model to start from: a folder that train wrote or, for lm, any languag
 LATE = "Share of the steps before conditioning dropout starts; 0.8 restricts dropout to the last fifth."
 FRESH = "Delete an unfinished or finished training in the folder first."
 DROPOUT = "Share of the labels that are dropped; by default 0.15, and 0 for classifiers."
+MODEL = "The model"
+rows, model, training_of = map(options.group, ("The data", MODEL, "The training"))
 
 
 def train(
     kind: Annotated[str, typer.Argument(help=KIND)],
     data: Annotated[str, options.named(DATA)],
     out: Annotated[Path, options.path("Folder of the model; an unfinished training there is resumed.")],
-    text_column: Annotated[str, typer.Option(help="The column of the texts.")] = "text",
-    image_column: Annotated[str, typer.Option(help="The column of the images.")] = "image",
-    label_column: Annotated[str, typer.Option(help="The column of the labels.")] = "label",
-    max_labels: Annotated[int | None, typer.Option(help="Keep this many of the commonest labels.", min=2)] = None,
-    image_size: Annotated[int, typer.Option(help="Scale images to this many pixels per side.", min=2)] = 8,
-    text_length: Annotated[int | None, typer.Option(help="Keep this many characters of every text.", min=1)] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the optimizer; the default depends on KIND.", min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows per step.", min=1)] = None,
-    rate: Annotated[float | None, typer.Option(help="The maximum learning rate; with --init the default is a tenth.")] = None,
-    init: Annotated[str | None, options.named(INIT)] = None,
-    width: Annotated[int | None, typer.Option(help="Width of the network.", min=8)] = None,
-    depth: Annotated[int | None, typer.Option(help="Layers of the network.", min=1)] = None,
-    network: Annotated[str | None, typer.Option(help=NETWORK)] = None,
-    dropout: Annotated[float | None, typer.Option(help=DROPOUT)] = None,
-    dropout_from: Annotated[float, typer.Option(help=LATE)] = 0.0,
-    clean: Annotated[bool, typer.Option("--clean", help="Train a classifier on data without noise.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help=FRESH)] = False,
+    text_column: Annotated[str, rows(help="The column of the texts.")] = "text",
+    image_column: Annotated[str, rows(help="The column of the images.")] = "image",
+    label_column: Annotated[str, rows(help="The column of the labels.")] = "label",
+    max_labels: Annotated[int | None, rows(help="Keep this many of the commonest labels.", min=2)] = None,
+    image_size: Annotated[int, rows(help="Scale images to this many pixels per side.", min=2)] = 8,
+    text_length: Annotated[int | None, rows(help="Keep this many characters of every text.", min=1)] = None,
+    init: Annotated[str | None, options.named(INIT, MODEL)] = None,
+    width: Annotated[int | None, model(help="Width of the network.", min=8)] = None,
+    depth: Annotated[int | None, model(help="Layers of the network.", min=1)] = None,
+    network: Annotated[str | None, model(help=NETWORK)] = None,
+    steps: Annotated[int | None, training_of(help="Steps of the optimizer; the default depends on KIND.", min=1)] = None,
+    batch_size: Annotated[int | None, training_of(help="Rows per step.", min=1)] = None,
+    rate: Annotated[float | None, training_of(help="The maximum learning rate; with --init the default is a tenth.")] = None,
+    dropout: Annotated[float | None, training_of(help=DROPOUT)] = None,
+    dropout_from: Annotated[float, training_of(help=LATE)] = 0.0,
+    clean: Annotated[bool, training_of("--clean", help="Train a classifier on data without noise.")] = False,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,
