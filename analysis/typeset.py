@@ -29,13 +29,13 @@ def power(value: float) -> str:
 
 def html(text: str) -> str:
     """Return the HTML of a text: escaped, with minus signs, powers of ten, subscripts and superscripts."""
-    text = re.sub(MINUS, "−", re.sub(ZERO, r"\1", escape(_kept(text))))
+    text = re.sub(MINUS, "−", re.sub(ZERO, r"\1", escape(kept(text))))
     text = re.sub(r"(\d)e([+-])0*(\d+)", lambda it: f"{it[1]} × 10<sup>{'−' * (it[2] == '-')}{it[3]}</sup>", text)
     text = re.sub(SUBSCRIPT, r"\1<sub>\2</sub>", text)
     return re.sub(SUPERSCRIPT, lambda it: f"<sup>{it[1] or it[2] or it[3]}</sup>", text)
 
 
-def _kept(text: str) -> str:
+def kept(text: str) -> str:
     """Return a text whose numbers do not part from their signs, units and symbols at the end of a line."""
     text = re.sub(r"(?<=\d) ?%", f"{SPACE}%", text)
     text = re.sub(r"(?<=[α-ωA-Z]) ([=≤<>]) (?=[\d½−-])", rf"{SPACE}\1{SPACE}", text)

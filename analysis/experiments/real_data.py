@@ -123,7 +123,7 @@ EXPERIMENT = Experiment(
     run=run,
     verdict=verdict,
     source=lambda frame: f"exact law of {pick(frame, law=DIGITS)['length'].max():g} binary pixels of scikit-learn's digits",
-    tables=(Grid(at_scale, "Medians over the labels at γ = 3, in nats; exact laws."),),
+    tables=(Grid(at_scale, "Medians over the labels at γ = 3, in nats; exact laws.", wide=True),),
     plots=(
         Plot(
             "real_data",

@@ -66,13 +66,8 @@ TEXT, TITLE = 9.0, 10.0  # sizes of text in points
 TITLES: dict[str, Any] = {"loc": "left", "fontsize": TITLE, "fontweight": "bold"}
 BOLD = FontProperties(size=TITLE, weight="bold")
 FONTS = dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"), TEXT)
-LEGEND: dict[str, Any] = {
-    "frameon": False,
-    "title_fontsize": TEXT,
-    "handlelength": 1.8,
-    "columnspacing": 1.0,
-    "labelspacing": 0.25,
-}
+LEGEND: dict[str, Any] = {"frameon": False, "title_fontsize": TEXT}
+LEGEND |= {"handlelength": 1.7, "handletextpad": 0.5, "columnspacing": 0.9, "labelspacing": 0.25}
 Title = str | Callable[[pd.DataFrame], str]
 
 
@@ -228,7 +223,7 @@ def label(ax: Axes, *, title: str, x: str, y: str, legend: str | None = "") -> A
 def _wrapped(title: str) -> list[str]:
     """Return the lines of a title, which are not wider than a panel."""
     lines = [""]
-    for word in title.split():
+    for word in typeset.kept(title).split(" "):
         longer = f"{lines[-1]} {word}".strip()
         width, _, _ = text_to_path.get_text_width_height_descent(longer, BOLD, False)
         lines = [*lines[:-1], longer] if width < 72 * (PANEL - 0.3) else [*lines, word]

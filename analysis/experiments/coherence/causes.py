@@ -172,7 +172,7 @@ EXPERIMENT = Experiment(
     verdict=verdict,
     source=lambda frame: f"small denoisers of two branching classes in the plane, {frame['seed'].nunique()} seeds",
     tables=(
-        Grid(decided, "The differences that decide, paired over the seeds, with simultaneous 95 % intervals."),
+        Grid(decided, "The differences that decide, paired over the seeds, with simultaneous 95 % intervals.", wide=True),
         Grid(
             at_scales,
             "Means over the trained seeds, ± half the width of their 95 % interval. Outside: the share below the 1 % quantile "

@@ -270,7 +270,7 @@ EXPERIMENT = Experiment(
     verdict=verdict,
     source=lambda frame: f"exact laws of words of up to {pick(frame, law=WORDS)['length'].max():g} letters under four labels",
     tables=(
-        Grid(at_one_scale, "Exact, means over the labels: what a joint law is, by the pair that defines it."),
+        Grid(at_one_scale, "Exact, means over the labels: what a joint law is, by the pair that defines it.", wide=True),
         Grid(
             at_scales,
             "Exact, means over the labels. A is the share of p(x|y) that the coherent joint law keeps, KL and TV are its "

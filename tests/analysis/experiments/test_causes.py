@@ -141,8 +141,8 @@ def made(**changed):
         ({"outside/autoguidance": 0.1, "outside/coherent": 0.1}, "Either suffices"),
         ({"outside/exact p(x|y)": 0.0}, "the samples outside are errors of p(x|y)."),
         ({"outside/exact p(x|y)": 0.0, "outside/exact p(x)": 0.9}, "amplified"),
-        ({"coverage/exact scores": 0.5, "coverage/plain": 0.5}, "Clearly lost by: guiding noised laws."),
-        ({"coverage/plain": 0.5}, "Clearly lost by: learned errors."),
+        ({"coverage/exact scores": 0.5, "coverage/plain": 0.5}, "clearly lost by: guiding noised laws."),
+        ({"coverage/plain": 0.5}, "clearly lost by: learned errors."),
     ],
 )
 def test_a_verdict_states_a_cause_only_where_its_control_decides(changed, said):
