@@ -1,4 +1,4 @@
-"""Long tests: the numbers in the README, and trainings killed at random moments."""
+"""Long tests: the numbers in docs/results.md, and trainings killed at random moments."""
 
 import json
 import random
@@ -13,18 +13,18 @@ import pytest
 from command import ARGUIDE
 
 pytestmark = pytest.mark.slow
-README = Path(__file__).parents[3] / "README.md"
+RESULTS = Path(__file__).parents[3] / "docs" / "results.md"
 COMMAND = (ARGUIDE,)
 KILLS = 10
 
 
-def test_the_readme_has_the_numbers_of_reproduce(tmp_path):
-    """Every number that is printed of a chapter's verdict stands in the README, or rounds to what stands there."""
+def test_the_results_have_the_numbers_of_reproduce(tmp_path):
+    """Every number that is printed of a chapter's verdict stands in the results, or rounds to what stands there."""
     done = subprocess.run([*COMMAND, "reproduce", "--out", tmp_path / "report", "--json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    readme = README.read_text(encoding="utf-8")
-    printed = {float(number) for number in re.findall(r"\d+\.\d+", readme)}
+    results = RESULTS.read_text(encoding="utf-8")
+    printed = {float(number) for number in re.findall(r"\d+\.\d+", results)}
     for name in ("scale_factors", "temperature", "correction", "families", "fidelity"):
         numbers = [float(number) for number in re.findall(r"\d+\.\d+", found["headline"][name]["number"])]
         decides = numbers[:1] if name in ("scale_factors", "families") else numbers
