@@ -21,10 +21,11 @@ def check_figure(figure):
 
 
 def wrong_colours(ax):
-    """Return the laws of a panel that do not have the colour of the palette."""
-    lines = {line.get_label(): to_hex(line.get_color()) for line in ax.get_lines()}
-    names = {name: style.FAMILIES[name][0].lower() for name in lines if name in style.FAMILIES}
-    return {name: lines[name] for name, colour in names.items() if lines[name] != colour}
+    """Return the lines of a panel, "law" or "law, of a pair or data set", that do not have the colour of their law."""
+    lines = {str(line.get_label()): to_hex(line.get_color()) for line in ax.get_lines()}
+    laws = {name: [law for law in style.FAMILIES if name == law or name.startswith(f"{law}, ")] for name in lines}
+    meant = {name: style.FAMILIES[max(found, key=len)][0].lower() for name, found in laws.items() if found}
+    return {name: lines[name] for name, colour in meant.items() if lines[name] != colour}
 
 
 def small_texts(figure):

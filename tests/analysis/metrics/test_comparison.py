@@ -29,6 +29,9 @@ class Toy:
     def law(self, scale):
         return arguide.LogLinear.guidance(self.table.autoregressive(1), self.table.autoregressive(), scale)
 
+    def texts(self, tokens):
+        return [" ".join(map(str, row)) for row in tokens.tolist()]
+
     def truth(self, scale, family):
         law = self.table.joint_guided(1, scale) if family == "joint" else self.table.sequential_guided(1, scale)
         return float((law.probabilities * self.ratio).sum())
