@@ -45,7 +45,9 @@ code, pre { font-size: 0.85rem; overflow-wrap: anywhere; } pre { overflow-x: aut
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; } a { color: inherit; } .wide { overflow: visible; }
-  .wide td { white-space: normal; } h2, h3, .number { break-after: avoid; }
+  table { font-size: 8pt; } .wide td, .wide td.text { white-space: normal; }
+  .wide td.text { min-width: 0; } .wide th, .wide td { padding: 0.2rem; }
+  h2, h3, .number { break-after: avoid; }
   figure, blockquote, tr, .panels img, .conclusion { break-inside: avoid; }
 }
 """
