@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -115,15 +116,20 @@ def test_a_new_test_that_passes_catches_survivors_and_the_clock_what_does_not_en
     assert "endless" in verdicts
 
 
-def test_a_signal_ends_an_audit_without_a_verdict_and_leaves_no_process(made):
-    places, module = made / "places", made / "tests" / "test_count.py"
-    module.write_text(SLEEP)
-    places.mkdir()
+@pytest.fixture
+def places():
+    """A folder with a short path, for it holds a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield audit.Path(folder)
+
+
+def test_a_signal_ends_an_audit_without_a_verdict_and_leaves_no_process(made, places):
+    (made / "tests" / "test_count.py").write_text(SLEEP)
     path = str(audit.Path(audit.__file__).parents[1])
     command = [sys.executable, "-m", "audit", "--modules", "rule.py"]
     child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(places)}, stderr=subprocess.PIPE)
     while not (begun := list(places.glob("*/copy/begun"))):
-        assert child.poll() is None
+        assert child.poll() is None, child.stderr.read()
         time.sleep(0.05)
     pid = int(begun[0].read_text())
     child.send_signal(signal.SIGTERM)

@@ -44,8 +44,8 @@ def without_entry(entries):
 
 @pytest.mark.usefixtures("extensions")
 def test_every_public_name_has_one_entry():
-    reference = importlib.import_module("reference")
-    entries = re.findall(r"auto(?:module|class|function|data):: (\S+)", "".join(map(reference.page, reference.PAGES)))
+    pages = importlib.import_module("api_pages")
+    entries = re.findall(r"auto(?:module|class|function|data):: (\S+)", "".join(map(pages.page, pages.PAGES)))
     assert len(set(entries)) == len(entries)
     assert without_entry(set(entries)) == []
     assert without_entry(set(entries) - {"arguide.guide", "diffusion.noise"}) == ["arguide.guide", "diffusion.noise"]

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pictures
-import reference
+import api_pages
 from sphinx.application import Sphinx
 
 
@@ -18,7 +18,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def generate(app: Sphinx) -> None:
     """Write the generated sources beside the pages."""
     docs = Path(app.srcdir)
-    reference.write(docs / "api")
+    api_pages.write(docs / "api")
     pictures.write(docs / "pictures")
     shutil.rmtree(docs / "notebooks", ignore_errors=True)
     (docs / "notebooks").mkdir()

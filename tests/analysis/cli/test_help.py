@@ -12,8 +12,8 @@ from analysis.cli.commands import app
 
 COMMANDS = dict(typer.main.get_command(app).commands)
 GROUPS = {
-    "generate": ["Options", "Sampling", "Guidance", "The joint law", "A file of prompts", "Running"],
-    "scale-factors": ["Options", "What is measured", "Files to write", "Running"],
+    "generate": ["Options", "Chat", "Sampling", "Guidance", "The joint law", "A file of prompts", "Running"],
+    "scale-factors": ["Options", "Chat", "What is measured", "Files to write", "Running"],
     "train": ["Options", "The data", "The model", "The training", "Running"],
     "study": ["Options", "The data", "What is trained and drawn", "Running"],
     "reproduce": ["Options", "Running"],

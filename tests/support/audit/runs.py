@@ -88,11 +88,12 @@ class Copy:
         environ = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **variables}
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
-        self.process = context.Process(target=_pytest, args=(self.folder, list(arguments), environ))
-        self.process.start()
+        process = context.Process(target=_pytest, args=(self.folder, list(arguments), environ))
+        process.start()
+        self.process = process
         try:
-            self.process.join(seconds)
-            code = self.process.exitcode
+            process.join(0 if self.stopped else seconds)
+            code = process.exitcode
         finally:
             self._kill()
         if self.stopped:
