@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-import pictures
 import api_pages
+import pictures
 from sphinx.application import Sphinx
 
 
