@@ -106,7 +106,8 @@ def test_rejected_drafts_leave_the_posterior(models, name, drafts):
 def drafted(model, **mode):
     """Generate with prompt lookup, and return the posteriors that were recorded."""
     rows, given = mixture(model, prompts=[[5, 6, 7, 8] * 3], negatives=NEGATIVES[:1])
-    asked = {"output_scores": True, "return_dict_in_generate": True, "max_new_tokens": 16, "eos_token_id": None}
+    asked = {"output_scores": True, "return_dict_in_generate": True, "max_new_tokens": 16}
+    asked["eos_token_id"] = model.config.vocab_size - 1  # transformers 5.5 looks prompts up for models with an end token alone
     out = guided(model).generate(torch.tensor([rows[0][0][0]]), guidance_scale=SCALE, **given, **asked, **mode)
     text = out.sequences[0, 12:].tolist()[: len(out.scores)]
     return torch.stack(out.log_posteriors)[:, 0].double(), torch.tensor(coherent(SCALE, rows[0], text)[1][:-1]).double()
