@@ -95,7 +95,7 @@ class Chapter(NamedTuple):
 
     @property
     def source(self) -> str:
-        """What the numbers are from."""
+        """The model or toy, the data and the length that the numbers are computed from."""
         source = self.experiment.source
         return source if isinstance(source, str) else source(self.frame)
 

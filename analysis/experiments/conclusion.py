@@ -75,14 +75,14 @@ def practice(digits: pd.DataFrame, texts: pd.DataFrame) -> str:
     small, large = kl["kl_sequential_joint"], kl["kl_joint_conditional"]
     size = "more" if small > large else "less"
     found = text.adherence(texts)
-    told = "on texts the joint sampler converged at no γ above 1, so nothing follows"
+    outcome = "on texts the joint sampler converged at no γ above 1, so nothing follows"
     if found is not None:
         scale, change = found
-        told = (
+        outcome = (
             f"on texts ({text.source(texts)}) it is {change.answer}: joint minus sequential adherence is {change.text} nats at "
             f"γ = {scale:g}"
         )
     return (
         f"Whether it matters depends on the data: on {digits['length'].max():g} pixels of real digits the two laws are "
-        f"{small:.2f} nats apart at γ = 3, {size} than what joint guidance changes ({large:.2f} nats); {told}."
+        f"{small:.2f} nats apart at γ = 3, {size} than what joint guidance changes ({large:.2f} nats); {outcome}."
     )

@@ -32,7 +32,7 @@ def excess(tv: dict[str, Estimate]) -> dict[str, Difference]:
 
 
 def drawn(frame: pd.DataFrame) -> Cells:
-    """Return the table of draws by every sampler beside as many exact draws."""
+    """Return the table of every sampler's draws, compared with the same number of exact draws."""
     _, tv = at_longest(frame)
     gaps = excess(tv)
     rows = [[name, str(tv[name]), "–", "not corrected"] for name in (DRAWN[AR], ODE, SDE)]

@@ -58,8 +58,8 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         "median KL(sequential ‖ joint) over labels at γ = 3",
         f"{row['kl_sequential_joint']:.3f} nats ({DIGITS})",
         f"On real digits the gap is {size} than what joint guidance does at all; another scale of the joint law removes "
-        f"{100 * strength:.0f} % of it.\nThe digits' p(x) is the mixture of their p(x|y), so none of this "
-        f"comes from an unconditional law of its own.\nThe gap depends on what is added to every cell's count, 0.02 here: it "
+        f"{100 * strength:.0f} % of it.\nThe digits' p(x) is the mixture of their p(x|y), so the pair is "
+        f"coherent, and incoherence causes none of this gap.\nThe gap depends on the smoothing of the counts, 0.02 here: it "
         f"is {others}.{_left_out(frame)}",
     )
 

@@ -45,7 +45,7 @@ PALETTE = {
     ("Feynman–Kac", "weights", "score × β, weights"): (GREEN, "P"),
     ("exact", "exact draws", "data", "exact scores"): (BLACK, "."),
     ("conditional", "no guidance"): (GREY, "h"),
-    # What is drawn in one chapter shares a colour with what is drawn in another.
+    # A law that only one chapter draws shares its colour with laws of other chapters.
     ("classifier guidance", "noise-aware classifier", "Gaussian correction", "masked rates", "rates with weights"): (SKY, "X"),
     ("clean classifier", "classifier of clean data", "uniform noise", "uniform with weights", "exact p(x)"): (BROWN, ">"),
     ("MALA", "noise scale", "masked softmax", "softmax with weights", "autoguidance"): (OLIVE, "p"),

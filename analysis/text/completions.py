@@ -33,7 +33,7 @@ class Sampling:
         num_samples: completions per prompt.
         max_new_tokens: the maximum length of a completion.
         plausibility: α; tokens with p_c(v) < α max p_c are left out.
-        chat: how texts become messages of a chat.
+        chat: the settings of the chat.
         seed: the seed of every batch, together with its index.
         joint: the settings of draws from the joint law; None for the sequential law.
         prior: π, the prior of the prompt in a mixture with the negative one; None for plain guidance.

@@ -34,7 +34,7 @@ class Target:
         power: β = 1/τ, instead of τ.
         max_new_tokens: T, the maximum length of a text.
         cap: the meaning of T, "truncate" or "force", see `arguide.stopping`.
-        chat: how texts become messages of a chat.
+        chat: the settings of the chat.
 
     Raises:
         ValueError: a number out of range, both τ and β, or another cap.

@@ -35,7 +35,7 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Chat:
-    """How texts become messages of a chat.
+    """Settings that turn texts into the messages of a chat.
 
     Attributes:
         template: use the chat template of the tokenizer, if any.
@@ -49,10 +49,10 @@ class Chat:
 
     def pair(self, request: Request) -> tuple[list[dict[str, str]], list[dict[str, str]] | None]:
         """Return the messages of the prompt, and those of the negative prompt, if any."""
-        prompt, negative, _ = request
+        own = _messages(request.prompt, self.system)
         if self.negative_system is None:
-            return _messages(prompt, self.system), None if negative is None else _messages(negative, self.system)
-        return _messages(prompt, self.system), _messages(prompt if negative is None else negative, self.negative_system)
+            return own, None if request.negative is None else _messages(request.negative, self.system)
+        return own, _messages(request.prompt if request.negative is None else request.negative, self.negative_system)
 
 
 PLAIN = Chat()
@@ -73,7 +73,7 @@ def encode(loaded: Loaded, requests: Sequence[Request], max_new_tokens: int, *, 
     """
     template = chat.template and bool(loaded.tokenizer.chat_template)
     if not template and (chat.system, chat.negative_system) != (None, None):
-        missing = "the chat template" if chat.template is False else "a tokenizer with a chat template"
+        missing = "the chat template" if not chat.template else "a tokenizer with a chat template"
         raise ValueError(f"--system and --negative-system need {missing}; leave them out")
     out = []
     for i, request in enumerate(requests):

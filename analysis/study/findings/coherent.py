@@ -7,6 +7,7 @@ For diffusion the sequential law's weight is Σ (log target − log proposal) of
 compared at equal accuracy. What could come out was written down before the first run, see `OUTCOMES`.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pandas as pd
@@ -179,18 +180,23 @@ def _incoherence(frame: pd.DataFrame, wing: Wing) -> str:
     )
 
 
+def differ(kl: Mapping[float, Estimate]) -> str:
+    """Return where the two laws differ, γ ↦ KL(sequential ‖ joint), as a verb with its scales."""
+    clear = [scale for scale, each in kl.items() if each.value > each.half]
+    if len(clear) == len(kl):
+        return "differ at every γ above 1"
+    return f"differ clearly at γ = {listed(clear, 'g')}" if clear else "cannot be distinguished"
+
+
 def _differs(frame: pd.DataFrame, wing: Wing) -> str:
     """Return the sentence on the two laws of the coherent pair."""
     kl = {scale: each for scale, each in divergence(frame, wing).items() if scale > 1}
     if not kl:
         return ""
-    clear = [scale for scale, each in kl.items() if each.value > each.half]
-    differ = "differ at every γ above 1" if len(clear) == len(kl) else f"differ clearly at γ = {listed(clear, 'g')}"
-    low, high = min(kl, default=1.0), max(kl, default=1.0)
+    low, high = min(kl), max(kl)
     share = mean_at(frame, wing.joint, "acceptance", high)
-    outcome = differ if clear else "cannot be distinguished"
     return (
-        f"With a coherent {wing.name} pair the two laws {outcome}: KL(sequential ‖ joint) is "
+        f"With a coherent {wing.name} pair the two laws {differ(kl)}: KL(sequential ‖ joint) is "
         f"{kl[low]} nats at γ = {low:g} and {kl[high]} at γ = {high:g}. There the joint law is within a total variation of "
         f"{1 - share:.2f} of p(x|y)."
     )

@@ -20,20 +20,17 @@ def conclude(done: Sequence[Chapter]) -> list[str]:
 
 def gap(frame: pd.DataFrame) -> str:
     """Return whether both laws of the coherent pairs differ; "" without a scale above 1."""
-    parts, clear = [], True
+    parts: dict[str, list[str]] = {}
     for wing in coherent.wings(frame):
         kl = {scale: each for scale, each in coherent.divergence(frame, wing).items() if scale > 1}
         if kl:
             scale = max((each for each in kl if each <= 3), default=max(kl))
-            clear &= all(each.value > each.half for each in kl.values())
-            parts.append(f"{kl[scale]} nats per sample at γ = {scale:g} ({wing.name})")
-    outcome = "differ at every scale above 1" if clear else "cannot be told apart at every scale above 1"
-    return (
-        f"Where the unconditional law is the mixture of the conditional ones, the joint law is known. There joint and "
-        f"sequential guidance {outcome}: by {' and '.join(parts)}."
-        if parts
-        else ""
+            parts.setdefault(coherent.differ(kl), []).append(f"{kl[scale]} nats per sample at γ = {scale:g} ({wing.name})")
+    outcomes = "; ".join(f"{outcome}: by {' and '.join(each)}" for outcome, each in parts.items())
+    start = (
+        "Where the unconditional law is the mixture of the conditional ones, the joint law is known. There joint and sequential"
     )
+    return f"{start} guidance {outcomes}." if parts else ""
 
 
 def worth(frame: pd.DataFrame) -> str:
@@ -45,9 +42,13 @@ def _worth(frame: pd.DataFrame, wing: coherent.Wing) -> str:
     by = coherent.by_decision(frame, wing.joint, wing.coherent)
     if not by:
         return f"The joint and the sequential {wing.name} law share no accuracy, so neither can be called better."
-    found = {kind: ", ".join(by[kind]) for kind in ("better", "worse") if kind in by}
-    told = " and ".join(f"{kind} in {names}" for kind, names in found.items()) or "neither better nor worse in any measure"
-    return f"Beside sequential guidance of equal accuracy, the joint {wing.name} law is {told}."
+    found, rest = (
+        {kind: ", ".join(by[kind]) for kind in kinds if kind in by}
+        for kinds in (("better", "worse"), ("no difference", "not decided"))
+    )
+    gains = " and ".join(f"{kind} in {names}" for kind, names in found.items()) or "neither better nor worse in any measure"
+    others = f" ({'; '.join(f'{kind}: {names}' for kind, names in rest.items())})" if rest else ""
+    return f"Beside sequential guidance of equal accuracy, the joint {wing.name} law is {gains}{others}."
 
 
 def plain(frame: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.frames import Chapter, pick
 from analysis.study.chapters import stories
-from analysis.study.coherent import ACCEPTED, COHERENT
+from analysis.study.coherent import ACCEPTED, COHERENT, DDPM, PATHS, SCORES
 from analysis.study.findings import conclusion
 from analysis.study.samplers import JOINT, SEQUENTIAL
 
@@ -18,10 +18,10 @@ spec.loader.exec_module(coherent_frames)
 study = coherent_frames.study
 
 
-def test_the_two_laws_differ_or_cannot_be_told_apart():
-    told = conclusion.gap(study())
-    assert "differ at every scale above 1: by 6.000 ± 0.025 nats per sample at γ = 3 (autoregressive)" in told
-    assert "cannot be told apart" in conclusion.gap(study(gap=0.0, jitter=1.0))
+def test_the_two_laws_differ_or_cannot_be_distinguished():
+    text = conclusion.gap(study())
+    assert "differ at every γ above 1: by 6.000 ± 0.025 nats per sample at γ = 3 (autoregressive)" in text
+    assert "cannot be distinguished" in conclusion.gap(study(gap=0.0, jitter=1.0))
     assert conclusion.gap(study()[lambda rows: ~(rows["scale"] > 1)]) == ""
 
 
@@ -38,7 +38,24 @@ def test_the_worth_of_the_joint_law_has_every_answer(spread, says):
 
 def test_a_joint_law_that_is_not_shown_to_gain_is_said_so(monkeypatch):
     monkeypatch.setattr(conclusion.coherent, "by_decision", lambda *pair: {"not decided": ["spread"]})
-    assert "is neither better nor worse in any measure" in conclusion.worth(study())
+    assert "is neither better nor worse in any measure (not decided: spread)" in conclusion.worth(study())
+
+
+def test_a_gap_that_is_clear_at_some_scales_names_them():
+    frame = study(jitter=0.0)
+    wide = (frame["family"] == COHERENT) & (frame["quantity"] == "log_path") & (frame["scale"] == 2)
+    noisy = frame.assign(value=frame["value"] + wide * 9.0 * (frame["seed"] - 1))
+    assert "differ clearly at γ = 3: by 6.000" in conclusion.gap(noisy)
+
+
+def test_each_wing_has_its_own_outcome():
+    both = study(wings=((ACCEPTED, COHERENT, SEQUENTIAL), (PATHS, SCORES, DDPM)), jitter=0.0)
+    assert "nats per sample at γ = 3 (autoregressive) and 6.000" in conclusion.gap(both)
+    wide = (both["family"] == SCORES) & (both["quantity"] == "log_path")
+    noisy = both.assign(value=both["value"] + wide * 99.0 * (both["seed"] - 1))
+    assert "differ at every γ above 1: by 6.000 ± 0.000 nats per sample at γ = 3 (autoregressive); cannot be" in conclusion.gap(
+        noisy
+    )
 
 
 def test_without_shared_accuracy_neither_is_better(monkeypatch):
@@ -65,9 +82,9 @@ def test_the_plain_pair_is_concluded_where_it_converged():
     rows += [
         each | {"family": SEQUENTIAL, "value": 0.9} for each in rows if each["quantity"] in ("accuracy", "coverage", "spread")
     ]
-    told = conclusion.plain(pd.DataFrame(rows))
-    assert "compared up to γ = 1.5" in told
-    assert "less accurate and less covering and less spread out" in told
+    text = conclusion.plain(pd.DataFrame(rows))
+    assert "compared up to γ = 1.5" in text
+    assert "less accurate and less covering and less spread out" in text
 
 
 def test_a_quick_study_concludes_nothing_and_a_full_one_from_its_frame():
