@@ -1,21 +1,14 @@
 """The conclusion of a study: data that say the opposite change its sentences."""
 
-import importlib.util
-from pathlib import Path
-
 import pandas as pd
 import pytest
+from coherent_study import ACCURACY, study
 
 from analysis.frames import Chapter, pick
 from analysis.study.chapters import stories
 from analysis.study.coherent import ACCEPTED, COHERENT, DDPM, PATHS, SCORES
 from analysis.study.findings import conclusion
 from analysis.study.samplers import JOINT, SEQUENTIAL
-
-spec = importlib.util.spec_from_file_location("coherent_frames", Path(__file__).with_name("test_coherent.py"))
-coherent_frames = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(coherent_frames)
-study = coherent_frames.study
 
 
 def test_the_two_laws_differ_or_cannot_be_distinguished():
@@ -59,7 +52,7 @@ def test_each_wing_has_its_own_outcome():
 
 
 def test_without_shared_accuracy_neither_is_better(monkeypatch):
-    monkeypatch.setitem(coherent_frames.ACCURACY, ACCEPTED, (0.1, 0.2, 0.3, 0.4))
+    monkeypatch.setitem(ACCURACY, ACCEPTED, (0.1, 0.2, 0.3, 0.4))
     assert "share no accuracy" in conclusion.worth(study())
 
 
