@@ -3,7 +3,7 @@ r"""The joint guided law of a coherent pair, drawn exactly by acceptance.
     γ ≥ 1        x ~ p(x|y), kept with probability ρ_y(x)^{γ−1}
     0 ≤ γ < 1    x ~ p(x),   kept with probability ρ_y(x)^γ
 
-The share A that is kept is large wherever labels can be told from x: A ≥ exp((γ − 1) E_{p(x|y)}[log ρ_y(x)]) for γ ≥ 1. It also
+The share A that is kept is large wherever x determines the label: A ≥ exp((γ − 1) E_{p(x|y)}[log ρ_y(x)]) for γ ≥ 1. It also
 bounds what joint guidance changes: KL(joint ‖ p(x|y)) ≤ −log A, and the total variation is at most 1 − A.
 """
 
