@@ -60,6 +60,16 @@ def test_sleep():
 """
 
 
+CHILD = """import subprocess, sys
+
+def test_child():
+    subprocess.run([sys.executable, "-c", "import rule; rule.count(3)"], check=True)
+
+def test_none():
+    pass
+"""
+
+
 @pytest.fixture
 def made(tmp_path, monkeypatch):
     (tmp_path / "tests").mkdir()
@@ -146,6 +156,15 @@ def test_a_file_of_tests_that_cannot_run_is_named(made):
     with pytest.raises(RuntimeError, match=r"tests/test_count\.py: it ended with 2"):
         run()
     assert not lines()
+
+
+def test_what_a_started_process_runs_counts_for_its_test(made):
+    (made / "tests" / "test_child.py").write_text(CHILD)
+    run("--tests", "tests/test_child.py")
+    (line,) = runs.read_lines(next((made / ".audit").glob("tests-*.jsonl")))
+    ran = {test["test"]: test["ran"] for test in line["tests"]}
+    assert "rule.py:count" in ran["tests/test_child.py::test_child"]
+    assert ran["tests/test_child.py::test_none"] == []
 
 
 def test_a_run_goes_on_where_it_was_stopped(made):

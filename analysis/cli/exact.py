@@ -41,8 +41,6 @@ def exact(
     table = read_table(file, label_column=label_column, smoothing=smoothing)
     name = label if label in table.labels else _index(label, table.labels, numbered=file.suffix == ".npy")
     figures = scale_factors.summary(table, name, scale, temperature=temperature)
-    if any(math.isnan(value) for value in figures.values()):
-        raise ValueError(f"scale {scale:g} at temperature {temperature:g} exceeds double precision; try values nearer 1")
     if out is not None:
         run_folder.write_frame(out, scale_factors.laws_frame(table, name, scale, temperature=temperature))
     if json:

@@ -11,7 +11,8 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from analysis.toys import GaussianSequence
 from analysis.toys.gaussian import Gaussian
-from arguide.continuous import LogLinear, Mixture, MixtureNetwork, log_density, loss, sample, sample_joint
+from arguide.continuous import LogLinear, Mixture, MixtureNetwork, log_density, loss, repeat_joint, sample, sample_joint
+from arguide.smc.diagnostics import dispersion
 from arguide.training import Recipe, fit
 from diffusion import mala
 from diffusion.langevin import guided, target
@@ -120,6 +121,13 @@ def test_weights_are_proper_at_any_number_of_candidates(candidates, threshold):
     assert not reaches(result.x, law, n=n)
 
 
+def test_repeats_draw_the_candidates_asked_for_and_compare_means():
+    options = {"candidates": 2, "threshold": 0.0}
+    runs, diagnosis = repeat_joint(MODEL, 40, LENGTH, **options, generator=seeded(0))
+    assert torch.equal(runs[0].x, sample_joint(MODEL, 40, LENGTH, **options, generator=seeded(0)).x)
+    assert diagnosis.dispersion == dispersion(runs, [run.x for run in runs])
+
+
 def test_many_candidates_without_weights_are_sequential_guidance():
     toy, n = GaussianSequence(LENGTH, RHO), 6000
     x = sample_joint(MODEL, n, LENGTH, candidates=200, threshold=0, generator=seeded(0)).x
@@ -192,6 +200,14 @@ def test_without_dropout_the_unconditional_law_is_not_learnt():
     for dropout in (0.0, 0.5):
         fit(network, *data, none, partial(loss, network), Recipe(3, dropout=dropout, decay=0.0), generator=seeded(1))
         assert network.embed.weight[2].equal(before) is (dropout == 0.0)
+
+
+def test_a_networks_standard_deviations_stay_between_e_to_the_minus_5_and_5():
+    network = MixtureNetwork(2, components=1, hidden=2)
+    with torch.no_grad():
+        for bias, bound in ((-100.0, -5.0), (100.0, 5.0)):
+            network.head.bias.fill_(bias)
+            assert set(network(torch.zeros(1, 2)).log_stds.flatten().tolist()) == {bound}
 
 
 def test_a_networks_conditionals_see_only_what_came_before(trained):

@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 
@@ -27,6 +28,15 @@ def test_using_every_name_but_those_of_text_imports_torch_alone():
 
 def test_guiding_text_imports_transformers_and_nothing_of_the_analysis():
     assert imported_by("import arguide; arguide.guided, arguide.score") == ["torch", "transformers"]
+
+
+@pytest.mark.parametrize(
+    "module", ["arguide.continuous", "arguide.coherent", "arguide.smc", "diffusion.discrete", "diffusion.networks"]
+)
+def test_what_a_package_imports_to_offer_it_is_public(module):
+    package = importlib.import_module(module)
+    offered = {name for name, value in vars(package).items() if getattr(value, "__module__", "").startswith(module)}
+    assert offered - set(getattr(package, "__all__", offered)) == set()
 
 
 def test_every_public_name_resolves():

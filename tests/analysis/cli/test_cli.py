@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,8 @@ def test_a_bad_table_is_one_line(run, tmp_path, name):
         (["--label", "0", "--scale", "2", "--out", "missing/laws.parquet"], "cannot write"),
         (["--label", "0", "--scale", "2", "--out", "taken.parquet"], "exists already"),
         (["--label", "0", "--scale", "2", "--nonsense"], "--nonsense"),
+        (["--label", "0", "--scale", "2", "--label-column", "y"], "--label-column and --smoothing"),
+        (["--label", "0", "--scale", "2", "--smoothing", "1"], "--label-column and --smoothing"),
     ],
 )
 def test_bad_options_are_one_line(run, tmp_path, monkeypatch, arguments, says):
@@ -209,6 +212,14 @@ def test_a_malformed_text_fails_first(run, tmp_path):
     code, _, err = run("reproduce", "--text", tmp_path / "bad.tsv", "--out", tmp_path / "out")
     assert (code, len(err.splitlines())) == (2, 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_in_the_folder_of_the_output_is_refused(run, model, tmp_path):
+    shutil.copytree(model, tmp_path / "out" / "model")
+    code, _, err = run("reproduce", "--model", tmp_path / "out" / "model", "--out", tmp_path / "out")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "--model" in err
+    assert "choose another --out" in err
 
 
 def test_labels_of_a_csv_are_no_indices(run, tmp_path):

@@ -183,6 +183,31 @@ def test_exhausted_memory_is_one_line(fails, monkeypatch, error):
 
 
 @pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left", "a.npy"), "a.npy: No space left"),
+        (OSError(28, "No space left"), "No space left"),
+        (OSError("torn"), "torn"),
+    ],
+)
+def test_an_error_of_the_system_names_its_file(fails, monkeypatch, error, line):
+    def app(**_):
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    assert fails() == f"arguide: {line}\n"
+
+
+def test_an_error_that_is_a_bug_keeps_its_traceback(run, monkeypatch):
+    def app(**_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(KeyError, match="a bug"):
+        run()
+
+
+@pytest.mark.parametrize(
     ("option", "command"),
     [
         ("--seed", ("exact", "t.npy", "--label", 0, "--scale", 2)),

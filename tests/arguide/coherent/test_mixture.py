@@ -65,6 +65,13 @@ def test_guided_by_its_mixture_a_label_follows_the_sequential_law(make_joint, br
     np.testing.assert_allclose(law, brute(joint, {1: scale, None: 1 - scale}).sequential, atol=1e-12)
 
 
+def test_a_temperature_divides_both_weights(make_joint, brute, replay):
+    joint = make_joint(4, (3, 2, 3, 2))
+    model = mixture_of(joint).guidance(1, 2.0, temperature=0.5)
+    law = replay(lambda draw: arguide.sample(model, 1, 3, draw=draw).tokens, (2, 3, 2))
+    np.testing.assert_allclose(law, brute(joint, {1: 4.0, None: -2.0}).sequential, atol=1e-12)
+
+
 def test_a_uniform_prior_in_place_of_the_labels_own_is_another_law(make_joint, brute, replay):
     joint = make_joint(4, (3, 2, 3, 2))
     model = Mixture(mixture_of(joint).models, torch.full((3,), 1 / 3).log()).guidance(1, 3.0)

@@ -1,6 +1,7 @@
 """A pytest plugin: record which functions every test runs, or run chosen tests in the order given.
 
-AUDIT_RECORD names a file that gets one line of JSON per test; AUDIT_TESTS names a JSON list of the tests to run.
+AUDIT_RECORD names a file that gets one line of JSON per test; AUDIT_TESTS names a JSON list of the tests to run. What the
+processes run that a test starts is recorded by `children/sitecustomize.py`.
 """
 
 import json
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = f"{Path.cwd()}{os.sep}"
-TESTS = f"{ROOT}tests{os.sep}"
+from audit.children.sitecustomize import function
+
+CHILDREN = Path(__file__).with_name("children")
 MEMORY = 12 * 2**30  # bytes of a process; a mutant may allocate without end
 
 
@@ -39,15 +41,23 @@ class Recorder:
     """Records the functions under the current folder that a test runs, those of its fixtures of a wider scope included."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.children = path, path.with_name("children")
         self.calls: set[str] = set()
         self.fixtures: dict[str, set[str]] = defaultdict(set)
         self.passed, self.seconds = True, 0.0
+        self.root = f"{Path.cwd()}{os.sep}"
+        paths = os.pathsep.join([str(CHILDREN), os.environ.get("PYTHONPATH", "")])
+        os.environ |= {"PYTHONPATH": paths, "AUDIT_ROOT": self.root, "AUDIT_CHILDREN": str(self.children)}
 
     def trace(self, frame, event, arg):
-        code = frame.f_code
-        if code.co_filename.startswith(ROOT) and not code.co_filename.startswith(TESTS):
-            self.calls.add(f"{code.co_filename[len(ROOT) :]}:{code.co_qualname.split('.<locals>')[0]}")
+        if (name := function(frame.f_code, self.root)) is not None:
+            self.calls.add(name)
+
+    def take_children(self) -> None:
+        """Add what processes have run that were started since the last call."""
+        if self.children.exists():
+            self.calls.update(self.children.read_text().split())
+            self.children.unlink()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef, request):
@@ -55,6 +65,7 @@ class Recorder:
         try:
             return (yield)
         finally:
+            self.take_children()
             self.fixtures[fixturedef.argname] |= self.calls
             self.calls |= outer
 
@@ -68,6 +79,7 @@ class Recorder:
         finally:
             sys.settrace(None)
             threading.settrace(None)
+            self.take_children()
             ran = self.calls.union(*(self.fixtures[name] for name in item.fixturenames))
             line = {"test": item.nodeid, "seconds": round(self.seconds, 3), "passed": self.passed, "ran": sorted(ran)}
             with self.path.open("a") as file:
