@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import defaultdict
 from pathlib import Path
+from types import CodeType
 
 import pytest
 
@@ -42,6 +43,7 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.children = path, path.with_name("children")
+        self.codes: set[CodeType] = set()
         self.calls: set[str] = set()
         self.fixtures: dict[str, set[str]] = defaultdict(set)
         self.passed, self.seconds = True, 0.0
@@ -50,27 +52,32 @@ class Recorder:
         os.environ |= {"PYTHONPATH": paths, "AUDIT_ROOT": self.root, "AUDIT_CHILDREN": str(self.children)}
 
     def trace(self, frame, event, arg):
-        if (name := function(frame.f_code, self.root)) is not None:
-            self.calls.add(name)
+        code = frame.f_code
+        if code not in self.codes:  # the calls are many, and codes are few
+            self.codes.add(code)
 
-    def take_children(self) -> None:
-        """Add what processes have run that were started since the last call."""
+    def take(self) -> set[str]:
+        """Return the functions that ran since the last call, those of started processes included."""
+        codes, self.codes = self.codes, set()
+        found = {name for code in codes if (name := function(code, self.root)) is not None}
         if self.children.exists():
-            self.calls.update(self.children.read_text().split())
+            found.update(self.children.read_text().split())
             self.children.unlink()
+        return found
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef, request):
-        outer, self.calls = self.calls, set()
+        outer, self.calls = self.calls | self.take(), set()
         try:
             return (yield)
         finally:
-            self.take_children()
+            self.calls |= self.take()
             self.fixtures[fixturedef.argname] |= self.calls
             self.calls |= outer
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item, nextitem):
+        self.take()
         self.calls, self.passed, self.seconds = set(), True, 0.0
         sys.settrace(self.trace)
         threading.settrace(self.trace)
@@ -79,8 +86,7 @@ class Recorder:
         finally:
             sys.settrace(None)
             threading.settrace(None)
-            self.take_children()
-            ran = self.calls.union(*(self.fixtures[name] for name in item.fixturenames))
+            ran = self.calls.union(self.take(), *(self.fixtures[name] for name in item.fixturenames))
             line = {"test": item.nodeid, "seconds": round(self.seconds, 3), "passed": self.passed, "ran": sorted(ran)}
             with self.path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
