@@ -43,7 +43,7 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.children = path, path.with_name("children")
-        self.codes: set[CodeType] = set()
+        self.codes: dict[int, CodeType] = {}
         self.calls: set[str] = set()
         self.fixtures: dict[str, set[str]] = defaultdict(set)
         self.passed, self.seconds = True, 0.0
@@ -52,13 +52,11 @@ class Recorder:
         os.environ |= {"PYTHONPATH": paths, "AUDIT_ROOT": self.root, "AUDIT_CHILDREN": str(self.children)}
 
     def trace(self, frame, event, arg):
-        code = frame.f_code
-        if code not in self.codes:  # the calls are many, and codes are few
-            self.codes.add(code)
+        self.codes[id(frame.f_code)] = frame.f_code  # equal code may stand in two files
 
     def take(self) -> set[str]:
         """Return the functions that ran since the last call, those of started processes included."""
-        codes, self.codes = self.codes, set()
+        codes, self.codes = self.codes.values(), {}
         found = {name for code in codes if (name := function(code, self.root)) is not None}
         if self.children.exists():
             found.update(self.children.read_text().split())

@@ -19,12 +19,12 @@ def function(code: CodeType, root: str) -> str | None:
 
 def watch(path: str, root: str) -> None:
     """Append the names of functions that run from now on to a file."""
-    known: set[CodeType] = set()
+    known: dict[int, CodeType] = {}
 
     def trace(frame, event, arg):
         code = frame.f_code
-        if code not in known:
-            known.add(code)
+        if id(code) not in known:
+            known[id(code)] = code
             if (name := function(code, root)) is not None:
                 handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
                 os.write(handle, f"{name}\n".encode())
