@@ -7,7 +7,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures.scale_factors import growth
-from analysis.figures.style import AXES, BLUE, FAMILIES, SHADES, SILVER, Panel, adjusted, label, line_panel, lines, logarithmic
+from analysis.figures.style import (AXES, BLUE, FAMILIES, SHADES, SILVER, Panel, adjusted, curve, label, line_panel, lines, logarithmic)
+    AXES,
+    BLUE,
+    FAMILIES,
+    SHADES,
+    SILVER,
+    Panel,
+    adjusted,
+    curve,
+    label,
+    line_panel,
+    lines,
+    logarithmic,
+)
 from analysis.frames import pick
 from analysis.metrics.confidence import by_family
 from analysis.metrics.trends import EQUAL, clearly, without_gap
@@ -49,10 +62,13 @@ def lost(frame: pd.DataFrame, ax: Axes) -> Axes:
     wide = rows.pivot_table(index=["family", "setting"], columns="quantity", values="value", sort=False).dropna(subset="lost")
     points = wide.reset_index().rename(columns={"effective_beta": "beta", "lost": "value"})
     points = points.assign(std_error=0.0)
-    lines(points, ax, x="beta")
+    for family, each in points.groupby("family", sort=False):
+        colour, marker = FAMILIES[str(family)]
+        dash = "-" if family == "sequential" else " "  # k and p are not in the order of β
+        curve(ax, each["beta"], each["value"], colour=colour, marker=marker, dash=dash, name=str(family))
     logarithmic(ax, "x")
-    most = points.groupby("family")["value"].max()
-    title = f"At equal likelihood {most.idxmax()} loses most entropy" if most.max() > EQUAL else "No way loses entropy"
+    most = points["value"].max()
+    title = f"At equal likelihood others lose up to {most:.2f} nats of entropy" if most > EQUAL else "No way loses entropy"
     return label(ax, title=title, x="β of the power of equal likelihood", y="KL(way ‖ p^β), nats")
 
 
@@ -68,6 +84,7 @@ def reached(law: str) -> Panel:
         for family, theory in pick(frame, quantity="closed_form", law=law).groupby("family"):
             if str(family) in FAMILIES:
                 ax.plot(theory["beta"], 1 / theory["value"], color=FAMILIES[str(family)][0], ls="--", lw=1.2)
+        ax.set_ylim(betas.min() / 3, 5 * betas.max())
         logarithmic(ax, "y")
         return label(ax, title=_reaching(rows, law), x="β asked for", y="β reached")
 
@@ -78,7 +95,7 @@ def _reaching(rows: pd.DataFrame, law: str) -> str:
     """Return the samplers that reach a β within a tenth of β = 2."""
     at = pick(rows, beta=AT).set_index("family")["value"]
     near = [name for name in RULES if name in at.index and abs(at[name] / AT - 1) < 0.1]
-    return f"{law}: β = {AT:g} is reached by {', '.join(near) or 'none'}"
+    return f"{law[0].upper()}{law[1:]}: β = {AT:g} is reached by {', '.join(near) or 'none'}"
 
 
 def w1(frame: pd.DataFrame, ax: Axes) -> Axes:

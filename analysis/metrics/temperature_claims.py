@@ -21,6 +21,9 @@ LOWER_IS_BETTER = (REPEATED,)
 SMALLEST_W1 = 0.02  # of a Wasserstein distance, in units of x
 
 
+NOWHERE = "at no setting does the temperature of the factors give texts as likely as those of some β > 1"
+
+
 class Claim(NamedTuple):
     """The answer to a statement, and the reason with its numbers."""
 
@@ -37,12 +40,15 @@ def useless(gaps: Mapping[str, Sequence[Difference]]) -> Claim:
     """Return whether p^β is useless beside the temperature of the factors, by joint − sequential at equal likelihood.
 
     Args:
-        gaps: figure of merit ↦ differences, one per setting.
+        gaps: figure of merit ↦ differences, one per setting at which the temperature of the factors works: it raises the
+            likelihood of texts.
 
     Returns:
         "true" where the joint law is worse in some figure of merit and better in none, "false" where it is better in some and
         worse in none; "no difference that would matter" only where all differences are small.
     """
+    if not gaps:
+        return Claim(OPEN, NOWHERE)
     decided = {name: decide(found, lower_is_better=name in LOWER_IS_BETTER) for name, found in gaps.items() if found}
     better, worse = (any(each in (which, BOTH) for each in decided.values()) for which in (BETTER, WORSE))
     alike = bool(decided) and all(each == ALIKE for each in decided.values())

@@ -119,7 +119,7 @@ def measure(power: Power, family: str, setting: float, length: int, plan: Plan, 
         REPEATED: repeated(tokens, ends),
     }
     groups = {name: values.cpu().reshape(-1, SIZE).mean(1) for name, values in per_text.items()}
-    return Point(family, setting, groups | _counted(tokens, ends), tokens.cpu())
+    return Point(family, setting, groups | counted(tokens, ends), tokens.cpu())
 
 
 def _joint(law: Any, beta: float, length: int, plan: Plan, generator: torch.Generator) -> Point:
@@ -136,7 +136,7 @@ def _joint(law: Any, beta: float, length: int, plan: Plan, generator: torch.Gene
     ]
     groups = {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in rows[0]}
     tokens = torch.cat(texts)
-    return Point(JOINT, beta, groups | _counted(tokens, ends), tokens.cpu(), arguide.diagnose(pools, probes=probes))
+    return Point(JOINT, beta, groups | counted(tokens, ends), tokens.cpu(), arguide.diagnose(pools, probes=probes))
 
 
 def _means(pool: arguide.JointSample, beta: float, length: int, ends: tuple[int, ...]) -> dict[str, float]:
@@ -165,7 +165,7 @@ def repeated(tokens: Tensor, ends: tuple[int, ...] = ()) -> Tensor:
     return torch.tensor(shares, dtype=torch.float64, device=tokens.device)
 
 
-def _counted(tokens: Tensor, ends: tuple[int, ...]) -> dict[str, Tensor]:
+def counted(tokens: Tensor, ends: tuple[int, ...] = ()) -> dict[str, Tensor]:
     """Return the shares of distinct texts and of distinct bigrams per group of SIZE texts, [G] each."""
     texts, pairs = tokens.tolist(), _bigrams(tokens, ends)
     groups = [slice(start, start + SIZE) for start in range(0, len(texts), SIZE)]

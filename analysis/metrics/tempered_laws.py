@@ -23,6 +23,8 @@ import arguide
 from analysis.metrics import distances
 from analysis.metrics.effective_beta import effective_beta, of_cells
 from analysis.toys import Table
+from analysis.toys.law import Label
+from analysis.toys.ngrams import NgramModels, TextLaw
 from arguide.transforms import Transform
 
 JOINT, SEQUENTIAL, TOP_K, TOP_P = "joint", "sequential", "top-k", "top-p"
@@ -87,6 +89,36 @@ class OfTable:
         return dict(zip((LIKELIHOOD, ENTROPY), map(float, found), strict=True)) | group_means(law)
 
 
+@dataclass(frozen=True)
+class OfTexts:
+    """The laws of p(x | label) of whole texts of n-gram models; all are restricted to the texts that end within T tokens."""
+
+    models: NgramModels
+    label: Label = None
+
+    def power(self, beta: float) -> TextLaw:
+        """Return p(x)^β / Z."""
+        return self.models.log_joint({self.label: beta})
+
+    def mean(self, beta: float) -> float:
+        """Return E_{p^β/Z}[log p]."""
+        return float(self.power(beta).expectation(self.models.log_probs(self.label)))
+
+    def transformed(self, transform: Transform) -> TextLaw:
+        """Return the law of p with every factor transformed.
+
+        Raises:
+            ValueError: no text ends within T tokens.
+        """
+        return TextLaw(self.models.contexts, transform(self.models.log_probs(self.label)), self.models.length)
+
+    def merits(self, law: TextLaw) -> dict[str, float]:
+        """Return the mean log-likelihood, the entropy, and the mean length; draws give the rest."""
+        likelihood = law.expectation(self.models.log_probs(self.label))
+        length = law.lengths() @ torch.arange(1, self.models.length + 1, dtype=torch.float64)
+        return {LIKELIHOOD: float(likelihood), ENTROPY: float(law.entropy()), LENGTH: float(length)}
+
+
 def group_means(log_q: Tensor, size: int = SIZE) -> dict[str, float]:
     """Return the expected share of distinct texts and bigrams in a group of independent texts, and of repeated bigrams.
 
@@ -131,19 +163,24 @@ class Way(NamedTuple):
         return self.equal[ENTROPY] - self.merits[ENTROPY] if self.equal else math.nan
 
 
-def way(laws: Laws, family: str, setting: float) -> Way:
-    """Return one setting of one family, and the power of equal likelihood.
+def way(laws: Laws, family: str, setting: float) -> Way | None:
+    """Return one setting of one family, and the power of equal likelihood; None where no text ends in time.
 
     Args:
         laws: of the base law.
         family: a key of `TRANSFORMS`.
         setting: β, k or p.
     """
-    merits = laws.merits(laws.transformed(TRANSFORMS[family](setting)))
+    transform = TRANSFORMS[family](setting)
+    try:
+        merits = laws.merits(laws.transformed(transform))
+    except ValueError:
+        return None
     beta = effective_beta(laws.mean, merits[LIKELIHOOD])
     return Way(family, setting, merits, beta, laws.merits(laws.power(beta)) if 0 < beta < math.inf else {})
 
 
 def ways(laws: Laws, settings: Mapping[str, Sequence[float]]) -> list[Way]:
-    """Return the ways of all settings, {family: settings}."""
-    return [way(laws, family, setting) for family, several in settings.items() for setting in several]
+    """Return the ways of all settings, {family: settings}, at which texts end."""
+    found = (way(laws, family, setting) for family, several in settings.items() for setting in several)
+    return [each for each in found if each is not None]

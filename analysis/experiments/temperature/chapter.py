@@ -10,7 +10,7 @@ from analysis.experiments.temperature import claims, scores, tokens
 from analysis.figures import temperature as figures
 from analysis.frames import Grid, Plot, Track, Verdict, pick, tidy
 from analysis.metrics.confidence import by_family, nearest
-from analysis.metrics.tempered_laws import SEQUENTIAL, TOP_K, TOP_P
+from analysis.metrics.tempered_laws import LENGTH, SEQUENTIAL, TOP_K, TOP_P
 
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
@@ -29,8 +29,8 @@ def verdict(frame: pd.DataFrame) -> Verdict:
         "KL(sequential ‖ joint) at τ = ½, T = 5",
         f"{gap:.3f} nats",
         f"Lowering every factor's temperature is not lowering the joint's. They agree (≤ {none:.0e}) under independence, and "
-        f"for any Gaussian sequence though it is not independent.\n{_lost(frame)}\n{_useless(frame)}\n{_reached(frame)}\n"
-        f"{_terrible(frame)}\n{_nearest(frame)}",
+        f"for any Gaussian sequence though it is not independent.\n{_lost(frame)}\n{_useless(frame)}\n{_lengths(frame)}\n"
+        f"{_reached(frame)}\n{_terrible(frame)}\n{_nearest(frame)}",
     )
 
 
@@ -52,6 +52,18 @@ def _useless(frame: pd.DataFrame) -> str:
     found = claims.useless(frame)
     parts = "; ".join(f"{law}: {claim.answer} ({claim.reason})" for law, claim in found.items())
     return f"{claims.USELESS}: {parts}."
+
+
+def _lengths(frame: pd.DataFrame) -> str:
+    """Return the sentence on the lengths of stories, whose ends a temperature moves."""
+    rows = pick(frame, law=tokens.STORY)
+    cold = pick(rows, family=SEQUENTIAL, setting=claims.AT).set_index("quantity")["value"]
+    lengths = pick(rows, quantity="mean length").set_index("family")["value"]
+    return (
+        f"Texts of free length change their length: stories have {lengths['p']:.1f} tokens on average, those of p² "
+        f"{lengths['p²']:.1f}, and those of factors at τ = ½ {cold[LENGTH]:.1f}. Their mean log-likelihood is that of "
+        f"β = {cold['effective_beta']:.2f}, {'no' if cold['effective_beta'] < 1 else 'a'} lower temperature of the whole text."
+    )
 
 
 def _reached(frame: pd.DataFrame) -> str:
@@ -92,7 +104,7 @@ EXPERIMENT = Experiment(
     "is useless where that of the conditionals works; multiplying the score “invariably yields terrible results”.",
     run=run,
     verdict=verdict,
-    source="exact laws of tables of three-valued tokens, T = 5; exact scores of N(0, 1) and of two modes",
+    source="exact laws of tables of three-valued tokens, T = 5; n-gram stories; exact scores of N(0, 1) and of two modes",
     tables=(
         Grid(
             claims.at_equal_likelihood,

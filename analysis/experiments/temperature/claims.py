@@ -11,6 +11,7 @@ from analysis.metrics import temperature_claims
 from analysis.metrics.confidence import Difference, Estimate, of_row
 from analysis.metrics.temperature_claims import Claim
 from analysis.metrics.tempered_laws import BIGRAMS, DISTINCT, ENTROPY, FORMS, LENGTH, LIKELIHOOD, REPEATED, SEQUENTIAL
+from analysis.metrics.trends import EQUAL
 
 USELESS = "“The joint's temperature is useless where the sequential one works”, joint − sequential at equal likelihood"
 AT = 2.0  # the β at which ways are compared with p^β
@@ -84,7 +85,7 @@ def _laws(frame: pd.DataFrame) -> list[str]:
 
 
 def differences(frame: pd.DataFrame, law: str) -> dict[str, list[Difference]]:
-    """Return joint − sequential at equal likelihood, figure of merit ↦ one difference per setting of the factors.
+    """Return joint − sequential at equal likelihood, figure of merit ↦ one difference per setting that raises the likelihood.
 
     Args:
         frame: of the chapter.
@@ -94,7 +95,8 @@ def differences(frame: pd.DataFrame, law: str) -> dict[str, list[Difference]]:
     gaps: dict[str, list[Difference]] = {}
     for _, rows in found.groupby("setting"):
         by = {str(row["quantity"]): of_row(row) for _, row in rows.iterrows()}
-        for name in (ENTROPY, DISTINCT, BIGRAMS, REPEATED):
+        works = by["effective_beta"].value > 1 + EQUAL
+        for name in (ENTROPY, DISTINCT, BIGRAMS, REPEATED) if works else ():
             if f"equal {name}" in by:
                 gap = by[f"equal {name}"].minus(by[name])
                 least = temperature_claims.smallest(name, by[LENGTH].value)
@@ -104,7 +106,7 @@ def differences(frame: pd.DataFrame, law: str) -> dict[str, list[Difference]]:
 
 def at_equal_likelihood(frame: pd.DataFrame) -> Cells:
     """Return the table of the ways of tokens beside the power of equal likelihood: its β*, and the figures of merit of both."""
-    columns = ("law", "way", "setting", "β reached", "log-likelihood", "entropy", "lost", DISTINCT, REPEATED)
+    columns = ("law", "way", "setting", "β reached", "log-likelihood", "entropy", "lost", LENGTH, DISTINCT, REPEATED)
     rows = []
     for law in _laws(frame):
         settings = pick(frame, law=law).dropna(subset="setting").groupby(["family", "setting"], sort=False)
@@ -112,7 +114,7 @@ def at_equal_likelihood(frame: pd.DataFrame) -> Cells:
             family, setting = map(str, key)
             by = group.set_index("quantity")["value"]
             if "lost" in by and float(setting) in SHOWN.get(family, (float(setting),)):
-                pairs = [f"{by[name]:z.2f} / {by[f'equal {name}']:z.2f}" for name in (ENTROPY, DISTINCT, REPEATED)]
+                pairs = [f"{by[name]:z.2f} / {by[f'equal {name}']:z.2f}" for name in (ENTROPY, LENGTH, DISTINCT, REPEATED)]
                 numbers = f"{by['effective_beta']:.2f}", f"{by[LIKELIHOOD]:.2f}", pairs[0], f"{by['lost']:z.3f}"
                 rows.append([law, family, FORMS[family].format(float(setting)), *numbers, *pairs[1:]])
     return columns, rows

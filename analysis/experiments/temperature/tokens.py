@@ -9,17 +9,38 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from analysis.experiments.base import stream
 from analysis.frames import Row, per_quantity
+from analysis.learning import toy_stories
 from analysis.metrics import distances
+from analysis.metrics.confidence import mean_of
 from analysis.metrics.effective_beta import effective_beta
-from analysis.metrics.tempered_laws import LENGTH, LIKELIHOOD, SEQUENTIAL, TOP_K, TOP_P, OfTable, Way, ways
+from analysis.metrics.tempered_draws import counted, repeated
+from analysis.metrics.tempered_laws import (
+    LENGTH,
+    LIKELIHOOD,
+    REPEATED,
+    SEQUENTIAL,
+    SIZE,
+    TOP_K,
+    TOP_P,
+    TRANSFORMS,
+    OfTable,
+    OfTexts,
+    Way,
+    ways,
+)
 from analysis.toys import GaussianSequence, gaussian, temperature
 from analysis.toys.example_tables import coupled_table, independent_table
+from analysis.toys.ngrams import NgramModels
+from analysis.toys.ngrams.models import codes_of
 
 TEMPERATURES = (0.3, 0.4, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 BETAS = (1.25, 1.5, 2.0, 3.0, 5.0)
 SETTINGS: dict[str, Sequence[float]] = {SEQUENTIAL: BETAS, TOP_K: (1, 2), TOP_P: (0.35, 0.5, 0.65, 0.8, 0.9)}
 COUPLED, INDEPENDENT, SEQUENCE = "coupled", "independent x_t", "Gaussian sequence"
+STORY, STORIES, ORDER, GROUPS = "stories", 1000, 4, 32
+TEXTS = {TOP_K: (2, 3, 5, 10), TOP_P: (0.3, 0.5, 0.7, 0.8, 0.9)}  # settings for stories
 TABLES = {COUPLED: coupled_table, INDEPENDENT: independent_table}
 LONG = 5
 
@@ -40,6 +61,33 @@ def rows(lengths: Sequence[int], temperatures: Sequence[float], settings: dict[s
         table = make(LONG)
         kept = settings | {TOP_K: [k for k in settings[TOP_K] if k < max(table.shape)]}
         yield from compared({"law": law, LENGTH: LONG}, ways(OfTable(table), kept))
+    yield from _texts(settings | TEXTS)
+
+
+def stories() -> OfTexts:
+    """Return the n-gram model of stories, one token per word, whose laws of whole texts are exact."""
+    texts = [story.split() for story in toy_stories.write(STORIES)]
+    codes, alphabet = codes_of(texts, 1, "")
+    return OfTexts(NgramModels(codes, [0] * len(codes), ORDER, alphabet=alphabet))
+
+
+def _texts(settings: dict[str, Sequence[float]]) -> Iterator[Row]:
+    """Yield the ways to lower the temperature of stories; what is counted in groups of texts is from exact draws."""
+    laws = stories()
+    case = {"law": STORY, LENGTH: laws.models.length}
+    for name, beta in (("p", 1.0), ("p²", 2.0)):
+        value = laws.merits(laws.power(beta))[LENGTH]
+        yield case | {"family": name, "quantity": "mean length", "value": value}
+    for number, each in enumerate(ways(laws, settings)):
+        yield from compared(case, [each])
+        row = case | {"family": each.family, "setting": float(each.setting)}
+        pair = {"": laws.transformed(TRANSFORMS[each.family](each.setting))}
+        pair |= {"equal ": laws.power(each.beta)} if each.equal else {}
+        for name, law in pair.items():
+            tokens, ends = law.sample(GROUPS * SIZE, stream(0, number)), (laws.models.size - 1,)
+            groups = counted(tokens, ends) | {REPEATED: repeated(tokens, ends).reshape(-1, SIZE).mean(1)}
+            for quantity, values in groups.items():
+                yield row | {"quantity": f"{name}{quantity}"} | mean_of(values)._asdict()
 
 
 def _gap(length: int, tau: float) -> Iterator[Row]:
