@@ -9,9 +9,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from analysis.cli import display
-from analysis.experiments.temperature import claims
-from analysis.metrics.confidence import Estimate
-from analysis.metrics.temperature_claims import Claim
+from analysis.metrics.confidence import Difference, Estimate
+from analysis.metrics.temperature_claims import USELESS, Claim
 from analysis.metrics.tempered_draws import MERITS, Point
 from analysis.metrics.tempered_laws import FORMS, LIKELIHOOD
 from analysis.text.tempered_texts import Measured, Pair, Target, nearest
@@ -30,7 +29,7 @@ def show(target: Target, measured: Measured, written: pd.DataFrame, count: int) 
     rows = [(_way(each), FORMS[each.family].format(each.setting), *_merits(each)) for each in measured.points]
     display.table(f"{target.prompt!r}, T = {target.max_new_tokens} (nats; means ± 95 %)", columns, rows)
     columns = ("β", "other way", "its setting", *MERITS)
-    title = "At equal likelihood, the power p^β minus the other way"
+    title = "At equal likelihood, the power p^β minus the other way (* matters, = would not matter, ? not decided)"
     display.table(title, columns, list(map(_compared, measured.pairs)))
     _claim(measured.useless())
     for each in side_by_side(measured, written, count):
@@ -48,6 +47,8 @@ def show_exact(frame: pd.DataFrame, betas: Sequence[float]) -> None:
         frame: of `analysis.experiments.temperature.exact`.
         betas: β.
     """
+    from analysis.experiments.temperature import claims
+
     display.table("Exact laws of tokens (nats), each way / p^β of equal likelihood", *claims.at_equal_likelihood(frame))
     for law, claim in claims.useless(frame).items():
         _claim(claim, f", {law}")
@@ -100,8 +101,12 @@ def _compared(pair: Pair) -> tuple[str, ...]:
         return (beta, pair.family, "none", *["–"] * len(MERITS))
     found = pair.differences()
     setting = FORMS[pair.family].format(float(f"{pair.matched.setting:.3g}"))
-    return (beta, pair.family, setting, *(f"{found[name].text} {found[name].answer}" for name in MERITS))
+    return (beta, pair.family, setting, *(f"{found[name].text} {_mark(found[name])}" for name in MERITS))
+
+
+def _mark(found: Difference) -> str:
+    return "=" if found.small else "*" if found.clear else "?"
 
 
 def _claim(claim: Claim, where: str = "") -> None:
-    print(f"{claims.USELESS}{where}: {claim.answer}" + (f" ({claim.reason})" if claim.reason else ""))
+    print(f"{USELESS}{where}: {claim.answer}" + (f" ({claim.reason})" if claim.reason else ""))

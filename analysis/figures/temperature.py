@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures.scale_factors import growth
-from analysis.figures.style import (AXES, BLUE, FAMILIES, SHADES, SILVER, Panel, adjusted, curve, label, line_panel, lines, logarithmic)
+from analysis.figures.style import (
     AXES,
     BLUE,
     FAMILIES,

@@ -21,6 +21,7 @@ LOWER_IS_BETTER = (REPEATED,)
 SMALLEST_W1 = 0.02  # of a Wasserstein distance, in units of x
 
 
+USELESS = "“The joint's temperature is useless where the sequential one works”, joint − sequential at equal likelihood"
 NOWHERE = "at no setting does the temperature of the factors give texts as likely as those of some β > 1"
 
 

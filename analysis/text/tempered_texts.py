@@ -19,6 +19,7 @@ from analysis.metrics.confidence import Difference
 from analysis.metrics.temperature_claims import Claim
 from analysis.metrics.tempered_draws import MERITS, Matched, Plan, Point, at_likelihood, measure
 from analysis.metrics.tempered_laws import JOINT, LENGTH, LIKELIHOOD, SEQUENTIAL, TOP_K, TOP_P
+from analysis.metrics.trends import EQUAL
 from analysis.text.loading import Loaded
 from analysis.text.tokens import PLAIN, Chat, Request, check_cap, encode, law, stop_tokens, text_of
 
@@ -73,7 +74,11 @@ class Pair(NamedTuple):
         """Return joint − other of every figure of merit, with one of so many simultaneous intervals; none without a match."""
         length = self.point.estimate(LENGTH).value
         return {
-            name: Difference(gap.value, gap.half_of(comparisons), temperature_claims.smallest(name, length))
+            name: Difference(
+                gap.value if abs(gap.value) > EQUAL else 0.0,
+                gap.half_of(comparisons),
+                temperature_claims.smallest(name, length),
+            )
             for name, gap in ({} if self.matched is None else self.matched.gaps).items()
         }
 

@@ -10,6 +10,7 @@ from analysis.experiments.temperature import claims, scores, tokens
 from analysis.figures import temperature as figures
 from analysis.frames import Grid, Plot, Track, Verdict, pick, tidy
 from analysis.metrics.confidence import by_family, nearest
+from analysis.metrics.temperature_claims import USELESS
 from analysis.metrics.tempered_laws import LENGTH, SEQUENTIAL, TOP_K, TOP_P
 
 
@@ -51,7 +52,7 @@ def _useless(frame: pd.DataFrame) -> str:
     """Return the sentence on the statement that the joint's temperature is useless."""
     found = claims.useless(frame)
     parts = "; ".join(f"{law}: {claim.answer} ({claim.reason})" for law, claim in found.items())
-    return f"{claims.USELESS}: {parts}."
+    return f"{USELESS}: {parts}."
 
 
 def _lengths(frame: pd.DataFrame) -> str:

@@ -13,7 +13,6 @@ from analysis.metrics.temperature_claims import Claim
 from analysis.metrics.tempered_laws import BIGRAMS, DISTINCT, ENTROPY, FORMS, LENGTH, LIKELIHOOD, REPEATED, SEQUENTIAL
 from analysis.metrics.trends import EQUAL
 
-USELESS = "“The joint's temperature is useless where the sequential one works”, joint − sequential at equal likelihood"
 AT = 2.0  # the β at which ways are compared with p^β
 SHOWN = {SEQUENTIAL: (1.5, 3.0)}  # settings of the table; those of other families are all shown
 
