@@ -25,10 +25,10 @@ def show(target: Target, measured: Measured, written: pd.DataFrame, count: int) 
         written: the texts, see `tempered_texts.texts`.
         count: texts of every way to print.
     """
-    columns = ("way", "setting", "log-likelihood", *MERITS)
-    rows = [(_way(each), FORMS[each.family].format(each.setting), *_merits(each)) for each in measured.points]
+    columns = ("way", "log p", *MERITS)
+    rows = [(_way(each), *_merits(each)) for each in measured.points]
     display.table(f"{target.prompt!r}, T = {target.max_new_tokens} (nats; means ± 95 %)", columns, rows)
-    columns = ("β", "other way", "its setting", *MERITS)
+    columns = ("power", "other way", *MERITS)
     title = "At equal likelihood, the power p^β minus the other way (* matters, = would not matter, ? not decided)"
     display.table(title, columns, list(map(_compared, measured.pairs)))
     _claim(measured.useless())
@@ -79,11 +79,11 @@ def _first(written: pd.DataFrame, point: Point, count: int) -> list[str]:
 
 
 def _name(point: Point) -> str:
-    return f"{point.family}, {FORMS[point.family].format(point.setting)}"
+    return FORMS[point.family].format(point.setting)
 
 
 def _way(point: Point) -> str:
-    return point.family if point.converged else f"{point.family}, not converged"
+    return _name(point) if point.converged else f"{_name(point)}, not converged"
 
 
 def _merits(point: Point) -> tuple[str, ...]:
@@ -96,12 +96,11 @@ def _shown(found: Estimate) -> str:
 
 def _compared(pair: Pair) -> tuple[str, ...]:
     """Return the row of a power beside another way."""
-    beta = f"{pair.point.setting:g}" + ("" if pair.point.converged else ", not converged")
     if pair.matched is None:
-        return (beta, pair.family, "none", *["–"] * len(MERITS))
+        return (_way(pair.point), f"no {pair.family}", *["–"] * len(MERITS))
     found = pair.differences()
     setting = FORMS[pair.family].format(float(f"{pair.matched.setting:.3g}"))
-    return (beta, pair.family, setting, *(f"{found[name].text} {_mark(found[name])}" for name in MERITS))
+    return (_way(pair.point), setting, *(f"{found[name].text} {_mark(found[name])}" for name in MERITS))
 
 
 def _mark(found: Difference) -> str:

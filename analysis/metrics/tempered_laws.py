@@ -28,7 +28,7 @@ from analysis.toys.ngrams import NgramModels, TextLaw
 from arguide.transforms import Transform
 
 JOINT, SEQUENTIAL, TOP_K, TOP_P = "joint", "sequential", "top-k", "top-p"
-FORMS = {JOINT: "β = {:g}", SEQUENTIAL: "τ = 1/{:g}", TOP_K: "k = {:g}", TOP_P: "p = {:g}"}
+FORMS = {JOINT: "p^{:g}", SEQUENTIAL: "τ = 1/{:g}", TOP_K: "top-k {:g}", TOP_P: "top-p {:g}"}
 # (setting) ↦ the transform of every factor; the joint law has none.
 TRANSFORMS: Mapping[str, Callable[[Any], Transform]] = {
     SEQUENTIAL: lambda beta: arguide.temperature(1 / beta),

@@ -105,7 +105,7 @@ def differences(frame: pd.DataFrame, law: str) -> dict[str, list[Difference]]:
 
 def at_equal_likelihood(frame: pd.DataFrame) -> Cells:
     """Return the table of the ways of tokens beside the power of equal likelihood: its β*, and the figures of merit of both."""
-    columns = ("law", "way", "setting", "β reached", "log-likelihood", "entropy", "lost", LENGTH, DISTINCT, REPEATED)
+    columns = ("law", "way", "β reached", "log p", "entropy", "lost", LENGTH, DISTINCT, REPEATED)
     rows = []
     for law in _laws(frame):
         settings = pick(frame, law=law).dropna(subset="setting").groupby(["family", "setting"], sort=False)
@@ -115,5 +115,5 @@ def at_equal_likelihood(frame: pd.DataFrame) -> Cells:
             if "lost" in by and float(setting) in SHOWN.get(family, (float(setting),)):
                 pairs = [f"{by[name]:z.2f} / {by[f'equal {name}']:z.2f}" for name in (ENTROPY, LENGTH, DISTINCT, REPEATED)]
                 numbers = f"{by['effective_beta']:.2f}", f"{by[LIKELIHOOD]:.2f}", pairs[0], f"{by['lost']:z.3f}"
-                rows.append([law, family, FORMS[family].format(float(setting)), *numbers, *pairs[1:]])
+                rows.append([law, FORMS[family].format(float(setting)), *numbers, *pairs[1:]])
     return columns, rows
