@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from scipy.optimize import root
 from torch import Tensor
 
 import arguide
@@ -47,8 +48,8 @@ class Laws(Protocol):
         """Return p(x)^β / Z."""
         ...
 
-    def mean(self, beta: float) -> float:
-        """Return E_{p^β/Z}[log p]."""
+    def nearest(self, merits: Mapping[str, float]) -> tuple[float, Any]:
+        """Return β* of a law with these figures of merit, and the power of equal likelihood; None where β* is 0 or ∞."""
         ...
 
     def transformed(self, transform: Transform) -> Any:
@@ -73,6 +74,11 @@ class OfTable:
     def mean(self, beta: float) -> float:
         """Return E_{p^β/Z}[log p]."""
         return of_cells(self.table.log_probs().flatten())(beta)
+
+    def nearest(self, merits: Mapping[str, float]) -> tuple[float, Tensor | None]:
+        """Return β* of a law with these figures of merit, and the power of equal likelihood."""
+        beta = effective_beta(self.mean, merits[LIKELIHOOD])
+        return beta, self.power(beta) if 0 < beta < math.inf else None
 
     def transformed(self, transform: Transform) -> Tensor:
         """Return the log law of p with every factor transformed; prefixes of probability 0 keep it."""
@@ -104,6 +110,11 @@ class OfTexts:
         """Return E_{p^β/Z}[log p]."""
         return float(self.power(beta).expectation(self.models.log_probs(self.label)))
 
+    def nearest(self, merits: Mapping[str, float]) -> tuple[float, TextLaw | None]:
+        """Return β* of a law with these figures of merit, and the power of equal likelihood."""
+        beta = effective_beta(self.mean, merits[LIKELIHOOD])
+        return beta, self.power(beta) if 0 < beta < math.inf else None
+
     def transformed(self, transform: Transform) -> TextLaw:
         """Return the law of p with every factor transformed.
 
@@ -117,6 +128,30 @@ class OfTexts:
         likelihood = law.expectation(self.models.log_probs(self.label))
         length = law.lengths() @ torch.arange(1, self.models.length + 1, dtype=torch.float64)
         return {LIKELIHOOD: float(likelihood), ENTROPY: float(law.entropy()), LENGTH: float(length)}
+
+
+@dataclass(frozen=True)
+class OfLength(OfTexts):
+    """The same laws beside powers of equal likelihood and equal mean length, p(x)^β e^{ρ·length} / Z.
+
+    Of all laws with this mean log-likelihood and this mean length they have the largest entropy, and H(p^β*) − H(q) is again
+    KL(q ‖ p^β*): a power of the whole text that may not save tokens.
+    """
+
+    def nearest(self, merits: Mapping[str, float]) -> tuple[float, TextLaw | None]:
+        """Return β* and the power, by the minimum of log Z − β E_q[log p] − ρ E_q[length], which is convex in (β, ρ)."""
+        aim = np.array([merits[LIKELIHOOD], merits[LENGTH]])
+
+        def rewarded(at: np.ndarray) -> TextLaw:
+            weights = float(at[0]) * self.models.log_probs(self.label) + float(at[1])
+            return TextLaw(self.models.contexts, weights, self.models.length)
+
+        def excess(at: np.ndarray) -> np.ndarray:
+            found = self.merits(rewarded(at))
+            return np.array([found[LIKELIHOOD], found[LENGTH]]) - aim
+
+        found = root(excess, np.array([1.0, 0.0]), tol=1e-9)
+        return (float(found.x[0]), rewarded(found.x)) if found.success else (math.inf, None)
 
 
 def group_means(log_q: Tensor, size: int = SIZE) -> dict[str, float]:
@@ -149,6 +184,7 @@ class Way(NamedTuple):
     merits: of q.
     beta: β*, see `analysis.metrics.effective_beta`.
     equal: the figures of merit of p^β*; those of the limit are missing, {}, where β* is 0 or ∞.
+    pair: q and p^β*, None where it is missing.
     """
 
     family: str
@@ -156,6 +192,7 @@ class Way(NamedTuple):
     merits: dict[str, float]
     beta: float
     equal: dict[str, float]
+    pair: tuple[Any, Any]
 
     @property
     def lost(self) -> float:
@@ -173,11 +210,12 @@ def way(laws: Laws, family: str, setting: float) -> Way | None:
     """
     transform = TRANSFORMS[family](setting)
     try:
-        merits = laws.merits(laws.transformed(transform))
+        law = laws.transformed(transform)
     except ValueError:
         return None
-    beta = effective_beta(laws.mean, merits[LIKELIHOOD])
-    return Way(family, setting, merits, beta, laws.merits(laws.power(beta)) if 0 < beta < math.inf else {})
+    merits = laws.merits(law)
+    beta, power = laws.nearest(merits)
+    return Way(family, setting, merits, beta, {} if power is None else laws.merits(power), (law, power))
 
 
 def ways(laws: Laws, settings: Mapping[str, Sequence[float]]) -> list[Way]:

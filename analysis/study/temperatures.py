@@ -51,5 +51,6 @@ def denoising(denoiser: Denoiser, beta: float, n: int, generator: torch.Generato
         else:
             size = samplers.FEW  # eight particles do not converge even at β = 1.25
             many = diffusion.conditioned(score, labels.repeat_interleave(size))
-            x, diagnostics = samplers.corrected(diffusion.LogLinear.temperature(many, 1 / beta), denoiser, n, size, generator, LAMBDA)
+            law = diffusion.LogLinear.temperature(many, 1 / beta)
+            x, diagnostics = samplers.corrected(law, denoiser, n, size, generator, LAMBDA)
             yield WEIGHTS, Drawn(x, labels, diagnostics)

@@ -3,6 +3,8 @@ r"""Temperature, the exercise left to the reader: all ways to lower it, in both 
 Laws of tokens are exact. In diffusion, samplers on exact scores are compared with p^β and with closed forms.
 """
 
+from functools import partial
+
 import pandas as pd
 
 from analysis.experiments.base import Experiment, Settings
@@ -13,11 +15,13 @@ from analysis.metrics.confidence import by_family, nearest
 from analysis.metrics.temperature_claims import USELESS
 from analysis.metrics.tempered_laws import LENGTH, SEQUENTIAL, TOP_K, TOP_P
 
+SHOWN = {SEQUENTIAL: (1.5, 3.0), TOP_K: (1, 2, 5), TOP_P: (0.5, 0.8, 0.9)}  # settings in the table
+
 
 def run(settings: Settings, track: Track) -> pd.DataFrame:
     """Return the exact laws of tokens at all temperatures, and β*, variance and W1 of diffusion samplers."""
     lengths, betas = ((2, 3, 5), (0.7, 2.0, 3.0)) if settings.quick else ((2, 3, 5, 7), scores.BETAS)
-    exact = tokens.rows(lengths, tokens.TEMPERATURES, tokens.SETTINGS)
+    exact = tokens.rows(lengths, tokens.TEMPERATURES, tokens.SETTINGS, tokens.TEXTS)
     return tidy([*exact, *scores.rows(settings, betas, track), *scores.densities(settings)])
 
 
@@ -59,11 +63,14 @@ def _lengths(frame: pd.DataFrame) -> str:
     """Return the sentence on the lengths of stories, whose ends a temperature moves."""
     rows = pick(frame, law=tokens.STORY)
     cold = pick(rows, family=SEQUENTIAL, setting=claims.AT).set_index("quantity")["value"]
+    same = pick(frame, law=tokens.SAME_LENGTH, family=SEQUENTIAL, setting=claims.AT).set_index("quantity")["value"]
     lengths = pick(rows, quantity="mean length").set_index("family")["value"]
     return (
         f"Texts of free length change their length: stories have {lengths['p']:.1f} tokens on average, those of p² "
         f"{lengths['p²']:.1f}, and those of factors at τ = ½ {cold[LENGTH]:.1f}. Their mean log-likelihood is that of "
-        f"β = {cold['effective_beta']:.2f}, {'no' if cold['effective_beta'] < 1 else 'a'} lower temperature of the whole text."
+        f"β = {cold['effective_beta']:.2f}, {'no' if cold['effective_beta'] < 1 else 'a'} lower temperature of the whole text. "
+        f"Beside powers of equal length too, p^β e^(ρ · length), factors at τ = ½ reach β = {same['effective_beta']:.2f} and "
+        f"lose {same['lost']:.3f} nats of entropy."
     )
 
 
@@ -108,7 +115,7 @@ EXPERIMENT = Experiment(
     source="exact laws of tables of three-valued tokens, T = 5; n-gram stories; exact scores of N(0, 1) and of two modes",
     tables=(
         Grid(
-            claims.at_equal_likelihood,
+            partial(claims.at_equal_likelihood, shown=SHOWN),
             "Ways to lower the temperature of tokens, each beside the power p^β of equal likelihood (way / p^β). Exact. "
             "Lost: entropy of p^β minus that of the way, in nats. Distinct texts: the share in 16 draws.",
         ),

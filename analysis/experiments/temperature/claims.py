@@ -1,6 +1,7 @@
 """Read the source's two statements on temperature from the frame of the chapter: one answer per wing, law and way."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
@@ -14,7 +15,6 @@ from analysis.metrics.tempered_laws import BIGRAMS, DISTINCT, ENTROPY, FORMS, LE
 from analysis.metrics.trends import EQUAL
 
 AT = 2.0  # the β at which ways are compared with p^β
-SHOWN = {SEQUENTIAL: (1.5, 3.0)}  # settings of the table; those of other families are all shown
 
 
 class Reached(NamedTuple):
@@ -103,8 +103,13 @@ def differences(frame: pd.DataFrame, law: str) -> dict[str, list[Difference]]:
     return gaps
 
 
-def at_equal_likelihood(frame: pd.DataFrame) -> Cells:
-    """Return the table of the ways of tokens beside the power of equal likelihood: its β*, and the figures of merit of both."""
+def at_equal_likelihood(frame: pd.DataFrame, shown: Mapping[str, Sequence[float]] = MappingProxyType({})) -> Cells:
+    """Return the table of the ways of tokens beside the power of equal likelihood: its β*, and the figures of merit of both.
+
+    Args:
+        frame: of the chapter.
+        shown: the settings in the table by family; all settings of a family that is missing.
+    """
     columns = ("law", "way", "β reached", "log p", "entropy", "lost", LENGTH, DISTINCT, REPEATED)
     rows = []
     for law in _laws(frame):
@@ -112,7 +117,7 @@ def at_equal_likelihood(frame: pd.DataFrame) -> Cells:
         for key, group in settings:
             family, setting = map(str, key)
             by = group.set_index("quantity")["value"]
-            if "lost" in by and float(setting) in SHOWN.get(family, (float(setting),)):
+            if "lost" in by and float(setting) in shown.get(family, (float(setting),)):
                 pairs = [f"{by[name]:z.2f} / {by[f'equal {name}']:z.2f}" for name in (ENTROPY, LENGTH, DISTINCT, REPEATED)]
                 numbers = f"{by['effective_beta']:.2f}", f"{by[LIKELIHOOD]:.2f}", pairs[0], f"{by['lost']:z.3f}"
                 rows.append([law, FORMS[family].format(float(setting)), *numbers, *pairs[1:]])

@@ -22,7 +22,8 @@ def run(betas: Sequence[float], top_k: Sequence[float], top_p: Sequence[float], 
         seed: seed of the samplers of diffusion.
         track: progress bar.
     """
-    exact = tokens.rows((tokens.LONG,), [1 / beta for beta in betas], {SEQUENTIAL: betas, TOP_K: top_k, TOP_P: top_p})
+    settings = {SEQUENTIAL: betas, TOP_K: top_k, TOP_P: top_p}
+    exact = tokens.rows((tokens.LONG,), [1 / beta for beta in betas], settings, settings)
     return tidy([*exact, *scores.rows(Settings(quick=True, seed=seed), betas, track)])
 
 

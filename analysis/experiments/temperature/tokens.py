@@ -24,7 +24,7 @@ from analysis.metrics.tempered_laws import (
     SIZE,
     TOP_K,
     TOP_P,
-    TRANSFORMS,
+    OfLength,
     OfTable,
     OfTexts,
     Way,
@@ -39,19 +39,26 @@ TEMPERATURES = (0.3, 0.4, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 BETAS = (1.25, 1.5, 2.0, 3.0, 5.0)
 SETTINGS: dict[str, Sequence[float]] = {SEQUENTIAL: BETAS, TOP_K: (1, 2), TOP_P: (0.35, 0.5, 0.65, 0.8, 0.9)}
 COUPLED, INDEPENDENT, SEQUENCE = "coupled", "independent x_t", "Gaussian sequence"
-STORY, STORIES, ORDER, GROUPS = "stories", 1000, 4, 32
-TEXTS = {TOP_K: (2, 3, 5, 10), TOP_P: (0.3, 0.5, 0.7, 0.8, 0.9)}  # settings for stories
+STORY, SAME_LENGTH = "stories", "stories, equal length"
+STORIES, ORDER, GROUPS = 1000, 4, 32
+TEXTS: dict[str, Sequence[float]] = {SEQUENTIAL: BETAS, TOP_K: (2, 3, 5, 10), TOP_P: (0.8, 0.9)}
 TABLES = {COUPLED: coupled_table, INDEPENDENT: independent_table}
 LONG = 5
 
 
-def rows(lengths: Sequence[int], temperatures: Sequence[float], settings: dict[str, Sequence[float]]) -> Iterator[Row]:
+def rows(
+    lengths: Sequence[int],
+    temperatures: Sequence[float],
+    settings: dict[str, Sequence[float]],
+    texts: dict[str, Sequence[float]],
+) -> Iterator[Row]:
     """Yield the gaps of tables and of Gaussian sequences, and the ways to lower the temperature of tables.
 
     Args:
         lengths: T of the gaps of tables.
         temperatures: τ of the gaps.
-        settings: of the ways, {family: settings}; a k that keeps every token is left out.
+        settings: of the ways on tables, {family: settings}; a k that keeps every token is left out.
+        texts: of the ways on stories.
     """
     for tau in temperatures:
         yield from _gaussian(LONG, tau)
@@ -61,33 +68,33 @@ def rows(lengths: Sequence[int], temperatures: Sequence[float], settings: dict[s
         table = make(LONG)
         kept = settings | {TOP_K: [k for k in settings[TOP_K] if k < max(table.shape)]}
         yield from compared({"law": law, LENGTH: LONG}, ways(OfTable(table), kept))
-    yield from _texts(settings | TEXTS)
+    yield from _texts(STORY, stories(), texts)
+    yield from _texts(SAME_LENGTH, stories(OfLength), texts)
 
 
-def stories() -> OfTexts:
-    """Return the n-gram model of stories, one token per word, whose laws of whole texts are exact."""
+def stories(laws: type[OfTexts] = OfTexts) -> OfTexts:
+    """Return the laws of an n-gram model of stories, one token per word: exact laws of whole texts."""
     texts = [story.split() for story in toy_stories.write(STORIES)]
     codes, alphabet = codes_of(texts, 1, "")
-    return OfTexts(NgramModels(codes, [0] * len(codes), ORDER, alphabet=alphabet))
+    return laws(NgramModels(codes, [0] * len(codes), ORDER, alphabet=alphabet))
 
 
-def _texts(settings: dict[str, Sequence[float]]) -> Iterator[Row]:
+def _texts(name: str, laws: OfTexts, settings: dict[str, Sequence[float]]) -> Iterator[Row]:
     """Yield the ways to lower the temperature of stories; what is counted in groups of texts is from exact draws."""
-    laws = stories()
-    case = {"law": STORY, LENGTH: laws.models.length}
-    for name, beta in (("p", 1.0), ("p²", 2.0)):
+    case = {"law": name, LENGTH: laws.models.length}
+    for power, beta in (("p", 1.0), ("p²", 2.0)):
         value = laws.merits(laws.power(beta))[LENGTH]
-        yield case | {"family": name, "quantity": "mean length", "value": value}
+        yield case | {"family": power, "quantity": "mean length", "value": value}
     for number, each in enumerate(ways(laws, settings)):
         yield from compared(case, [each])
         row = case | {"family": each.family, "setting": float(each.setting)}
-        pair = {"": laws.transformed(TRANSFORMS[each.family](each.setting))}
-        pair |= {"equal ": laws.power(each.beta)} if each.equal else {}
-        for name, law in pair.items():
-            tokens, ends = law.sample(GROUPS * SIZE, stream(0, number)), (laws.models.size - 1,)
+        for prefix, law in zip(("", "equal "), each.pair, strict=True):
+            if law is None:
+                continue
+            tokens, ends = law.sample(GROUPS * SIZE, stream(0, number, len(prefix))), (laws.models.size - 1,)
             groups = counted(tokens, ends) | {REPEATED: repeated(tokens, ends).reshape(-1, SIZE).mean(1)}
             for quantity, values in groups.items():
-                yield row | {"quantity": f"{name}{quantity}"} | mean_of(values)._asdict()
+                yield row | {"quantity": f"{prefix}{quantity}"} | mean_of(values)._asdict()
 
 
 def _gap(length: int, tau: float) -> Iterator[Row]:

@@ -104,6 +104,7 @@ def test_the_joint_temperature_is_useless_only_where_it_loses(frame):
         tokens.COUPLED: "false",
         tokens.INDEPENDENT: "no difference that would matter",
         tokens.STORY: "not decided",
+        tokens.SAME_LENGTH: "no difference that would matter",
     }
     swapped = frame.assign(
         quantity=frame["quantity"].map(
@@ -113,6 +114,17 @@ def test_the_joint_temperature_is_useless_only_where_it_loses(frame):
         )
     )
     assert claims.useless(swapped)[tokens.COUPLED].answer == "true"
+
+
+def test_at_equal_length_cold_factors_of_stories_are_a_lower_temperature(frame):
+    of_text, of_length = (
+        pick(frame, law=law, family=SEQUENTIAL, setting=2.0).set_index("quantity")["value"]
+        for law in (tokens.STORY, tokens.SAME_LENGTH)
+    )
+    assert of_text["effective_beta"] < 1 < of_length["effective_beta"]
+    assert of_length["equal length"] == pytest.approx(of_length["length"])
+    assert of_length["equal log_likelihood"] == pytest.approx(of_length["log_likelihood"])
+    assert 0 < of_length["lost"] < of_text["lost"]
 
 
 SWAPPED = (ENTROPY, "distinct texts", "distinct bigrams", "repeated bigrams")

@@ -41,7 +41,7 @@ def test_it_is_the_nearest_power(colder):
     beta = effective_beta(of_cells(torch.tensor(P).log()), likelihood(colder))
     grid = np.linspace(0.2, 5, 4801)
     assert beta == pytest.approx(grid[np.argmin([kl(colder, power(each)) for each in grid])], abs=2e-3)
-    assert not beta == pytest.approx(2.0, abs=0.05)
+    assert beta != pytest.approx(2.0, abs=0.05)
 
 
 def test_at_equal_likelihood_the_power_has_more_entropy_by_the_divergence(colder):

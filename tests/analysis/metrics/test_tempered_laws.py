@@ -11,7 +11,19 @@ import torch
 import arguide
 from analysis import NgramModels, Table
 from analysis.metrics import tempered_laws
-from analysis.metrics.tempered_laws import ENTROPY, LENGTH, LIKELIHOOD, SEQUENTIAL, TOP_K, TOP_P, OfTable, OfTexts, way, ways
+from analysis.metrics.tempered_laws import (
+    ENTROPY,
+    LENGTH,
+    LIKELIHOOD,
+    SEQUENTIAL,
+    TOP_K,
+    TOP_P,
+    OfLength,
+    OfTable,
+    OfTexts,
+    way,
+    ways,
+)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +177,31 @@ def test_ways_of_whole_texts_are_exact(texts, family, setting):
     assert likelihood(power, p) == pytest.approx(likelihood(q, p), abs=1e-6)
     assert found.equal[ENTROPY] == pytest.approx(entropy(power), abs=1e-6)
     assert found.lost >= -1e-9
+
+
+@pytest.mark.parametrize(("family", "setting"), [(SEQUENTIAL, 2.0), (TOP_P, 0.8)])
+def test_a_power_of_equal_length_loses_the_divergence(texts, family, setting):
+    """By loops: p^β e^{ρ·length} with the two means of q, and H(p^β) − H(q) = KL(q ‖ p^β); a power alone has another length."""
+    p = whole_texts(texts)
+    q = normal(whole_texts(texts, tempered_laws.TRANSFORMS[family](setting)))
+    found = way(OfLength(texts.models), family, setting)
+    length = sum(mass * (len(x) + 1) for x, mass in q.items())
+    x, y = (0,), (0, 1)
+    near = {each: float(mass) for each, mass in zip((x, y), found.pair[1].log_prob(padded(texts, [x, y])).exp(), strict=True)}
+    reward = math.log(near[y] / near[x]) - found.beta * math.log(p[y] / p[x])  # ρ of one more token
+    power = normal({each: mass**found.beta * math.exp(reward * len(each)) for each, mass in p.items()})
+    assert near == {each: pytest.approx(power[each], abs=1e-8) for each in (x, y)}
+    assert likelihood(power, p) == pytest.approx(likelihood(q, p), abs=1e-6)
+    assert sum(mass * (len(x) + 1) for x, mass in power.items()) == pytest.approx(length, abs=1e-6)
+    kl = sum(mass * math.log(mass / power[x]) for x, mass in q.items())
+    assert found.lost == pytest.approx(kl, abs=1e-6)
+    alone = way(texts, family, setting)
+    assert abs(alone.equal[LENGTH] - length) > 0.01
+    assert found.lost < alone.lost
+
+
+def padded(laws, rows):
+    return torch.tensor([[*row, *[laws.models.size - 1] * (laws.models.length - len(row))] for row in rows])
 
 
 def test_a_way_without_an_end_is_left_out():
