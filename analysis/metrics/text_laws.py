@@ -48,7 +48,7 @@ def text_laws(models: NgramModels, label: Label, scale: float, *, temperature: f
 def summary(laws: TextLaws, *, draws: int = 4000, generator: torch.Generator | None = None) -> dict[str, float]:
     """Return log Z, KL both ways, TV with its standard error, entropies in nats, mean lengths in tokens, and the growth of Z.
 
-    Z is that of the models' laws over texts that end in time. `log_growth` is the log of the factor by which Z grows per token of
+    Z is over texts that end in time. `log_growth` is the log of the factor by which Z grows per token of
     the largest length; where it is positive, Z has no limit.
 
     Args:

@@ -19,11 +19,15 @@ BLOCK = 1 << 22  # numbers that are gathered at once
 
 
 class Step(NamedTuple):
-    """The messages before and after a step, [S], divided by common factors: E = M_{t−1} / e^m and M_t / e^{m + top}."""
+    """One token of all contexts, [S]: log M_{t−1} after it; and divided by common factors, M_{t−1}/e^m and M_t/e^{m + top}.
 
+    `shift` is m; `sums` is None where these numbers leave the range of float64.
+    """
+
+    message: np.ndarray
     shift: float
     ahead: np.ndarray
-    sums: np.ndarray
+    sums: np.ndarray | None
 
 
 class Arcs:
@@ -44,28 +48,32 @@ class Arcs:
         targets = np.ascontiguousarray(following[:, :-1])
         self.matrix = sparse.csr_array((self.scaled[:, :-1].ravel(), targets.ravel(), rows), shape=(count, count))
 
-    def before(self, message: np.ndarray) -> np.ndarray:
-        """Return log M_t from log M_{t−1}, [S]."""
-        step = self._step(message)
-        if step is None:
-            return logsumexp(self._joined(slice(None), message), axis=1)
-        with np.errstate(divide="ignore"):
-            return np.log(step.sums) + self.top + step.shift
+    def step(self, message: np.ndarray) -> Step:
+        """Return the step from log M_{t−1}, [S]."""
+        shift = max(0.0, float(message.max()))
+        ahead = np.exp(message - shift)
+        sums = self.matrix @ ahead + self.scaled[:, -1] * math.exp(-shift)
+        return Step(message, shift, ahead, sums if sums.min() > LEAST else None)
 
-    def after(self, mass: np.ndarray, message: np.ndarray) -> np.ndarray:
-        """Return the masses of contexts, [S], after one more token that does not end the text.
+    def before(self, step: Step) -> np.ndarray:
+        """Return log M_t, [S]."""
+        if step.sums is None:
+            return np.asarray(logsumexp(self._joined(slice(None), step.message), axis=1))
+        return np.log(step.sums) + self.top + step.shift
+
+    def after(self, mass: np.ndarray, step: Step) -> np.ndarray:
+        """Return the masses of contexts after the step, [S], of texts that go on.
 
         Args:
-            mass: of contexts with t tokens left, [S].
-            message: log M_{t−1}, [S].
+            mass: of contexts before it, [S].
+            step: the step.
         """
-        step, new = self._step(message), np.zeros_like(mass)
-        if step is None:
-            at = np.flatnonzero(mass)
-            moved = mass[at, None] * self.steps(at, message)
-            np.add.at(new, self.following[at, :-1], moved[:, :-1])
-            return new
-        return (self.matrix.T @ _divided(mass, step.sums)) * step.ahead
+        if step.sums is not None:
+            return np.asarray(self.matrix.T @ (mass / step.sums)) * step.ahead
+        at, new = np.flatnonzero(mass), np.zeros_like(mass)
+        moved = mass[at, None] * self.steps(at, step.message)
+        np.add.at(new, self.following[at, :-1], moved[:, :-1])
+        return new
 
     def steps(self, states: np.ndarray, message: np.ndarray) -> np.ndarray:
         """Return q_t(v | s) = w(s, v) M_{t−1}(next(s, v)) / M_t(s) of contexts [n], [n, V]; rows of 0 where M_t(s) = 0."""
@@ -73,19 +81,19 @@ class Arcs:
         total = logsumexp(joined, axis=1, keepdims=True)
         return np.exp(np.where(total > -math.inf, joined - total, -math.inf))
 
-    def counts(self, masses: np.ndarray, messages: np.ndarray) -> np.ndarray:
+    def counts(self, masses: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
         """Return how often each arc is taken on average, Σ_t mass_t(s) q_t(v | s), [S, V].
 
         Args:
-            masses: of contexts with T … 1 tokens left, [T, S].
-            messages: log M_{T−1} … log M_0, [T, S].
+            masses: of contexts before each step, [T, S].
+            steps: T steps.
         """
-        pairs = [(mass, message, self._step(message)) for mass, message in zip(masses, messages, strict=True)]
-        near = [(_divided(mass, step.sums), step) for mass, _, step in pairs if step is not None]
+        near = [(mass / step.sums, step) for mass, step in zip(masses, steps, strict=True) if step.sums is not None]
         counts = self._near_counts(near) if near else np.zeros_like(self.scaled)
-        for mass, message in ((mass, message) for mass, message, step in pairs if step is None):
-            at = np.flatnonzero(mass)
-            counts[at] += mass[at, None] * self.steps(at, message)
+        for mass, step in zip(masses, steps, strict=True):
+            if step.sums is None:
+                at = np.flatnonzero(mass)
+                counts[at] += mass[at, None] * self.steps(at, step.message)
         return counts
 
     def _near_counts(self, steps: Sequence[tuple[np.ndarray, Step]]) -> np.ndarray:
@@ -114,19 +122,8 @@ class Arcs:
             values = eigs(matrix, k=1, which="LR", v0=np.ones(len(self.top)), return_eigenvectors=False)
         return math.log(values.real.max()) + float(highest)
 
-    def _step(self, message: np.ndarray) -> Step | None:
-        """Return a step in the exponentials of log M_{t−1}; None where they leave the range of float64."""
-        shift = max(0.0, float(message.max()))
-        ahead = np.exp(message - shift)
-        sums = self.matrix @ ahead + self.scaled[:, -1] * math.exp(-shift)
-        return Step(shift, ahead, sums) if sums.min() > LEAST else None
-
     def _joined(self, states: np.ndarray | slice, message: np.ndarray) -> np.ndarray:
         """Return log w(s, v) + log M_{t−1}(next(s, v)) of contexts, [n, V]."""
         ahead = message[self.following[states]]
         ahead[:, -1] = 0.0
         return self.log_weights[states] + ahead
-
-
-def _divided(mass: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    return np.divide(mass, sums, out=np.zeros_like(mass), where=mass > 0)

@@ -48,7 +48,7 @@ class NgramModels:
     Example:
         >>> models = analysis.NgramModels([[0, 1, 0], [1, 1], [0, 0]], [0, 1, 0], order=2, alphabet=("a", "b"))
         >>> models.joint_guided(0, 2.0).log_normalizer
-        tensor(0.0739, dtype=torch.float64)
+        tensor(0.0868, dtype=torch.float64)
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class NgramModels:
         self.order, self.alphabet = checks.integer("order", order), tuple(alphabet)
         self.length = checks.integer("length", max(map(len, rows)) + 1 if length is None else length)
         self.contexts = contexts.find(rows, index, self.order, size)
-        numbers = self.states * (COPIES * size + 2 * self.length)
+        numbers = self.states * (COPIES * size + 5 * self.length)
         limits.check_memory(f"order {order} and length {self.length}, with {self.states:,} contexts,", numbers, 8)
         self.prior = torch.from_numpy(np.bincount(index, minlength=len(self.labels)) / len(index))
         self._laws: dict[int | None, Tensor] = {}
@@ -184,7 +184,7 @@ class NgramModels:
         terms = sum(abs(value) * law.abs().amax() for law, value in zip(laws, values, strict=True))
         if not float(terms) * self.length * torch.finfo(torch.float64).eps <= PRECISE:
             raise ValueError(
-                f"weights up to {max(map(abs, values)):.3g} must leave float64 six digits of a text's probability; try a smaller "
+                f"weights up to {max(map(abs, values)):.3g} must leave six digits of a text's probability; try a smaller "
                 "scale, or a temperature nearer to 1"
             )
         return log_combine(laws, values)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from analysis.toys import checks
-from analysis.toys.ngrams.arcs import Arcs
+from analysis.toys.ngrams.arcs import Arcs, Step
 from analysis.toys.ngrams.contexts import Contexts
 
 
@@ -42,22 +42,23 @@ class TextLaw:
     def __init__(self, contexts: Contexts, log_weights: Tensor, length: int) -> None:
         self.contexts, self.log_weights, self.length = contexts, log_weights, checks.integer("length", length)
         self._arcs = Arcs(contexts.following, log_weights.numpy())
-        messages = [np.full(len(log_weights), -math.inf)]
+        self._steps, message = list[Step](), np.full(len(log_weights), -math.inf)
         for _ in range(length):
-            messages.append(self._arcs.before(messages[-1]))
-        self._messages = np.stack(messages)
+            self._steps.append(self._arcs.step(message))
+            message = self._arcs.before(self._steps[-1])
+        self._message = message
         if self.log_normalizer == -math.inf:
             raise ValueError(f"a text of at most {length} tokens must have positive probability, got none; try a larger length")
 
     @property
     def messages(self) -> Tensor:
         """The log M_t(s) of t = 0 … T tokens left, [T + 1, S]."""
-        return torch.from_numpy(self._messages)
+        return torch.from_numpy(np.stack([*(step.message for step in self._steps), self._message]))
 
     @property
     def log_normalizer(self) -> Tensor:
         """The log of Z, []."""
-        return self.messages[-1, self.contexts.start]
+        return torch.from_numpy(self._message)[self.contexts.start]
 
     @cached_property
     def log_growth(self) -> float:
@@ -67,7 +68,7 @@ class TextLaw:
     def next_probs(self, left: int, state: Tensor) -> Tensor:
         """Return q_t(v | s) in contexts [n] with `left` tokens left, [n, V]; rows of 0 where no text can end in time."""
         checks.integer("left", left, 1, self.length)
-        return torch.from_numpy(self._arcs.steps(state.numpy(), self._messages[left - 1]))
+        return torch.from_numpy(self._arcs.steps(state.numpy(), self._steps[left - 1].message))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw n texts, [n, T]."""
@@ -119,8 +120,8 @@ class TextLaw:
         """p(a text is not over before its token t, and s is the context there), t = 1 … T, [T, S]."""
         rows = [np.zeros(len(self.log_weights))]
         rows[0][self.contexts.start] = 1.0
-        for message in self._messages[-2:0:-1]:
-            rows.append(self._arcs.after(rows[-1], message))
+        for step in self._steps[:0:-1]:
+            rows.append(self._arcs.after(rows[-1], step))
         return torch.from_numpy(np.stack(rows))
 
     def lengths(self) -> Tensor:
@@ -138,7 +139,7 @@ class TextLaw:
     @cached_property
     def arc_counts(self) -> Tensor:
         """How often a token follows a context on average, [S, V]."""
-        return torch.from_numpy(self._arcs.counts(self.occupancy.numpy(), self._messages[-2::-1]))
+        return torch.from_numpy(self._arcs.counts(self.occupancy.numpy(), self._steps[::-1]))
 
     def expectation(self, value: Tensor) -> Tensor:
         """Return E[Σ_t value(s_t, x_t)] of a value per arc, [S, V] ↦ []; arcs without mass do not count."""
@@ -151,6 +152,6 @@ class TextLaw:
 
     def kl(self, other: "TextLaw") -> Tensor:
         """Return KL(self ‖ other) in nats, []."""
-        checks.alike("other's messages", other.messages, "this law's", self.messages)
+        checks.require(other.length == self.length, "other", f"a law of texts of at most {self.length} tokens", other.length)
         difference = self.expectation(self.log_weights - other.log_weights)
         return difference - self.log_normalizer + other.log_normalizer

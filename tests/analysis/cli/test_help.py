@@ -17,7 +17,7 @@ GROUPS = {
     "train": ["Options", "The data", "The model", "The training", "Running"],
     "study": ["Options", "The data", "What is trained and drawn", "Running"],
     "reproduce": ["Options", "Running"],
-    "exact": ["Options", "Running"],
+    "exact": ["Options", "Texts", "Running"],
     "temperature": ["Options", "Chat", "Ways to lower the temperature", "What is measured", "Running"],
 }
 

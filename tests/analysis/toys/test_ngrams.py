@@ -164,7 +164,7 @@ def test_large_ranges_of_messages_are_exact():
     log_weights = np.array([[400.0, -400.0, -300.0], [-400.0, 400.0, 300.0]])
     arcs, message = Arcs(np.array([[0, 1, 0], [0, 1, 0]], np.int32), log_weights), np.full(2, -math.inf)
     for _ in range(3):
-        message = arcs.before(message)
+        message = arcs.before(arcs.step(message))
     paths = [  # of state 0: end, or one token and end, or two tokens and end
         [-300.0],
         [400.0 - 300.0, -400.0 + 300.0],
