@@ -56,7 +56,7 @@ def temperature(
 
     from analysis.cli import display, temperature_tables
     from analysis.files import run_folder
-    from analysis.metrics.tempered_draws import Plan
+    from analysis.metrics.temperature.draws import Plan
     from analysis.text import loading, tempered_texts, tokens
 
     chat = tokens.Chat(not no_chat, system)

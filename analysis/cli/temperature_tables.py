@@ -10,9 +10,9 @@ from rich.text import Text
 
 from analysis.cli import display
 from analysis.metrics.confidence import Difference, Estimate
-from analysis.metrics.temperature_claims import USELESS, Claim
-from analysis.metrics.tempered_draws import MERITS, Point
-from analysis.metrics.tempered_laws import FORMS, LIKELIHOOD
+from analysis.metrics.temperature.claims import USELESS, Claim
+from analysis.metrics.temperature.draws import MERITS, Point
+from analysis.metrics.temperature.laws import FORMS, LIKELIHOOD
 from analysis.text.tempered_texts import Measured, Pair, Target, nearest
 
 

@@ -1,7 +1,7 @@
 r"""Texts of a language model at lower temperatures, by every way, compared at equal likelihood.
 
 The power p^β of the whole text is sampled at every β that is asked for. The other ways, which cost far less, are sampled on
-grids, and compared with it where their mean log-likelihood under the model is the same, see `analysis.metrics.tempered_draws`.
+grids, and compared with it where their mean log-likelihood is the same, see `analysis.metrics.temperature.draws`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,11 @@ import torch
 
 from analysis import limits
 from analysis.frames import Row, Track, tidy
-from analysis.metrics import temperature_claims
 from analysis.metrics.confidence import Difference
-from analysis.metrics.temperature_claims import Claim
-from analysis.metrics.tempered_draws import MERITS, Matched, Plan, Point, at_likelihood, measure
-from analysis.metrics.tempered_laws import JOINT, LENGTH, LIKELIHOOD, SEQUENTIAL, TOP_K, TOP_P
+from analysis.metrics.temperature import claims as temperature_claims
+from analysis.metrics.temperature.claims import Claim
+from analysis.metrics.temperature.draws import MERITS, Matched, Plan, Point, at_likelihood, measure
+from analysis.metrics.temperature.laws import JOINT, LENGTH, LIKELIHOOD, SEQUENTIAL, TOP_K, TOP_P
 from analysis.metrics.trends import EQUAL
 from analysis.text.loading import Loaded
 from analysis.text.tokens import PLAIN, Chat, Request, check_cap, encode, law, stop_tokens, text_of

@@ -12,8 +12,8 @@ from analysis.experiments.temperature import claims, scores, tokens
 from analysis.figures import temperature as figures
 from analysis.frames import Grid, Plot, Track, Verdict, pick, tidy
 from analysis.metrics.confidence import by_family, nearest
-from analysis.metrics.temperature_claims import USELESS
-from analysis.metrics.tempered_laws import LENGTH, SEQUENTIAL, TOP_K, TOP_P
+from analysis.metrics.temperature.claims import USELESS
+from analysis.metrics.temperature.laws import LENGTH, SEQUENTIAL, TOP_K, TOP_P
 
 SHOWN = {SEQUENTIAL: (1.5, 3.0), TOP_K: (1, 2, 5), TOP_P: (0.5, 0.8, 0.9)}  # settings in the table
 

@@ -8,10 +8,10 @@ import pandas as pd
 
 from analysis.experiments.temperature import scores, tokens
 from analysis.frames import Cells, pick
-from analysis.metrics import temperature_claims
 from analysis.metrics.confidence import Difference, Estimate, of_row
-from analysis.metrics.temperature_claims import Claim
-from analysis.metrics.tempered_laws import BIGRAMS, DISTINCT, ENTROPY, FORMS, LENGTH, LIKELIHOOD, REPEATED, SEQUENTIAL
+from analysis.metrics.temperature import claims as temperature_claims
+from analysis.metrics.temperature.claims import Claim
+from analysis.metrics.temperature.laws import BIGRAMS, DISTINCT, ENTROPY, FORMS, LENGTH, LIKELIHOOD, REPEATED, SEQUENTIAL
 from analysis.metrics.trends import EQUAL
 
 AT = 2.0  # the β at which ways are compared with p^β

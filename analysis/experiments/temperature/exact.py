@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.experiments.base import Settings
 from analysis.experiments.temperature import claims, scores, tokens
 from analysis.frames import Track, tidy
-from analysis.metrics.tempered_laws import SEQUENTIAL, TOP_K, TOP_P
+from analysis.metrics.temperature.laws import SEQUENTIAL, TOP_K, TOP_P
 
 
 def run(betas: Sequence[float], top_k: Sequence[float], top_p: Sequence[float], *, seed: int, track: Track) -> pd.DataFrame:

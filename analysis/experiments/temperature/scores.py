@@ -2,7 +2,7 @@ r"""Temperature of a diffusion model: five samplers on exact scores, the β that
 
 With data N(0, a) the variance, and so β* = a/variance, has a closed form: σ_max²(a/(a+σ_max²))^β by the ODE and a/(2β−1) by the
 SDE for score × β; a/β for noise × β^{−1/2}, for the Gaussian correction and for weights. On mixtures β* is the power of equal
-log-likelihood, see `analysis.metrics.effective_beta`; even that power may be far from what is drawn.
+log-likelihood, see `analysis.metrics.temperature.effective_beta`; even that power may be far from what is drawn.
 """
 
 import math
@@ -17,9 +17,9 @@ import diffusion
 from analysis.experiments.base import Settings, stream
 from analysis.experiments.samplers import Draws
 from analysis.frames import Row, Track, per_point
-from analysis.metrics import effective_beta
 from analysis.metrics.confidence import mean_of
 from analysis.metrics.distances import wasserstein
+from analysis.metrics.temperature import effective_beta
 from analysis.toys import GaussianMixture
 from analysis.toys.example_tables import one_gaussian, two_modes
 from diffusion.models import Field
@@ -61,7 +61,13 @@ class Axis(NamedTuple):
         return wasserstein(draws.x[:, 0], self.x, self.masses(beta).cumsum(0), draws.weights)
 
     def draw(self, beta: float, n: int, generator: torch.Generator) -> Draws:
-        """Return n exact draws of p^β."""
+        """Return exact draws of p^β.
+
+        Args:
+            beta: β.
+            n: number of draws.
+            generator: source of randomness.
+        """
         return Draws(self.x[torch.multinomial(self.masses(beta), n, replacement=True, generator=generator)][:, None])
 
 

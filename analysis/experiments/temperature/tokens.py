@@ -1,7 +1,7 @@
 r"""Temperature of an autoregressive model on exact laws: the gap of the two laws, and all ways at equal likelihood.
 
 Every setting of the temperature of the factors, of top-k and of top-p is compared with the power p^β* that has the same mean
-log-likelihood, see `analysis.metrics.tempered_laws`.
+log-likelihood, see `analysis.metrics.temperature.laws`.
 """
 
 import math
@@ -14,9 +14,9 @@ from analysis.frames import Row, per_quantity
 from analysis.learning import toy_stories
 from analysis.metrics import distances
 from analysis.metrics.confidence import mean_of
-from analysis.metrics.effective_beta import effective_beta
-from analysis.metrics.tempered_draws import counted, repeated
-from analysis.metrics.tempered_laws import (
+from analysis.metrics.temperature.draws import counted, repeated
+from analysis.metrics.temperature.effective_beta import effective_beta
+from analysis.metrics.temperature.laws import (
     LENGTH,
     LIKELIHOOD,
     REPEATED,

@@ -8,7 +8,7 @@ from analysis.experiments.temperature import EXPERIMENT, claims, scores, tokens
 from analysis.experiments.temperature.scores import CORRECTION, EXACT, GAUSSIAN, IDLE, MIXTURE, NOISE, ODE, SDE, WEIGHTS
 from analysis.frames import pick
 from analysis.metrics.confidence import Estimate
-from analysis.metrics.tempered_laws import ENTROPY, SEQUENTIAL
+from analysis.metrics.temperature.laws import ENTROPY, SEQUENTIAL
 
 BATCHES_OFF = 6.9  # standard errors of six batches: a false failure in a thousand estimates
 STEP = 0.03  # relative error of 110 steps

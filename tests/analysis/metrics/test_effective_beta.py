@@ -8,7 +8,7 @@ import torch
 
 from analysis import GaussianMixture
 from analysis.metrics.confidence import Estimate
-from analysis.metrics.effective_beta import effective_beta, estimated, of_cells, of_gaussian
+from analysis.metrics.temperature.effective_beta import effective_beta, estimated, of_cells, of_gaussian
 
 RNG = np.random.default_rng(4)
 P, Q = RNG.dirichlet(np.full(7, 0.7)), RNG.dirichlet(np.full(7, 0.7))

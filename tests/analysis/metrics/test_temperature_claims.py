@@ -3,8 +3,8 @@
 import pytest
 
 from analysis.metrics.confidence import Difference, Estimate
-from analysis.metrics.temperature_claims import FALSE, MIXED, NEITHER, NOWHERE, OPEN, TRUE, smallest, terrible, useless
-from analysis.metrics.tempered_laws import BIGRAMS, DISTINCT, ENTROPY, REPEATED
+from analysis.metrics.temperature.claims import FALSE, MIXED, NEITHER, NOWHERE, OPEN, TRUE, smallest, terrible, useless
+from analysis.metrics.temperature.laws import BIGRAMS, DISTINCT, ENTROPY, REPEATED
 
 GAIN, LOSS, NONE, WIDE = ((0.5, 0.1), (-0.5, 0.1), (0.0, 0.01), (0.0, 0.5))
 

@@ -5,10 +5,10 @@ import torch
 
 import arguide
 from analysis import Table
-from analysis.metrics import tempered_draws
 from analysis.metrics.confidence import mean_of
-from analysis.metrics.tempered_draws import Plan, Point, at_likelihood, counted, measure, repeated
-from analysis.metrics.tempered_laws import (
+from analysis.metrics.temperature import draws as tempered_draws
+from analysis.metrics.temperature.draws import Plan, Point, at_likelihood, counted, measure, repeated
+from analysis.metrics.temperature.laws import (
     BIGRAMS,
     DISTINCT,
     ENTROPY,

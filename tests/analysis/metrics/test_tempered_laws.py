@@ -10,8 +10,8 @@ import torch
 
 import arguide
 from analysis import NgramModels, Table
-from analysis.metrics import tempered_laws
-from analysis.metrics.tempered_laws import (
+from analysis.metrics.temperature import laws as tempered_laws
+from analysis.metrics.temperature.laws import (
     ENTROPY,
     LENGTH,
     LIKELIHOOD,

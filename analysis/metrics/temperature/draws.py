@@ -1,6 +1,6 @@
 r"""Draws at lower temperatures from any autoregressive law, measured in independent groups, and compared at equal likelihood.
 
-Texts of `tempered_laws.TRANSFORMS` are independent draws. The joint law p^β is sampled by weighted particles. Its means are
+Texts of `laws.TRANSFORMS` are independent draws. The joint law p^β is sampled by weighted particles. Its means are
 over all particles of a group, with the weights Ẑ w. Every text that is read or counted is from a population of its own, because
 particles that share ancestors would understate its diversity.
 
@@ -24,7 +24,7 @@ from torch import Tensor
 
 import arguide
 from analysis.metrics.confidence import Estimate, combined, mean_of
-from analysis.metrics.tempered_laws import (
+from analysis.metrics.temperature.laws import (
     BIGRAMS,
     DISTINCT,
     ENTROPY,
@@ -51,7 +51,7 @@ class Plan:
     """Numbers of draws.
 
     Attributes:
-        groups: independent groups of the joint law, each of `tempered_laws.SIZE` texts.
+        groups: independent groups of the joint law, each of `laws.SIZE` texts.
         particles: particles of the population of every text.
 
     Raises:

@@ -6,7 +6,7 @@ r"""Ways to lower the temperature of a law of sequences p, exactly: their laws, 
     top-p         every factor restricted to the likeliest tokens that together have the probability p
 
 Tables and n-gram models have all four exactly. Figures of merit: the mean log-likelihood E_q[log p], the entropy and, on
-tables, whose texts can be listed, the expected values of the statistics that `tempered_draws` estimates.
+tables, whose texts can be listed, the expected values of the statistics that `draws` estimates.
 """
 
 import math
@@ -22,7 +22,7 @@ from torch import Tensor
 
 import arguide
 from analysis.metrics import distances
-from analysis.metrics.effective_beta import effective_beta, of_cells
+from analysis.metrics.temperature.effective_beta import effective_beta, of_cells
 from analysis.toys import Table
 from analysis.toys.law import Label
 from analysis.toys.ngrams import NgramModels, TextLaw
@@ -182,7 +182,7 @@ class Way(NamedTuple):
 
     family, setting: of the law q.
     merits: of q.
-    beta: β*, see `analysis.metrics.effective_beta`.
+    beta: β*, see `analysis.metrics.temperature.effective_beta`.
     equal: the figures of merit of p^β*; those of the limit are missing, {}, where β* is 0 or ∞.
     pair: q and p^β*, None where it is missing.
     """

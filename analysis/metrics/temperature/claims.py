@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from analysis.metrics.confidence import ALIKE, BETTER, BOTH, OPEN, WORSE, Difference, Estimate, decide, difference
-from analysis.metrics.tempered_laws import BIGRAMS, DISTINCT, REPEATED
+from analysis.metrics.temperature.laws import BIGRAMS, DISTINCT, REPEATED
 from analysis.typeset import signed
 
 TRUE, FALSE, MIXED, NEITHER = "true", "false", "true and false", "no difference that would matter"
