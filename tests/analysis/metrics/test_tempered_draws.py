@@ -118,6 +118,26 @@ def test_an_error_that_moves_along_the_curve_is_none():
     assert across.std_error == pytest.approx(2.0)
 
 
+def test_the_errors_of_neighbours_count_by_their_shares():
+    curve = [point(1.0, [-4.0, -4.0], [7.0, 9.0]), point(4.0, [0.0, 0.0], [0.0, 0.0])]
+    found = at_likelihood(point(2.0, [-1.0, -1.0], [5.0, 5.0]), curve, (ENTROPY,)).gaps[ENTROPY]
+    assert found.std_error == pytest.approx(0.25 * 1.0)  # the mean of 7 and 9 has the error 1
+
+
+def test_every_text_is_from_a_population_of_its_own(power, monkeypatch):
+    """Particles that share ancestors would understate diversity."""
+    calls = []
+
+    def first(runs, generator):
+        calls.append(runs)
+        return torch.stack([run.x[0] for run in runs])
+
+    monkeypatch.setattr(tempered_draws, "one_each", first)
+    found = measure(power, JOINT, 2.0, 3, Plan(2, 4), torch.Generator().manual_seed(0))
+    assert [len(runs) for runs in calls] == [SIZE, SIZE]
+    assert found.tokens.tolist() == [run.x[0].tolist() for runs in calls for run in runs]
+
+
 def test_a_likelihood_outside_the_curve_has_no_match():
     curve = [point(1.0, [-4.0, -4.0], [8.0, 8.0]), point(4.0, [0.0, 0.0], [0.0, 0.0])]
     assert at_likelihood(point(2.0, [0.1, 0.2], [1.0, 1.0]), curve, (ENTROPY,)) is None
