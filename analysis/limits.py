@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterable
 
 LARGEST = 2**63 - 1
 WIDEST = 1e30  # log-probabilities times this are finite in float32
@@ -59,6 +60,27 @@ def check_range(option: str, value: float) -> None:
     """
     if not 1 / WIDEST <= value <= WIDEST:
         raise ValueError(f"{option} must be positive, between {1 / WIDEST:g} and {WIDEST:g}, got {value:g}; try 1")
+
+
+def check_temperatures(betas: Iterable[float], top_k: Iterable[float], top_p: Iterable[float]) -> None:
+    """Refuse settings of ways to lower a temperature that are out of range.
+
+    Args:
+        betas: β of --beta.
+        top_k: k of --top-k.
+        top_p: p of --top-p.
+
+    Raises:
+        ValueError: β ≤ 0, a k that is no whole number or below 1, or p outside (0, 1].
+    """
+    for beta in betas:
+        check_range("--beta", beta)
+    for k in top_k:
+        if not (k >= 1 and k == int(k)):
+            raise ValueError(f"--top-k must be whole numbers of at least 1, got {k:g}; try 1,5,50")
+    for p in top_p:
+        if not 0 < p <= 1:
+            raise ValueError(f"--top-p must be in (0, 1], got {p:g}; try .5,.9")
 
 
 def alone() -> bool:

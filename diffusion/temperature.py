@@ -2,8 +2,8 @@ r"""Temperature of a diffusion model: four ways, one of them right in general.
 
 Scaling the score by β does *not* draw from p^β: on N(0, a) the ODE's variance is σ_max² (a/(a+σ_max²))^β, which tends
 to 0, and the SDE's is λ²a/((1+λ²)β − 1), against a/β. Scaling the noise (`sampling.sde(noise_scale=β^{−1/2})`) is right for
-Gaussians, at λ > 0; `gaussian_correction` for Gaussians of known variance, at any λ; weights (`particles.sample_joint` with
-the one weight β) for any law. Use λ ≥ 2 there, and a fine grid for large β: at small λ the particles drift to a law much
+Gaussians, at λ > 0; `gaussian_correction` for Gaussians of known variance, at any λ; weights (`particles.sample_joint` of
+`LogLinear.temperature`) for any law. Use λ ≥ 2 there, and a fine grid for large β: at small λ the particles drift to a law much
 narrower than p^β, which the weights cannot correct.
 
 Source: Dieleman, "Guidance: a cheat code for diffusion models" (2022), https://sander.ai/2022/05/26/guidance.html, the section

@@ -68,7 +68,7 @@ print(f"TV to p²: {distances.tv(found, log_p.flatten()):.3f}; log Ẑ = {drawn.
 # ## In diffusion
 #
 # Multiplying the score by β is not sampling p^β: the ODE then shrinks N(0, 1) to a point, whatever β > 1. The second chapter of
-# the report compares four ways.
+# the report compares all ways in both wings, by the β of equal likelihood that each of them reaches.
 
 # %%
 chapter = temperature.EXPERIMENT

@@ -106,8 +106,13 @@ def check_memory(numbers: float, width: int = 4, **sizes: int) -> None:
     limits.check_memory(" with ".join(shown), numbers, width)
 
 
-def scales_of(text: str) -> list[float]:
+def scales_of(text: str, what: str = "scales", example: str = "1,1.5,2") -> list[float]:
     """Return the numbers of a list with commas, each once.
+
+    Args:
+        text: the list.
+        what: the numbers, in an error.
+        example: a list that would do.
 
     Raises:
         ValueError: a text that is no such list, or a number that is not finite or too large.
@@ -118,7 +123,7 @@ def scales_of(text: str) -> list[float]:
         scales = [math.nan]
     if not all(abs(scale) <= limits.WIDEST for scale in scales):
         wanted = f"finite numbers up to {limits.WIDEST:g}, with commas between them"
-        raise ValueError(f"scales must be {wanted}, got {text!r}; try 1,1.5,2")
+        raise ValueError(f"{what} must be {wanted}, got {text!r}; try {example}")
     return list(dict.fromkeys(scales))
 
 

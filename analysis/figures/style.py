@@ -44,10 +44,16 @@ PALETTE = {
     ("diffusion SDE", "diffusion DDPM", "plain", "score × β, SDE"): (PURPLE, "^"),
     ("Feynman–Kac", "weights", "score × β, weights"): (GREEN, "P"),
     ("exact", "exact draws", "data", "exact scores"): (BLACK, "."),
-    ("conditional", "no guidance"): (GREY, "h"),
+    ("conditional", "no guidance", "draws of p"): (GREY, "h"),
     # A law that only one chapter draws shares its colour with laws of other chapters.
-    ("classifier guidance", "noise-aware classifier", "Gaussian correction", "masked rates", "rates with weights"): (SKY, "X"),
-    ("clean classifier", "classifier of clean data", "uniform noise", "uniform with weights", "exact p(x)"): (BROWN, ">"),
+    ("classifier guidance", "noise-aware classifier", "Gaussian correction", "masked rates", "rates with weights", "top-k"): (
+        SKY,
+        "X",
+    ),
+    ("clean classifier", "classifier of clean data", "uniform noise", "uniform with weights", "exact p(x)", "top-p"): (
+        BROWN,
+        ">",
+    ),
     ("MALA", "noise scale", "masked softmax", "softmax with weights", "autoguidance"): (OLIVE, "p"),
     ("AR weaker model", "diffusion weaker model"): (OLIVE, "p"),
     ("AR clamped", "diffusion clamped", "exact p(x|y)", "tilt of p_σ"): (TEAL, "H"),

@@ -2,19 +2,32 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures.scale_factors import growth
-from analysis.figures.style import AXES, BLUE, FAMILIES, SHADES, SILVER, Panel, adjusted, label, line_panel, lines, logarithmic
+from analysis.figures.style import (
+    AXES,
+    BLUE,
+    FAMILIES,
+    SHADES,
+    SILVER,
+    Panel,
+    adjusted,
+    curve,
+    label,
+    line_panel,
+    lines,
+    logarithmic,
+)
 from analysis.frames import pick
 from analysis.metrics.confidence import by_family
-from analysis.metrics.trends import clearly, without_gap
+from analysis.metrics.trends import EQUAL, clearly, without_gap
 
 KL = "KL(sequential ‖ joint), nats"
 KLS = {"quantity": "kl_sequential_joint"}
 TEMPERATURES = {tau: f"τ = {tau}" for tau in (0.3, 0.5, 0.7, 1.5)}
-BOTH = {"entropy_joint": "joint", "entropy_sequential": "sequential"}
 NAIVE = ("score × β, ODE", "score × β, SDE")
 RULES = (*NAIVE, "noise scale", "Gaussian correction", "weights")
 AT = 2.0
@@ -43,39 +56,52 @@ gap_to_length = line_panel(
 )
 
 
-def entropies(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the entropy of both laws against the temperature."""
-    rows = pick(frame, law="coupled", length=5)
-    for quantity, name in BOTH.items():
-        lines(pick(rows, quantity=quantity).assign(family=name), ax, x="temperature")
-    wide = rows[rows["temperature"] < 1].pivot(index="temperature", columns="quantity", values="value")
-    more = wide["entropy_sequential"] - wide["entropy_joint"]
-    title = "Entropy of both laws, T = 5"
-    if (more > 0).all() or (more < 0).all():
-        title = f"Cold sequential draws keep {'more' if (more > 0).all() else 'less'} entropy, T = 5"
-    return label(ax, title=title, x=AXES["temperature"], y="entropy, nats")
+def lost(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the entropy that every way of the coupled table loses at equal likelihood, against the β of the power."""
+    rows = pick(frame, law="coupled").dropna(subset="setting")
+    wide = rows.pivot_table(index=["family", "setting"], columns="quantity", values="value", sort=False).dropna(subset="lost")
+    points = wide.reset_index().rename(columns={"effective_beta": "beta", "lost": "value"})
+    points = points.assign(std_error=0.0)
+    for family, each in points.groupby("family", sort=False):
+        colour, marker = FAMILIES[str(family)]
+        dash = "-" if family == "sequential" else " "  # k and p are not in the order of β
+        curve(ax, each["beta"], each["value"], colour=colour, marker=marker, dash=dash, name=str(family))
+    logarithmic(ax, "x")
+    most = points["value"].max()
+    title = f"At equal likelihood others lose up to {most:.2f} nats of entropy" if most > EQUAL else "No way loses entropy"
+    return label(ax, title=title, x="β of the power of equal likelihood", y="KL(way ‖ p^β), nats")
 
 
-def variance(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the variance of each sampler on N(0, 1) against β, with the closed forms."""
-    rows = pick(frame, law="Gaussian", quantity="variance")
-    lines(rows[rows["family"] != "exact draws"], ax, x="beta")
-    for family, theory in pick(frame, quantity="closed_form").groupby("family"):
-        colour, _ = FAMILIES.get(str(family), (BLUE, ""))
-        name = "target 1/β" if family == "target 1/β" else None
-        ax.plot(theory["beta"], theory["value"], color=colour, ls="--", lw=1.2, label=name)
-    logarithmic(ax, "y")
+def reached(law: str) -> Panel:
+    """Return the panel of the β that every diffusion sampler reaches on a law, against the β asked for."""
+
+    def panel(frame: pd.DataFrame, ax: Axes) -> Axes:
+        rows = pick(frame, law=law, quantity="effective_beta")
+        rows = rows[rows["family"].isin(RULES) & (rows["value"] > 0) & np.isfinite(rows["std_error"])]
+        betas = np.array(sorted(rows["beta"].unique()))
+        ax.plot(betas, betas, color=SILVER, lw=4, label="β asked for", zorder=0)
+        lines(rows, ax, x="beta", order=[name for name in RULES if name in set(rows["family"])], least=0.1)
+        for family, theory in pick(frame, quantity="closed_form", law=law).groupby("family"):
+            if str(family) in FAMILIES:
+                ax.plot(theory["beta"], 1 / theory["value"], color=FAMILIES[str(family)][0], ls="--", lw=1.2)
+        ax.set_ylim(betas.min() / 3, 5 * betas.max())
+        logarithmic(ax, "y")
+        return label(ax, title=_reaching(rows, law), x="β asked for", y="β reached")
+
+    return panel
+
+
+def _reaching(rows: pd.DataFrame, law: str) -> str:
+    """Return the samplers that reach a β within a tenth of β = 2."""
     at = pick(rows, beta=AT).set_index("family")["value"]
-    title = f"Score × {AT:g} draws a variance of {at[NAIVE[0]]:.1g} by the ODE, {at[NAIVE[1]]:.2f} by the SDE, not {1 / AT:g}"
-    if all(abs(at[name] * AT - 1) < 0.1 for name in NAIVE):
-        title = f"Score × {AT:g} draws the target's variance"
-    return label(ax, title=title, x=AXES["beta"], y="variance of the samples")
+    near = [name for name in RULES if name in at.index and abs(at[name] / AT - 1) < 0.1]
+    return f"{law[0].upper()}{law[1:]}: β = {AT:g} is reached by {', '.join(near) or 'none'}"
 
 
 def w1(frame: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the distance of each sampler to p^β on two modes against β."""
     rows = pick(frame, law="two modes", quantity="w1")
-    lines(rows, ax, x="beta", least=LEAST)
+    lines(rows, ax, x="beta", order=[*RULES, "exact draws", "draws of p"], least=LEAST)
     ax.set_ylim(bottom=LEAST)
     logarithmic(ax, "y")
     at = {name: each for name, each in by_family(pick(rows, beta=AT)).items() if name in RULES}

@@ -21,6 +21,8 @@ from scipy.special import stdtrit
 from analysis.typeset import signed
 
 LEVEL = 0.95
+BETTER, WORSE, BOTH, ALIKE, OPEN = "better", "worse", "better and worse", "no difference", "not decided"
+DECISIONS = (BETTER, WORSE, BOTH, ALIKE, OPEN)
 
 
 class Estimate(NamedTuple):
@@ -130,6 +132,15 @@ def difference(first: Estimate, second: Estimate, smallest: float, comparisons: 
     """
     gap = first.minus(second)
     return Difference(gap.value, gap.half_of(comparisons), smallest)
+
+
+def decide(found: Sequence[Difference], *, lower_is_better: bool = False) -> str:
+    """Return one of `DECISIONS` on several differences; one counts if it is clear and large enough to matter."""
+    sign = -1 if lower_is_better else 1
+    gains = [sign * each.mean > 0 for each in found if each.clear and not each.small]
+    if gains:
+        return BOTH if len(set(gains)) > 1 else BETTER if gains[0] else WORSE
+    return ALIKE if found and all(each.small for each in found) else OPEN
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float], comparisons: int = 1) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.metrics.confidence import Difference, paired_difference
+from analysis.metrics.confidence import Difference, decide, paired_difference
 
 LEVELS = 5
 NARROWEST = 0.01  # of accuracy; a narrower range has one level
@@ -25,8 +25,6 @@ MEASURES = {
     "energy distance": 0.02,
     "log p(x|y)": 1.0,
 }
-BETTER, WORSE, BOTH, ALIKE, OPEN = "better", "worse", "better and worse", "no difference", "not decided"
-DECISIONS = (BETTER, WORSE, BOTH, ALIKE, OPEN)
 LOWER_IS_BETTER = {"memorised", "energy distance"}
 
 
@@ -89,9 +87,5 @@ def curve(frame: pd.DataFrame, family: str) -> pd.DataFrame:
 
 
 def decision(found: list[Level], *, lower_is_better: bool = False) -> str:
-    """Return one of `DECISIONS`, by the differences of all levels; one counts if it is clear and large enough to matter."""
-    sign = -1 if lower_is_better else 1
-    gains = [sign * each.difference.mean > 0 for each in found if each.difference.clear and not each.difference.small]
-    if gains:
-        return BOTH if len(set(gains)) > 1 else BETTER if gains[0] else WORSE
-    return ALIKE if all(each.difference.small for each in found) else OPEN
+    """Return one of `DECISIONS`, by the differences of all levels."""
+    return decide([each.difference for each in found], lower_is_better=lower_is_better)

@@ -5,7 +5,7 @@ score × β, ODE, and SDE     the naive rule, without and with noise
 noise scale                 the SDE's noise times β^{−1/2}, right for Gaussians
 score × β, weights          the same at λ = 2 with the weights that make it p(x)^β (Feynman–Kac)
 
-Exact on toys in `analysis.experiments.temperature`.
+Exact on toys, with the β that each reaches, in `analysis.experiments.temperature`.
 """
 
 from collections.abc import Iterator
@@ -51,5 +51,6 @@ def denoising(denoiser: Denoiser, beta: float, n: int, generator: torch.Generato
         else:
             size = samplers.FEW  # eight particles do not converge even at β = 1.25
             many = diffusion.conditioned(score, labels.repeat_interleave(size))
-            x, diagnostics = samplers.corrected(diffusion.LogLinear((many,), (beta,)), denoiser, n, size, generator, LAMBDA)
+            law = diffusion.LogLinear.temperature(many, 1 / beta)
+            x, diagnostics = samplers.corrected(law, denoiser, n, size, generator, LAMBDA)
             yield WEIGHTS, Drawn(x, labels, diagnostics)

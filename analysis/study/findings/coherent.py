@@ -13,10 +13,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.frames import Cells, Verdict, pick
-from analysis.metrics.confidence import Estimate, mean_of
+from analysis.metrics.confidence import DECISIONS, Estimate, mean_of
 from analysis.study.coherent import ACCEPTED, COHERENT, DDPM, PATHS, SCORES
 from analysis.study.controls import CLAMPED, CLAMPED_PATHS, OTHER, OTHER_SCORE, UNSMOOTHED, WEAKER, WEAKER_SCORE
-from analysis.study.equal_accuracy import DECISIONS, LOWER_IS_BETTER, MEASURES, Level, decision, levels
+from analysis.study.equal_accuracy import LOWER_IS_BETTER, MEASURES, Level, decision, levels
 from analysis.study.samplers import SEQUENTIAL
 from analysis.study.statistics import by_seed, listed, mean_at
 from analysis.typeset import signed

@@ -18,6 +18,7 @@ GROUPS = {
     "study": ["Options", "The data", "What is trained and drawn", "Running"],
     "reproduce": ["Options", "Running"],
     "exact": ["Options", "Texts", "Running"],
+    "temperature": ["Options", "Chat", "Ways to lower the temperature", "What is measured", "Running"],
 }
 
 

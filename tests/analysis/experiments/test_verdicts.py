@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.experiments import correction, families, family_tables, real_data, temperature
+from analysis.experiments import correction, families, family_tables, real_data
 from analysis.experiments.base import Settings
 from analysis.experiments.coherence import acceptance
 from analysis.experiments.family_tables import EXACT, MALA, ODE, SDE, WEIGHTED
@@ -146,19 +146,3 @@ def test_the_verdict_on_digits_names_what_the_gap_depends_on(real_frame):
     told = real_data.EXPERIMENT.verdict(real_frame).verdict
     for law in ("digits, +0.002 a cell", "digits, +0.2 a cell"):
         assert f"{medians[law]:.3f} with {law.split('+')[1].split()[0]}" in told
-
-
-QUANTITIES = ("variance", "closed_form")
-
-
-def test_the_nearest_temperature_sampler_is_clearly_nearest():
-    rows = [{"law": "coupled", "quantity": "kl_sequential_joint", "temperature": 0.5, "length": 5, "value": 0.1}]
-    rows += [rows[0] | {"law": law, "value": 0.0} for law in ("independent x_t", "Gaussian sequence")]
-    names = ("score × β, ODE", "score × β, SDE", "weights")
-    rows += [{"law": "Gaussian", "quantity": q, "beta": 2.0, "family": n, "value": 0.5} for n in names for q in QUANTITIES]
-    w1 = {"law": "two modes", "quantity": "w1", "beta": 2.0, "std_error": 0.01, "freedom": 2.0}
-    for values, says in (((0.3, 0.05), "the nearest is weights"), ((0.07, 0.05), "the nearest is not decided")):
-        near = [w1 | {"family": name, "value": value} for name, value in zip((names[0], names[2]), values, strict=True)]
-        assert (
-            says in temperature.EXPERIMENT.verdict(tidy([*rows, *near, w1 | {"family": "exact draws", "value": 0.04}])).verdict
-        )

@@ -1,0 +1,1 @@
+"""Measure the ways to lower a temperature, at equal likelihood."""

@@ -1,0 +1,145 @@
+"""The command `arguide temperature`: its numbers, its texts, and its errors."""
+
+import json
+
+import pandas as pd
+import pytest
+
+COMMAND = ("temperature",)
+WAYS = ("--beta", "1,1.2", "--top-k", "1,3,100", "--top-p", ".4,.9")
+FEW = ("--max-new-tokens", 5, "--groups", 2, "--particles", 4)
+MERITS = {"log_likelihood", "entropy", "distinct texts", "distinct bigrams", "repeated bigrams", "length"}
+
+
+def record(run, *arguments):
+    code, out, err = run(*arguments, "--json")
+    assert code == 0, err
+    return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} in the output"))
+
+
+@pytest.fixture
+def options(model):
+    return (model, "--prompt", "a dog", *WAYS, *FEW)
+
+
+def test_json_has_every_way_and_the_comparisons(run, options, tmp_path):
+    found = record(run, *options, "--show", 1, "--out", tmp_path / "texts.parquet")
+    settings = {}
+    for each in found["merits"]:
+        settings.setdefault(each["family"], []).append(each["setting"])
+        assert set(each) == {"family", "setting", "converged", "verdict"} | MERITS
+        low, high = each["entropy"]["interval"]
+        assert low <= each["entropy"]["value"] <= high
+    assert settings["joint"] == [1.0, 1.2]
+    assert {1.0, 1.2, 20.0} <= set(settings["sequential"])
+    assert (settings["top-k"], settings["top-p"]) == ([1.0, 3.0, 100.0], [0.4, 0.9])
+    assert [(each["beta"], each["family"]) for each in found["equal_likelihood"]] == [
+        (1.2, family) for family in ("sequential", "top-k", "top-p")
+    ]
+    for each in found["equal_likelihood"]:
+        assert each["setting"] is None or MERITS - {"log_likelihood"} <= set(each)
+    assert set(found["useless"]) == {"answer", "reason"}
+    assert found["law"]["prompt"] == "a dog"
+    assert (found["law"]["groups"], found["law"]["particles"], found["law"]["betas"]) == (2, 4, [1.0, 1.2])
+    (shown,) = found["texts"]
+    assert shown["beta"] == 1.2
+    assert "p^1.2" in shown["texts"]
+    texts = pd.read_parquet(tmp_path / "texts.parquet")
+    sizes = texts.groupby(["family", "setting"]).size()
+    assert sizes["joint", 1.2] == 2 * 16
+    assert sizes["top-k", 3.0] == 4 * 2 * 16
+    first = texts[(texts["family"] == "joint") & (texts["setting"] == 1.2)]["text"].iloc[0]
+    assert shown["texts"]["p^1.2"] == [first.strip()]
+
+
+def test_at_one_all_ways_are_the_model(run, options):
+    found = {(each["family"], each["setting"]): each for each in record(run, *options)["merits"]}
+    joint, plain = found["joint", 1.0], found["sequential", 1.0]
+    for each in (joint, plain):  # E[log p] = −H of the model's own texts
+        assert each["entropy"]["value"] == pytest.approx(-each["log_likelihood"]["value"], abs=1e-3)
+    greedy = found["top-k", 1.0]
+    assert greedy["entropy"]["value"] == pytest.approx(0, abs=1e-6)
+    assert greedy["distinct texts"]["value"] == 1 / 16
+
+
+def test_a_table_shows_the_ways_side_by_side(run, options):
+    code, out, err = run(*options)
+    assert code == 0
+    for text in (
+        "'a dog', T = 5",
+        "1/1.2",
+        "top-k 3",
+        "top-p",
+        "p^1.2",
+        "At equal likelihood",
+        "Texts as likely as those of p^1.2",
+    ):
+        assert text in out
+    assert "useless where the sequential one works" in out
+    assert "100%" in err
+
+
+def test_the_seed_decides_the_texts(run, options):
+    one, again, other = (record(run, *options, "--seed", seed)["merits"] for seed in (1, 1, 2))
+    assert one == again
+    assert one != other
+
+
+def test_without_a_model_the_laws_are_exact(run):
+    found = record(run, "--beta", "2", "--top-k", "1,2,50", "--top-p", ".65")
+    ways = {(each["law"], each["family"], each["setting"]): each for each in found["equal_likelihood"]}
+    assert ("coupled", "top-k", 50.0) not in ways  # it keeps every token
+    cold = ways["coupled", "sequential", 2.0]
+    assert cold["equal entropy"] - cold["entropy"] == pytest.approx(cold["lost"])
+    assert cold["lost"] > 0.01
+    assert 1 < cold["effective_beta"] < 2
+    assert ways["independent x_t", "sequential", 2.0]["effective_beta"] == pytest.approx(2)
+    reached = {(each["law"], each["way"]): each for each in found["reached"]}
+    ode = reached["Gaussian", "score × β, ODE"]
+    closed = 1 / (2500 * (1 / 2501) ** 2)  # a/(σ_max²(a/(a+σ_max²))^β)
+    assert ode["beta"]["interval"][0] * 0.97 < closed < ode["beta"]["interval"][1] * 1.03
+    assert ode["terrible"]["answer"] == "true"
+    low, high = reached["Gaussian", "score × β, SDE"]["beta"]["interval"]
+    assert low * 0.97 < 3 < high * 1.03
+    assert found["useless"]["independent x_t"]["answer"] == "no difference that would matter"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("--beta", "0"), "--beta must be positive"),
+        (("--beta", "2,-1"), "--beta must be positive"),
+        (("--beta", "nan"), "--beta must be finite numbers"),
+        (("--beta", "a"), "--beta must be finite numbers"),
+        (("--top-k", "0"), "--top-k must be whole numbers of at least 1, got 0; try 1,5,50"),
+        (("--top-k", "1.5"), "--top-k must be whole numbers"),
+        (("--top-p", "0"), "--top-p must be in (0, 1], got 0; try .5,.9"),
+        (("--top-p", ".5,1.1"), "--top-p must be in (0, 1], got 1.1"),
+        (("--groups", 1), "--groups"),
+        (("--particles", 1), "--particles"),
+        (("--max-new-tokens", 0), "--max-new-tokens"),
+        (("--max-new-tokens", 60), "exceed the model's context"),
+        (("--cap", "stop"), "--cap must be one of truncate, force"),
+        (("--device", "nowhere"), "no device"),
+        (("--out", "a.csv"), "--out must end in .parquet"),
+    ],
+)
+def test_bad_options_are_one_line(fails, model, given, says):
+    assert says in fails(model, "--prompt", "a", *given)
+
+
+def test_a_model_needs_a_text(fails, model):
+    assert "give --prompt" in fails(model)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("--prompt", "a"), "--prompt is for the texts of a model"),
+        (("--out", "a.parquet"), "--out is for the texts of a model"),
+        (("--device", "cuda"), "--device must be cpu for exact laws"),
+        (("--beta", "0"), "--beta must be positive"),
+    ],
+)
+def test_options_of_texts_need_a_model(fails, given, says):
+    assert says in fails(*given)

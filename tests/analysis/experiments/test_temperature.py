@@ -1,0 +1,141 @@
+"""The chapter on temperature: the β that samplers reach against closed forms, and verdicts that follow the numbers."""
+
+import pytest
+import torch
+
+from analysis.experiments.base import Settings
+from analysis.experiments.temperature import EXPERIMENT, claims, scores, tokens
+from analysis.experiments.temperature.scores import CORRECTION, EXACT, GAUSSIAN, IDLE, MIXTURE, NOISE, ODE, SDE, WEIGHTS
+from analysis.frames import pick
+from analysis.metrics.confidence import Estimate
+from analysis.metrics.temperature.laws import ENTROPY, SEQUENTIAL
+
+BATCHES_OFF = 6.9  # standard errors of six batches: a false failure in a thousand estimates
+STEP = 0.03  # relative error of 110 steps
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return EXPERIMENT.run(Settings(quick=True, seed=3), lambda items: items)
+
+
+REACHED = {
+    ODE: lambda beta: 1 / (scores.SIGMA_MAX**2 * (1 / (1 + scores.SIGMA_MAX**2)) ** beta),
+    SDE: lambda beta: 2 * beta - 1,
+    NOISE: lambda beta: beta,
+    CORRECTION: lambda beta: beta,
+    WEIGHTS: lambda beta: beta,
+    EXACT: lambda beta: beta,
+    IDLE: lambda beta: 1.0,
+}
+
+
+@pytest.mark.parametrize("beta", [2.0, 3.0])
+@pytest.mark.parametrize("family", REACHED)
+def test_the_beta_that_is_reached_on_a_gaussian_has_a_closed_form(frame, family, beta):
+    """N(0, a) with a = 1: β* = a/variance, with theory B3's variances."""
+    found, right = claims.value(frame, GAUSSIAN, family, "effective_beta", beta), REACHED[family](beta)
+    assert abs(found.value - right) < BATCHES_OFF * found.std_error + STEP * right
+    assert abs(found.value - 1.7 * right) > BATCHES_OFF * found.std_error + STEP * right  # the negative control
+
+
+def test_a_mixture_is_reached_by_weights_and_exact_draws_alone(frame):
+    for family, right in ((WEIGHTS, True), (EXACT, True), (NOISE, False), (SDE, False), (ODE, False)):
+        found = claims.value(frame, MIXTURE, family, "effective_beta")
+        assert (abs(found.value - 2) < BATCHES_OFF * found.std_error + STEP * 2) == right, family
+
+
+def test_the_power_that_the_ode_reaches_on_a_mixture_is_not_what_it_draws(frame):
+    far = claims.value(frame, MIXTURE, ODE, "w1_nearest")
+    near = claims.value(frame, MIXTURE, WEIGHTS, "w1_nearest")
+    assert far.value - far.half > near.value + near.half
+
+
+def test_exact_rows_agree_with_the_tables(frame):
+    rows = pick(frame, law=tokens.COUPLED, family=SEQUENTIAL, setting=2.0).set_index("quantity")["value"]
+    gap = pick(frame, law=tokens.COUPLED, temperature=0.5, length=tokens.LONG, quantity="kl_sequential_joint")["value"].iloc[0]
+    assert 0 < rows["lost"] <= gap  # the nearest power is at least as near as p²
+    assert rows["equal entropy"] - rows[ENTROPY] == pytest.approx(rows["lost"])
+    for law in (tokens.INDEPENDENT, tokens.SEQUENCE):
+        exact = pick(frame, law=law, temperature=0.5, length=tokens.LONG, quantity="effective_beta")
+        assert exact["value"].iloc[0] == pytest.approx(2.0)
+
+
+def test_statistics_of_stories_are_those_of_their_draws(frame):
+    laws = tokens.stories()
+    rows = pick(frame, law=tokens.STORY, family=SEQUENTIAL, setting=2.0).set_index("quantity")
+    drawn = laws.transformed(lambda law: (2 * law).log_softmax(-1)).sample(4000, torch.Generator().manual_seed(5))
+    sizes = (drawn != laws.models.size - 1).sum(1).double() + 1
+    assert abs(float(sizes.mean()) - rows.loc["length", "value"]) < 5 * float(sizes.std()) / 4000**0.5
+    assert 0.9 < rows.loc["distinct texts", "value"] <= 1
+
+
+def changed(frame, quantity, values, law=MIXTURE):
+    """Return the frame with other estimates of samplers at β = 2, {family: (value, standard error)}."""
+    frame = frame.copy()
+    for family, (value, error) in values.items():
+        here = (frame["law"] == law) & (frame["family"] == family) & (frame["quantity"] == quantity) & (frame["beta"] == 2.0)
+        frame.loc[here, ["value", "std_error"]] = value, error
+    return frame
+
+
+OTHERS = dict.fromkeys((ODE, SDE, NOISE, CORRECTION), (0.3, 0.001))
+
+
+@pytest.mark.parametrize(
+    ("near", "says"),
+    [((0.05, 0.001), "the nearest is weights"), ((0.3, 0.01), "the nearest is not decided")],
+)
+def test_the_nearest_sampler_is_clearly_nearest(frame, near, says):
+    assert says in EXPERIMENT.verdict(changed(frame, "w1", OTHERS | {WEIGHTS: near})).verdict
+
+
+@pytest.mark.parametrize(("distance", "answer"), [((0.9, 0.001), "true"), ((0.1, 0.001), "false"), ((0.5, 0.2), "not decided")])
+def test_score_times_beta_is_terrible_or_not(frame, distance, answer):
+    found = changed(frame, "w1", {ODE: distance, IDLE: (0.5, 0.001)})
+    (claim,) = [each.claim for each in claims.reached(found) if (each.law, each.way) == (MIXTURE, ODE)]
+    assert claim.answer == answer
+    assert f"{MIXTURE}, {ODE}: {answer}" in EXPERIMENT.verdict(found).verdict
+    assert [answer] == [row[-1] for row in claims.reached_cells(found)[1] if row[:2] == [MIXTURE, ODE]]
+
+
+def test_the_joint_temperature_is_useless_only_where_it_loses(frame):
+    assert {law: claim.answer for law, claim in claims.useless(frame).items()} == {
+        tokens.COUPLED: "false",
+        tokens.INDEPENDENT: "no difference that would matter",
+        tokens.STORY: "not decided",
+        tokens.SAME_LENGTH: "no difference that would matter",
+    }
+    swapped = frame.assign(
+        quantity=frame["quantity"].map(
+            lambda name: (
+                name.removeprefix("equal ") if name.startswith("equal ") else f"equal {name}" if name in SWAPPED else name
+            )
+        )
+    )
+    assert claims.useless(swapped)[tokens.COUPLED].answer == "true"
+
+
+def test_at_equal_length_cold_factors_of_stories_are_a_lower_temperature(frame):
+    of_text, of_length = (
+        pick(frame, law=law, family=SEQUENTIAL, setting=2.0).set_index("quantity")["value"]
+        for law in (tokens.STORY, tokens.SAME_LENGTH)
+    )
+    assert of_text["effective_beta"] < 1 < of_length["effective_beta"]
+    assert of_length["equal length"] == pytest.approx(of_length["length"])
+    assert of_length["equal log_likelihood"] == pytest.approx(of_length["log_likelihood"])
+    assert 0 < of_length["lost"] < of_text["lost"]
+
+
+SWAPPED = (ENTROPY, "distinct texts", "distinct bigrams", "repeated bigrams")
+
+
+def test_cold_factors_write_longer_stories_and_powers_shorter_ones(frame):
+    told = EXPERIMENT.verdict(frame).verdict
+    assert "stories have 22.6 tokens on average, those of p² 10.5, and those of factors at τ = ½ 27.0" in told
+    assert "no lower temperature of the whole text" in told
+
+
+def test_an_exact_number_has_no_interval():
+    assert claims.number(Estimate(2.0, 0.0, 1.0)) == "2.000"
+    assert claims.number(Estimate(2484.2, 30.0, 1e9)) == "2484 ± 59"
