@@ -5,8 +5,10 @@ from .toys import (
     GaussianPair as GaussianPair,
     GaussianSequence as GaussianSequence,
     MarkovChain as MarkovChain,
+    NgramModels as NgramModels,
     Table as Table,
     digits_table as digits_table,
     read_chain as read_chain,
+    read_ngrams as read_ngrams,
     read_table as read_table,
 )

@@ -1,8 +1,8 @@
-"""Compute the exact laws of a user's own distribution."""
+"""Compute the exact laws of a user's own distribution: a table of discrete columns, or n-gram models of labelled texts."""
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -10,7 +10,14 @@ from analysis.cli import options
 from analysis.cli.options import Device, Json, Seed
 from analysis.files import paths
 
-FILE = r"A .npy joint table \[y, x_1, …, x_T], or .csv/.parquet of discrete columns."
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.toys import NgramModels
+
+FILE = r"A .npy joint table \[y, x_1, …, x_T]; .csv/.parquet of discrete columns; or with --order, labelled texts."
+TEXTS = "Texts"
+texts = options.group(TEXTS)
 
 
 def exact(
@@ -20,37 +27,67 @@ def exact(
     temperature: Annotated[float, typer.Option(help="τ of both laws.")] = 1.0,
     label_column: Annotated[str | None, typer.Option(help="The column of y, for .csv and .parquet.")] = None,
     smoothing: Annotated[float, typer.Option(help="Added to the count of every cell, for .csv and .parquet.")] = 0.0,
-    out: Annotated[Path | None, options.path("Write the laws to this new .parquet file, one row per x.")] = None,
+    out: Annotated[
+        Path | None, options.path("Write the laws to this new .parquet file, one row per x; of texts, the draws.")
+    ] = None,
+    order: Annotated[int, texts(help="n: the next token depends on the n − 1 before it; 0 for no texts.", min=0)] = 0,
+    text_column: Annotated[str, texts(help="The column of the texts.")] = "text",
+    length: Annotated[int, texts(help="Largest number of tokens, the end included; 0 for the longest text.", min=0)] = 0,
+    max_labels: Annotated[int, texts(help="Keep the most frequent labels only; 0 for all.", min=0)] = 0,
+    tokenizer: Annotated[str | None, options.named("Its tokens in place of characters.", TEXTS)] = None,
+    sample: Annotated[int, texts(help="Texts to draw of each law.", min=0)] = 0,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Compute the exact joint and sequential laws of your own distribution, and their differences."""
-    del seed  # nothing is drawn, but every command has this option
     options.check_device(device)
     paths.check_file(file)
     options.check_new("--out", out, ".parquet")
     if file.suffix == ".npy" and (label_column is not None or smoothing):
         raise ValueError("--label-column and --smoothing are for .csv and .parquet; a .npy file is a table already")
+    if not order and (length or max_labels or tokenizer or sample):
+        raise ValueError("--length, --max-labels, --tokenizer and --sample are for texts; try --order 5 too")
+    if order and (smoothing or (out is not None and not sample)):
+        raise ValueError("--order reads texts, which have no --smoothing, and whose --out holds draws; try --sample 100")
 
-    from analysis.cli import display
-    from analysis.files import run_folder
+    if not order:
+        found = _of_table(
+            file, label, scale, temperature, label_column=label_column, smoothing=smoothing, frame=out is not None
+        )
+    else:
+        models = _ngrams(file, order, text_column, label_column or "label", length, max_labels, tokenizer)
+        found = _of_texts(models, label, scale, temperature, sample=sample, seed=seed)
+    _show(found, f"{file.name}: {found.size}, label {label}, γ = {scale:g}, τ = {temperature:g} (nats)", out, json=json)
+
+
+class Found(NamedTuple):
+    """What is printed: the size of the distribution, the figures, and rows for the file; the texts of each law."""
+
+    size: str
+    figures: dict[str, float]
+    frame: "pd.DataFrame | None"
+    texts: dict[str, list[str]]
+
+
+def _of_table(
+    file: Path,
+    label: str,
+    scale: float,
+    temperature: float,
+    *,
+    label_column: str | None,
+    smoothing: float,
+    frame: bool,
+) -> Found:
     from analysis.metrics import scale_factors
     from analysis.toys import read_table
 
     table = read_table(file, label_column=label_column, smoothing=smoothing)
     name = label if label in table.labels else _index(label, table.labels, numbered=file.suffix == ".npy")
     figures = scale_factors.summary(table, name, scale, temperature=temperature)
-    if out is not None:
-        run_folder.write_frame(out, scale_factors.laws_frame(table, name, scale, temperature=temperature))
-    if json:
-        display.dump({key: value if math.isfinite(value) else str(value) for key, value in figures.items()})
-        return
-    shape = " × ".join(map(str, table.shape))
-    title = f"{file.name}: {shape} cells, label {label}, γ = {scale:g}, τ = {temperature:g} (nats)"
-    display.table(title, ("quantity", "value"), [(key, f"{value:.6g}") for key, value in figures.items()])
-    if out is not None:
-        print(f"The laws are in {out}")
+    laws = scale_factors.laws_frame(table, name, scale, temperature=temperature) if frame else None
+    return Found(f"{' × '.join(map(str, table.shape))} cells", figures, laws, {})
 
 
 def _index(label: str, labels: tuple[str, ...], *, numbered: bool) -> int:
@@ -58,3 +95,60 @@ def _index(label: str, labels: tuple[str, ...], *, numbered: bool) -> int:
     if not (numbered and label.isdecimal() and int(label) < len(labels)):
         raise ValueError(f"no label {label!r}; the labels are {', '.join(labels[:20])}")
     return int(label)
+
+
+def _ngrams(
+    file: Path, order: int, text_column: str, label_column: str, length: int, max_labels: int, tokenizer: str | None
+) -> "NgramModels":
+    from analysis.toys import read_ngrams
+
+    pieces = None
+    if tokenizer is not None:
+        from analysis.text import loading
+
+        loading.silence()
+        pieces = loading.read_tokenizer(tokenizer).tokenize
+    return read_ngrams(
+        file,
+        order=order,
+        text_column=text_column,
+        label_column=label_column,
+        length=length or None,
+        max_labels=max_labels or None,
+        pieces=pieces,
+    )
+
+
+def _of_texts(models: "NgramModels", label: str, scale: float, temperature: float, *, sample: int, seed: int) -> Found:
+    import torch
+
+    from analysis.metrics import text_laws
+
+    if label not in models.labels:
+        raise ValueError(f"no label {label!r}; the labels are {', '.join(models.labels[:20])}")
+    laws, generator = text_laws.text_laws(models, label, scale, temperature=temperature), torch.Generator().manual_seed(seed)
+    figures = text_laws.summary(laws, generator=generator)
+    frame = text_laws.texts_frame(models, laws, sample, generator) if sample else None
+    texts = {} if frame is None else {str(law): rows["text"].tolist() for law, rows in frame.groupby("law", sort=False)}
+    return Found(f"{models.states:,} contexts of {models.size} tokens, texts of at most {models.length}", figures, frame, texts)
+
+
+def _show(found: Found, title: str, out: Path | None, *, json: bool) -> None:
+    from analysis.cli import display
+    from analysis.files import run_folder
+
+    if out is not None and found.frame is not None:
+        run_folder.write_frame(out, found.frame)
+    if json:
+        figures = {key: value if math.isfinite(value) else str(value) for key, value in found.figures.items()}
+        display.dump(figures | ({"texts": found.texts} if found.texts else {}))
+        return
+    display.table(title, ("quantity", "value"), [(key, f"{value:.6g}") for key, value in found.figures.items()])
+    if found.figures.get("log_growth", 0) > 0:
+        print(
+            f"Z grows by e^{found.figures['log_growth']:.3g} per token and has no limit: the joint law is that of this length."
+        )
+    if found.texts:
+        display.table("Draws of each law", list(found.texts), list(zip(*found.texts.values(), strict=True)))
+    if out is not None:
+        print(f"The {'draws' if found.texts else 'laws'} are in {out}")

@@ -13,6 +13,7 @@ from analysis.toys.chain import MarkovChain as MarkovChain
 from analysis.toys.chain import MarkovLaw as MarkovLaw
 from analysis.toys.from_files import digits_table as digits_table
 from analysis.toys.from_files import read_chain as read_chain
+from analysis.toys.from_files import read_ngrams as read_ngrams
 from analysis.toys.from_files import read_table as read_table
 from analysis.toys.gaussian import Gaussian as Gaussian
 from analysis.toys.gaussian import GaussianPair as GaussianPair
@@ -20,4 +21,6 @@ from analysis.toys.gaussian import GaussianSequence as GaussianSequence
 from analysis.toys.law import guidance as guidance
 from analysis.toys.law import temperature as temperature
 from analysis.toys.mixture import GaussianMixture as GaussianMixture
+from analysis.toys.ngrams import NgramModels as NgramModels
+from analysis.toys.ngrams import TextLaw as TextLaw
 from analysis.toys.table import Table as Table

@@ -1,4 +1,4 @@
-"""Tables and chains as `arguide.Autoregressive`, whose protocol they satisfy by their shape; the exact law of a model."""
+"""Tables, chains and n-grams as `arguide.Autoregressive`, which they satisfy by their shape; the exact law of a model."""
 
 import math
 from typing import Any, NamedTuple
@@ -68,6 +68,41 @@ class ChainModel:
     def select(self, state: ChainState, index: Tensor) -> ChainState:
         """Return the state whose row i is row index[i]."""
         return ChainState(state.log_probs[index])
+
+
+class NgramState(NamedTuple):
+    """n prefixes: the law of the next token, [n, V], and the context of each, [n]; S after the end."""
+
+    log_probs: Tensor
+    context: Tensor
+
+
+class NgramModel:
+    """An n-gram model as an `arguide.Autoregressive`; after the last token, which ends a text, only that token follows."""
+
+    def __init__(self, log_probs: Tensor, following: Tensor, start: int) -> None:
+        self._laws, self._following, self._start = log_probs, following, start
+
+    def start(self, n: int) -> NgramState:
+        """Return n empty prefixes."""
+        return self._state(torch.full((n,), self._start))
+
+    def append(self, state: NgramState, token: Tensor) -> NgramState:
+        """Append one token per row, [n]."""
+        count, size = self._laws.shape
+        over = (state.context == count) | (token == size - 1)
+        return self._state(torch.where(over, count, self._following[state.context.clamp(max=count - 1), token].long()))
+
+    def select(self, state: NgramState, index: Tensor) -> NgramState:
+        """Return the state whose row i is row index[i]."""
+        return NgramState(state.log_probs[index], state.context[index])
+
+    def _state(self, context: Tensor) -> NgramState:
+        count, size = self._laws.shape
+        law = self._laws[context.clamp(max=count - 1)]
+        ended = torch.full((size,), -math.inf, dtype=law.dtype)
+        ended[-1] = 0.0
+        return NgramState(torch.where((context == count)[:, None], ended, law), context)
 
 
 def law_of(model: Any, shape: tuple[int, ...]) -> Tensor:

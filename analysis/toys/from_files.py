@@ -3,10 +3,12 @@ r"""Toys from files: exact laws of real data.
 * `.npy`: a joint table [y, x_1, …, x_T];
 * `.csv`, `.parquet` of discrete columns, one of them the label: a `Table` of counts;
 * `.csv`, `.parquet`, `.json`, `.jsonl` with a text and a label column, or lines "label<tab>text": a `MarkovChain` of
-  characters, one chain per label.
+  characters, one chain per label, or `NgramModels` of characters or pieces.
 """
 
 import math
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -18,10 +20,11 @@ from torch import Tensor
 from analysis.files import paths, tables
 from analysis.toys import checks
 from analysis.toys.chain import MarkovChain
+from analysis.toys.ngrams.models import NgramModels, codes_of
 from analysis.toys.table import Table
 
 MAX_CELLS = 20_000_000
-END = "\x03"
+RARE, END = "□", "\x03"
 
 
 def read_table(path: Path | str, *, label_column: str | None = None, smoothing: float = 0.0) -> Table:
@@ -85,18 +88,14 @@ def read_chain(
         >>> analysis.read_chain("texts.csv", least=1).length
         4
     """
-    path = paths.path_of(path)
-    frame = tables.read(path, lines=("label", "text"))
-    tables.check_columns(path.name, frame, text_column, label_column)
     checks.not_negative("smoothing", smoothing)
     checks.integer("least", least, 0), checks.integer("length", 1 if length is None else length)
-    every = tables.labels(path.name, label_column, frame[label_column].tolist())
-    texts, names = map(pd.Series, tables.texts(path.name, text_column, frame[text_column].tolist(), every))
+    texts, names = map(pd.Series, _labelled_texts(path, text_column, label_column))
     texts = texts.str.lower()
     seen = texts.str.split("").explode().value_counts().drop("", errors="ignore")
-    alphabet = [*sorted(seen[seen >= least].index), "□", END]
+    alphabet = [*sorted(seen[seen >= least].index), RARE, END]
     code = {char: i for i, char in enumerate(alphabet)}
-    rare, end = code["□"], code[END]
+    rare, end = code[RARE], code[END]
     labels = sorted(names.unique())
     counts = np.zeros((len(labels), len(alphabet) + 1, len(alphabet)))
     for label, text in zip(names.map(labels.index), texts, strict=True):
@@ -112,6 +111,52 @@ def read_chain(
         unconditional=(pooled[-1], pooled[:-1]),
         labels=tuple(labels),
     )
+
+
+def read_ngrams(
+    path: Path | str,
+    *,
+    order: int,
+    text_column: str = "text",
+    label_column: str = "label",
+    length: int | None = None,
+    least: int = 20,
+    max_labels: int | None = None,
+    pieces: Callable[[str], Sequence[str]] | None = None,
+) -> NgramModels:
+    """Return n-gram models by counts, one per label, and one of all texts as p(x).
+
+    Args:
+        path: `.csv`, `.parquet`, `.json` or `.jsonl` with the two columns, or a text file of lines "label<tab>text".
+        order: n: the next token depends on the n − 1 tokens before it.
+        text_column: the column of the texts.
+        label_column: the column of the labels.
+        length: T, the largest number of tokens of a text in the laws, with the ending token; one more than the longest text by
+            default. Longer texts are counted too.
+        least: tokens seen fewer times become "□".
+        max_labels: keep the texts of the most frequent labels only.
+        pieces: text ↦ its tokens, such as `tokenizer.tokenize`; the characters of the lower-cased text by default.
+
+    Raises:
+        ValueError: a file that is empty or malformed, a missing column, a row without a text or a label, a single label, or
+            more memory than the machine has.
+
+    Example:
+        >>> pandas.DataFrame({"text": ["abc", "bcd", "abd"], "label": ["x", "y", "x"]}).to_csv("texts.csv", index=False)
+        >>> models = analysis.read_ngrams("texts.csv", order=2, least=1)
+        >>> models.labels, models.length, models.states
+        (('x', 'y'), 4, 6)
+    """
+    checks.integer("least", least, 0), checks.integer("max_labels", 2 if max_labels is None else max_labels, 2)
+    texts, names = _labelled_texts(path, text_column, label_column)
+    labels = [name for name, _ in Counter(names).most_common(max_labels)]
+    if len(labels) < 2:
+        raise ValueError(f"{Path(path).name}: column {label_column!r} must have two labels at least, got {labels[0]!r} alone")
+    labels.sort()
+    kept = [(text, labels.index(name)) for text, name in zip(texts, names, strict=True) if name in labels]
+    tokens = [list(text.lower()) if pieces is None else pieces(text) for text, _ in kept]
+    codes, alphabet = codes_of(tokens, least, RARE)
+    return NgramModels(codes, [y for _, y in kept], order, alphabet=alphabet, length=length, names=labels)
 
 
 def digits_table(pixels: int = 10, smoothing: float = 0.02) -> tuple[Table, Tensor]:
@@ -149,6 +194,15 @@ def digits_table(pixels: int = 10, smoothing: float = 0.02) -> tuple[Table, Tens
     frame = pd.DataFrame(bright[:, chosen], columns=[f"pixel {p // 8},{p % 8}" for p in chosen])
     frame["digit"] = data.target
     return _count_table(Path("digits"), frame, "digit", smoothing), torch.tensor(chosen)
+
+
+def _labelled_texts(path: Path | str, text_column: str, label_column: str) -> tuple[list[str], list[str]]:
+    """Return the stripped texts of a file and the names of their labels."""
+    path = paths.path_of(path)
+    frame = tables.read(path, lines=("label", "text"))
+    tables.check_columns(path.name, frame, text_column, label_column)
+    names = tables.labels(path.name, label_column, frame[label_column].tolist())
+    return tables.texts(path.name, text_column, frame[text_column].tolist(), names)
 
 
 def _load_npy(path: Path) -> np.ndarray:
