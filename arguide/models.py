@@ -154,7 +154,7 @@ class LogLinear(Product[Autoregressive], Composite):
         )
 
     def resume(self, state: Combined | None, tokens: Tensor, kept: int) -> Combined:
-        """Return the state after tokens, see `resumed`."""
+        """Return the state after tokens, [n, t]; arguments as in `resumed`."""
         branches = (None,) * len(self.models) if state is None else state.branches
         return self._combined(self._each(lambda i: resumed(self.models[i], branches[i], tokens, kept)), tokens.shape[1])
 

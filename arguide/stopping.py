@@ -72,7 +72,7 @@ class Ending:
         return Ended(self, self.model.select(state.state, index), state.finished[index], state.position)
 
     def resume(self, state: "Ended | None", tokens: Tensor, kept: int) -> "Ended":
-        """Return the state after tokens, see `models.resumed`."""
+        """Return the state after tokens, [n, t]; arguments as in `models.resumed`."""
         inner = resumed(self.model, None if state is None else state.state, tokens, kept)
         ends = torch.isin(tokens, torch.tensor(self.tokens, device=tokens.device))
         return Ended(self, inner, ends.any(1), tokens.shape[1])

@@ -41,7 +41,7 @@ class Ladder(NamedTuple):
     Example:
         >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
         >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
-        >>> ladder = arguide.sample_ladder(law, 16, 2, levels=3)
+        >>> ladder = arguide.sample_ladder(law, 16, 2, levels=3, sweeps=100, burn_in=24)
         >>> ladder.exchanged.shape, ladder.verdict.split(":")[0]
         (torch.Size([2]), 'no disagreement found')
     """

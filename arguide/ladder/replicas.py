@@ -67,7 +67,13 @@ class Info(NamedTuple):
 
 
 def init(levels: Levels, texts: Texts, n: int) -> State:
-    """Return n ladders with texts [(L − 1)·n, T], the first n at level 1."""
+    """Return n ladders with texts.
+
+    Args:
+        levels: the laws.
+        texts: [(L − 1)·n, T], the first n at level 1, the next at level 2, ….
+        n: number of ladders.
+    """
     level = torch.arange(1, len(levels.u), device=texts.tokens.device)[:, None].expand(-1, n).contiguous()
     return State(texts, level, level < len(level), None, 0)
 
@@ -91,7 +97,17 @@ def step(levels: Levels, state: State, fresh: Texts, log_cuts: Tensor, draw: Dra
 
 
 def redraw(levels: Levels, state: State, cut: int, draw: Draw) -> tuple[State, Tensor]:
-    """Redraw what follows the cut, and accept or reject; return which texts moved as well, by level, [L − 1, n]."""
+    """Redraw what follows the cut, and accept or reject.
+
+    Args:
+        levels: the laws.
+        state: n ladders.
+        cut: number of tokens that stay.
+        draw: log-probs [n, K] ↦ indices [n].
+
+    Returns:
+        The new state, and which texts moved, by level, [L − 1, n].
+    """
     texts, level = state.texts, state.level.flatten()
     before = Texts(*(each[:, :cut] for each in texts))
     model = resumed(levels.model, state.model, before.tokens, state.kept)
@@ -103,7 +119,7 @@ def redraw(levels: Levels, state: State, cut: int, draw: Draw) -> tuple[State, T
 
 
 def work(levels: Levels, state: State, fresh: Texts) -> Tensor:
-    """Return W_i of the texts at level i, and of those at level i + 1, [2, L − 1, n]."""
+    """Return W_i of the texts at level i, and of those at level i + 1, [2, L − 1, n]; arguments as in `step`."""
     ratios = state.ordered(state.texts.ratio)
     gaps = levels.u.diff().to(ratios)[:, None]
     weights = [texts.log_normalizers[..., 0].sum(1) for texts in (fresh, state.texts)]

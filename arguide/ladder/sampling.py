@@ -50,8 +50,7 @@ def sample_ladder(
         levels: L, 2 at least, level 0 included.
         sweeps: number of sweeps that count, 2 at least; a sweep redraws two suffixes per text, and exchanges every pair once.
         burn_in: number of sweeps before them.
-        start: index of the branch that is level 0; by default that of the largest weight, which is the conditional model for
-            guidance.
+        start: index of the branch that is level 0; by default that of the largest weight, and the prompt's own of a `continuation`.
         first: texts to start from, [m, t ≤ T], in turn for all rows; drawn from level 0 by default.
         draw: log-probs [n, K] ↦ indices [n]; `categorical(generator)` by default.
         generator: of the default draw.
@@ -63,7 +62,7 @@ def sample_ladder(
     Example:
         >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
         >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
-        >>> ladder = arguide.sample_ladder(law, 16, 2, levels=3)
+        >>> ladder = arguide.sample_ladder(law, 16, 2, levels=3, sweeps=100, burn_in=24)
         >>> ladder.tokens.shape
         torch.Size([16, 2])
         >>> bool(abs(ladder.log_evidence - table.joint_guided(1, 3.0).log_normalizer) < 5 * ladder.std_error)
@@ -135,7 +134,7 @@ def _start(model: Autoregressive, start: int | None) -> int:
 
 def _drawn(levels: Levels, rows: int, draw: Draw) -> Texts:
     """Return texts of level 0 that the target does not exclude, [rows, T]; some of them several times if they are rare."""
-    level, found = torch.zeros(rows, dtype=torch.long, device=levels.u.device), []
+    level, found = torch.zeros(rows, dtype=torch.long, device=levels.device), []
     for _ in range(BATCHES):
         texts = levels.texts(rows, level, draw)
         found.append(texts.rows(texts.possible.nonzero()[:, 0]))
@@ -152,7 +151,8 @@ def _given(levels: Levels, first: Tensor, rows: int) -> Texts:
     if not isinstance(levels.model, Ending) and first.shape[1] < levels.length:
         raise checks.refusal("first", f"of {levels.length} tokens, for a model without an end", first)
     checks.integer("tokens", int(first.min()), 0)
-    texts = levels.read(padded(first, levels.length, ending_tokens(levels.model)))
+    checks.within("tokens", int(first.max()), levels.model.start(1).log_probs.shape[-1])
+    texts = levels.read(padded(first.to(levels.device), levels.length, ending_tokens(levels.model)))
     return _tiled(texts.rows(texts.possible.nonzero()[:, 0]), rows)
 
 
@@ -172,5 +172,5 @@ def _log_cuts(levels: Levels, state: State) -> Tensor:
 
 def _adapted(levels: Levels, state: State, rejected: Tensor) -> tuple[Levels, State]:
     """Return levels between which the same share of exchanges is rejected, and the state with densities at these."""
-    levels = replace(levels, u=estimates.equalised(levels.u, rejected))
+    levels = replace(levels, u=estimates.equalised(levels.u, rejected.to(levels.u)))
     return levels, state._replace(texts=levels.read(state.texts.tokens), model=None, kept=0)

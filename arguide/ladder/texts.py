@@ -77,6 +77,12 @@ class Levels:
     start: int
     u: Tensor
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the model's laws."""
+        found: torch.device = self.model.start(1).log_probs.device
+        return found
+
     def ends(self, state: Any) -> tuple[Tensor, Tensor]:
         """Return log p_0 and log p̃ − log p_0 of the next token, [n, V] each; the latter is −∞ where only p̃ is 0.
 
@@ -93,7 +99,7 @@ class Levels:
         return start, (target - start).masked_fill(none, 0.0)
 
     def texts(self, rows: int, level: Tensor, draw: Draw) -> Texts:
-        """Draw texts from the sequential laws of their levels, [n]."""
+        """Draw texts from the sequential laws of their levels; arguments as in `redrawn`."""
         return self.redrawn(self.model.start(rows), _empty(rows, self, level), level, draw)
 
     def read(self, tokens: Tensor) -> Texts:
