@@ -50,7 +50,8 @@ def sample_ladder(
         levels: L, 2 at least, level 0 included.
         sweeps: number of sweeps that count, 2 at least; a sweep redraws two suffixes per text, and exchanges every pair once.
         burn_in: number of sweeps before them.
-        start: index of the branch that is level 0; by default that of the largest weight, and the prompt's own of a `continuation`.
+        start: index of the branch that is level 0; by default that of the largest weight; of a `continuation` the
+            prompt's own.
         first: texts to start from, [m, t ≤ T], in turn for all rows; drawn from level 0 by default.
         draw: log-probs [n, K] ↦ indices [n]; `categorical(generator)` by default.
         generator: of the default draw.

@@ -122,8 +122,8 @@ class Continuation:
     def resume(self, state: Read | None, tokens: Tensor, kept: int) -> Read:
         """Return the state after tokens, [n, t], from caches that are cropped; arguments as in `models.resumed`.
 
-        One forward pass per model reads all tokens after those that are kept. Caches that cannot be cropped (recurrent states, windows of
-        attention, encoder-decoders) and a `guidance_prior` are read again from the prompt on, token by token.
+        One forward pass per model reads all tokens after those that are kept. Caches that cannot be cropped (recurrent states,
+        windows of attention, encoder-decoders) and a `guidance_prior` are read again from the prompt on, token by token.
         """
         if state is None or not min(kept, tokens.shape[1]) or state.log_posterior is not None or not _crops(state.reading):
             return reduce(self.append, tokens.unbind(1), self.start(len(tokens)))
