@@ -8,6 +8,7 @@ import torch
 
 import arguide
 from analysis import MarkovChain, Table
+from analysis.toys.ngrams import NgramModels
 from arguide import Ending, LogLinear
 from arguide.ladder import diagnosis, estimates, replicas
 from arguide.ladder.texts import Levels, Texts
@@ -300,6 +301,15 @@ def test_chains_that_end_have_their_exact_normalizer():
     assert ladder.consistent, ladder.verdict
 
 
+def test_n_grams_have_their_exact_normalizer():
+    texts, labels = [[0, 1, 0, 1, 1], [1, 1, 0], [0, 0], [1, 0, 1, 0], [1], [0, 0, 1]], [0, 1, 0, 0, 1, 1]
+    models = NgramModels(texts, labels, 3, alphabet="ab", length=8)
+    law = LogLinear.guidance(models.autoregressive(0), models.autoregressive(), 3.0)
+    ladder = arguide.sample_ladder(Ending(law, (2,), 8, "force"), 40, 8, levels=3, sweeps=40, burn_in=16, generator=seeded())
+    exact = float(models.joint_guided(0, 3.0).log_normalizer)
+    assert abs(float(ladder.log_evidence) - exact) < 6 * float(ladder.std_error) < 0.3
+
+
 def test_the_levels_adapt_and_equalise_the_exchanges(make_joint):
     adapted, _ = run("scale 5", make_joint, sweeps=80)
     plain, _ = run("scale 5", make_joint, burn_in=0, sweeps=80)
@@ -356,7 +366,7 @@ def doubt(**changes):
         ("only 5.0% of the exchanges", {"exchanged": torch.tensor([0.5, 0.05])}),
         ("only 7 round trips in 8 ladders", {"round_trips": 7}),
         ("only 1 round trip in 8", {"round_trips": 1}),
-        ("standard error of 0.11", {"std_error": torch.tensor(0.11)}),
+        ("standard error of 0.16", {"std_error": torch.tensor(0.16)}),
         ("standard error of nan", {"std_error": torch.tensor(math.nan)}),
         ("differs by 0.26 nats between the halves", {"halves": (-0.26, 1.0)}),
         ("differs by 0.1 nats between the halves", {"halves": (0.1, 0.02)}),
