@@ -4,6 +4,7 @@ from . import (
     coherent as coherent,
     continuous as continuous,
     guidance as guidance,
+    ladder as ladder,
     metropolis as metropolis,
     models as models,
     particles as particles,
@@ -17,6 +18,8 @@ from . import (
 )
 from .stopping import Ending as Ending
 from .guidance import combine as combine, guidance_weights as guidance_weights, guide as guide, normalize as normalize
+from .ladder.diagnosis import Ladder as Ladder
+from .ladder.sampling import sample_ladder as sample_ladder
 from .metropolis import sample_metropolis as sample_metropolis
 from .coherent.acceptance import sample_accepted as sample_accepted
 from .coherent.mixture import Mixture as Mixture

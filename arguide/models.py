@@ -153,10 +153,28 @@ class LogLinear(Product[Autoregressive], Composite):
             self._selected(state.branches, index), state.position, state.log_probs[index], state.log_normalizer[index]
         )
 
+    def resume(self, state: Combined | None, tokens: Tensor, kept: int) -> Combined:
+        """Return the state after tokens, [n, t]; arguments as in `resumed`."""
+        branches = (None,) * len(self.models) if state is None else state.branches
+        return self._combined(self._each(lambda i: resumed(self.models[i], branches[i], tokens, kept)), tokens.shape[1])
+
     def _combined(self, branches: tuple[Any, ...], position: int) -> Combined:
         laws = [branch.log_probs for branch in branches]
         law = normalize(combine(laws, self.weights_at(position), floor=self.floor))
         return Combined(branches, position, *law)
+
+
+def resumed(model: Autoregressive, state: Any, tokens: Tensor, kept: int) -> Any:
+    """Return the state of n prefixes: from a former one if the model has `resume(state, tokens, kept)`, else read anew.
+
+    Args:
+        model: the model.
+        state: a former state of the model, after other tokens, which becomes invalid; None if there is none.
+        tokens: the prefixes, [n, t].
+        kept: number of first tokens that the former state has read, and that are the same in every row.
+    """
+    resume = getattr(model, "resume", None)
+    return _after(model, tokens) if resume is None else resume(state, tokens, kept)
 
 
 def check_law(model: Autoregressive, length: int = 3, *, keeps_states: bool = True, tolerance: float = 1e-4) -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from arguide import checks
 from arguide.guidance import normalize
-from arguide.models import Autoregressive
+from arguide.models import Autoregressive, resumed
 from arguide.transforms import one_of
 
 CAPS = ("truncate", "force")
@@ -71,6 +71,12 @@ class Ending:
         """Return the state whose row i is row index[i] of this one."""
         return Ended(self, self.model.select(state.state, index), state.finished[index], state.position)
 
+    def resume(self, state: "Ended | None", tokens: Tensor, kept: int) -> "Ended":
+        """Return the state after tokens, [n, t]; arguments as in `models.resumed`."""
+        inner = resumed(self.model, None if state is None else state.state, tokens, kept)
+        ends = torch.isin(tokens, torch.tensor(self.tokens, device=tokens.device))
+        return Ended(self, inner, ends.any(1), tokens.shape[1])
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -96,6 +102,21 @@ class Ended:
         """Log-probs of every branch, with the same ends."""
         return tuple(self._closed(law, torch.zeros_like(law[:, 0]))[0] for law in self.state.laws)
 
+    def closed(self, logits: Tensor) -> Tensor:
+        """Return logits [n, V], unnormalised, with the cap applied, and with padding of probability 1 after the end."""
+        if self._forces:
+            logits = logits.masked_fill(~one_of(self.ending.tokens, logits), -torch.inf)
+        if self.finished.any():
+            padding = torch.full_like(logits[0], -torch.inf)
+            padding[self.ending.tokens[0]] = 0.0
+            logits = torch.where(self.finished[:, None], padding, logits)
+        return logits
+
+    @property
+    def _forces(self) -> bool:
+        """Whether the next token must be an ending token."""
+        return self.ending.cap == "force" and self.position == self.ending.length - 1
+
     @cached_property
     def _open(self) -> tuple[Tensor, Tensor]:
         law: Tensor = self.state.log_probs
@@ -104,15 +125,11 @@ class Ended:
 
     def _closed(self, law: Tensor, log_normalizer: Tensor) -> tuple[Tensor, Tensor]:
         """Return a law and its log normalizer, with padding after the end and the cap applied."""
-        if self.ending.cap == "force" and self.position == self.ending.length - 1:
-            law, log_ends = normalize(law.masked_fill(~one_of(self.ending.tokens, law), -torch.inf))
+        law = self.closed(law)
+        if self._forces:
+            law, log_ends = normalize(law)
             log_normalizer = log_normalizer + log_ends
-        if self.finished.any():
-            padding = torch.full_like(law[0], -torch.inf)
-            padding[self.ending.tokens[0]] = 0.0
-            law = torch.where(self.finished[:, None], padding, law)
-            log_normalizer = log_normalizer.masked_fill(self.finished, 0.0)
-        return law, log_normalizer
+        return law, log_normalizer.masked_fill(self.finished, 0.0)
 
 
 def lengths(tokens: Tensor, ends: tuple[int, ...]) -> Tensor:

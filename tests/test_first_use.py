@@ -58,6 +58,7 @@ def test_a_seed_is_no_generator(seed):
         lambda: arguide.sample(LAW, 4, 2, generator=seed),
         lambda: arguide.sample_joint(LAW, 4, 2, generator=seed),
         lambda: arguide.sample_metropolis(LAW, 4, 2, 1, generator=seed),
+        lambda: arguide.sample_ladder(LAW, 4, 2, generator=seed),
         lambda: arguide.sample_joint(LAW, 4, 2).draw(2, seed),
         lambda: diffusion.sample(SCORE, SHAPE, GRID, generator=seed),
         lambda: diffusion.sample_joint(SCORE, SHAPE, GRID, generator=seed),

@@ -266,6 +266,18 @@ def test_chains_of_both_wings_have_one_type():
         assert chains.log_weight.shape[1] == N
 
 
+def test_a_ladder_has_the_fields_of_chains_and_of_a_verdict():
+    check_names(arguide.sample_ladder, joint=False)
+    ladder = arguide.sample_ladder(tokens().guided(1.7), N, T, levels=3, sweeps=4, burn_in=8, generator=seeded())
+    assert isinstance(ladder, arguide.Ladder)
+    assert ladder.tokens is ladder.x
+    assert ladder.x.shape == ladder.log_target.shape == ladder.log_normalizer.shape == (N, T)
+    assert ladder.log_evidence.shape == ladder.std_error.shape == ladder.integrated.shape == ()
+    assert ladder.accepted.shape == ladder.exchanged.shape == (2,)
+    assert ladder.ratios.shape == (4, 3, N)
+    assert ladder.verdict.startswith(("no disagreement found: ", "not converged: "))
+
+
 # ---------------------------------------------------------------------------------------------------------- one public face
 
 

@@ -160,10 +160,14 @@ def fill(
     return logits if index is None else logits[index]
 
 
+def grows_plainly(cache: Any) -> bool:
+    """Whether all layers of a cache hold the keys and values of all tokens, so that it can be cropped to any length."""
+    return isinstance(cache, DynamicCache) and all(type(layer) in (DynamicLayer, RoomyLayer) for layer in cache.layers)
+
+
 def takes_ready_mask(model: PreTrainedModel, cache: Cache) -> bool:
     """Whether the model takes a mask [m, 1, 1, L] with one more token, and so need not make one."""
-    dynamic = all(type(layer) in (DynamicLayer, RoomyLayer) for layer in cache.layers)
-    return dynamic and model.config.model_type in READY_MASKS and seam.attention_kind(model) == "sdpa"
+    return grows_plainly(cache) and model.config.model_type in READY_MASKS and seam.attention_kind(model) == "sdpa"
 
 
 def check_cached(model: PreTrainedModel, cached: bool) -> None:

@@ -9,6 +9,7 @@ guidance to the power 1/τ; γ = 1 alone is p(x)^{1/τ}, known as power sampling
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import NamedTuple, Unpack
 
 import torch
@@ -18,7 +19,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from arguide import checks
 from arguide.guidance import normalize
 from arguide.stopping import Ending
-from arguide.text.caches import check_cached
+from arguide.text.caches import check_cached, grows_plainly
 from arguide.text.combination import Combination
 from arguide.text.generation import guided, takes_settings, with_settings
 from arguide.text.prompts import Prompt, check_tokens, first_tokens
@@ -118,6 +119,20 @@ class Continuation:
             law = state.log_probs[index], state.log_normalizer[index]
             return Read(state.reading, laws, *law, state.position, log_posterior)
 
+    def resume(self, state: Read | None, tokens: Tensor, kept: int) -> Read:
+        """Return the state after tokens, [n, t], from caches that are cropped; arguments as in `models.resumed`.
+
+        One forward pass per model reads all tokens after those that are kept. Caches that cannot be cropped (recurrent states,
+        windows of attention, encoder-decoders) and a `guidance_prior` are read again from the prompt on, token by token.
+        """
+        if state is None or not min(kept, tokens.shape[1]) or state.log_posterior is not None or not _crops(state.reading):
+            return reduce(self.append, tokens.unbind(1), self.start(len(tokens)))
+        kept = min(kept, tokens.shape[1] - 1)  # the law after the last token is the result of a forward pass
+        with torch.inference_mode():
+            state.reading.crop(kept - state.reading.tokens)
+            further = state.reading.extend(tokens[:, kept:])
+            return self._state(state.reading, further, tokens.shape[1], tokens[:, -1:])
+
     def _rows(self, n: int) -> Tensor:
         """Return the index of each row's own prompts, [n]."""
         rows = torch.arange(n, device=self.model.device)
@@ -189,6 +204,11 @@ def continuation(
     ends = plain.generation_config.eos_token_id if eos_token_id is None else eos_token_id
     ends = (ends,) if isinstance(ends, int) else tuple(ends or ())
     return Ending(replace(law, ends=ends), ends, max_new_tokens, cap) if ends else law
+
+
+def _crops(reading: Reading) -> bool:
+    """Whether all caches can be cropped to any length."""
+    return all(grows_plainly(each.cache) for each in reading.caches)
 
 
 def _own_rows(guidance: Guidance) -> int:

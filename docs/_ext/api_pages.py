@@ -16,6 +16,7 @@ PAGES = {
     "arguide": "guidance schedules models sampling transforms stopping particles repeats metropolis training",
     "arguide.text": "settings generation continuation scoring evaluation prompts training",
     "arguide.coherent": "mixture posterior acceptance",
+    "arguide.ladder": "texts replicas estimates diagnosis sampling",
     "arguide.smc": "samples resampling draws driver populations repeats acceptance diagnostics",
     "arguide.continuous": "mixtures sampling",
     "diffusion": "guidance models predictions noise sampling langevin particles repeats nonlinear_guidance temperature "

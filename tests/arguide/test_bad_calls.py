@@ -56,6 +56,10 @@ def chains(n=2, length=2, steps=1, model=LAW, **options):
     return arguide.sample_metropolis(model, n, length, steps, **options)
 
 
+def ladder(n=2, length=2, model=LAW, **options):
+    return arguide.sample_ladder(model, n, length, **{"levels": 2, "sweeps": 2, "burn_in": 0} | options)
+
+
 GUIDANCE = cases(
     ("guide", "scale", lambda v: arguide.guide(LOGS, LOGS.flip(0), v), SCALES + ROWS),
     ("guide", "cond", lambda v: arguide.guide(v, LOGS, 2.0), LOGITS[:6]),
@@ -129,6 +133,15 @@ SAMPLERS = cases(
         ("sample_metropolis", name, lambda v, name=name: chains(**{name: v}), FUNCTIONS)
         for name in ("draw", "transform", "propose")
     ),
+    *(("sample_ladder", name, lambda v, name=name: ladder(**{name: v}), [*COUNTS, 1]) for name in ("n", "levels", "sweeps")),
+    ("sample_ladder", "length", lambda v: ladder(length=v), COUNTS),
+    ("sample_ladder", "burn_in", lambda v: ladder(burn_in=v), COUNTS[1:]),
+    ("sample_ladder", "model", lambda v: ladder(model=v), [None, 3, "gpt2", COND, arguide.Mixture([COND], [0.0])]),
+    ("sample_ladder", "scale", lambda v: ladder(model=LogLinear.guidance(COND, UNCOND, v)), [torch.tensor([1.0, 2.0])]),
+    ("sample_ladder", "start", lambda v: ladder(start=v), [2, -1, 0.5, "cond"]),
+    ("sample_ladder", "first", lambda v: ladder(first=v), [*STARTS[1:], torch.zeros(0, 2).long(), torch.zeros(2, 1).long()]),
+    ("sample_ladder", "tokens", lambda v: ladder(first=v), OUTSIDE),
+    ("sample_ladder", "draw", lambda v: ladder(draw=v), FUNCTIONS),
 )
 
 PARTS = cases(

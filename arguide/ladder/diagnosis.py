@@ -1,0 +1,130 @@
+r"""What a run of a ladder measures, and the verdict on it.
+
+A ladder converges only if texts travel: from level 0, where they are drawn afresh, to the target and back. The verdict counts
+these round trips, and compares both halves of the run and both estimates of log Z. A mode that no text has found shows in none
+of these, so the positive verdict is "no disagreement found".
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+from arguide.ladder import estimates
+from arguide.ladder.replicas import Info
+from arguide.ladder.texts import Levels, Texts
+
+# Limits of a positive verdict: nats, standard errors, a share of exchanges, round trips per ladder, and standard errors.
+ERROR, NATS, SWAPPED, TRIPS, DEVIATIONS = 0.15, 0.25, 0.1, 1.0, 4.0
+ADVICE = "use more sweeps, more levels, a scale and a power nearer 1, or shorter texts"
+
+
+class Ladder(NamedTuple):
+    """n independent ladders of L levels after their last sweep.
+
+    x: the texts of the target, [n, T], with padding after their ends.
+    log_target: log p̃ of their tokens, [n, T].
+    log_normalizer: log Z_t along them, [n, T].
+    levels: u, [L], from 0 at the exact law to 1 at the target; the scale of guidance is 1 + u (γ − 1).
+    ratios: r(x) of the texts of every level after every sweep, [sweeps, L, n].
+    log_evidence: log Ẑ by Bennett's acceptance ratio, [].
+    std_error: its standard error, from the spread over ladders, [].
+    integrated: log Ẑ by thermodynamic integration, []; NaN where r is infinite at level 0.
+    accepted: share of suffixes that were accepted at levels 1 to L − 1, [L − 1].
+    exchanged: share of exchanges that were accepted between neighbouring levels, [L − 1].
+    round_trips: number of texts that came from level 0 to the target and returned, over all ladders.
+    halves: log Ẑ of the second half of the sweeps minus that of the first, and its standard error.
+    consistent: whether no comparison exceeds its limit; this does not prove convergence.
+    verdict: the comparisons in words, with advice.
+
+    Example:
+        >>> table = analysis.Table([[[0.2, 0.1], [0.1, 0.1]], [[0.05, 0.1], [0.1, 0.25]]])
+        >>> law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 3.0)
+        >>> ladder = arguide.sample_ladder(law, 16, 2, levels=3, sweeps=100, burn_in=24)
+        >>> ladder.exchanged.shape, ladder.verdict.split(":")[0]
+        (torch.Size([2]), 'no disagreement found')
+    """
+
+    x: Tensor
+    log_target: Tensor
+    log_normalizer: Tensor
+    levels: Tensor
+    ratios: Tensor
+    log_evidence: Tensor
+    std_error: Tensor
+    integrated: Tensor
+    accepted: Tensor
+    exchanged: Tensor
+    round_trips: int
+    halves: tuple[float, float]
+    consistent: bool
+    verdict: str
+
+    @property
+    def tokens(self) -> Tensor:
+        """The same as x, [n, T]."""
+        return self.x
+
+
+def diagnosed(levels: Levels, texts: Texts, info: Info) -> Ladder:
+    """Return the result of a run.
+
+    Args:
+        levels: the laws.
+        texts: the texts of the target after the last sweep, n.
+        info: of the sweeps, stacked, [sweeps, …].
+    """
+    log_evidence, std_error, _ = estimates.log_evidence(info.works)
+    found = Ladder(
+        x=texts.tokens,
+        log_target=texts.log_target,
+        log_normalizer=texts.log_normalizers[..., -1],
+        levels=levels.u,
+        ratios=info.ratios,
+        log_evidence=log_evidence,
+        std_error=std_error,
+        integrated=estimates.integrated(levels.u, info.ratios, info.log_weights),
+        accepted=info.accepted.mean((0, 2)),
+        exchanged=info.exchanged.mean((0, 2)),
+        round_trips=int(info.trips[:, 0].sum()),
+        halves=_halves(info.works),
+        consistent=False,
+        verdict="",
+    )
+    doubts = list(_doubts(found))
+    verdict = f"not converged: {', '.join(doubts)}; {ADVICE}"
+    if not doubts:
+        verdict = f"no disagreement found: {', '.join(_facts(found))}"
+    return found._replace(consistent=not doubts, verdict=verdict)
+
+
+def _halves(works: Tensor) -> tuple[float, float]:
+    """Return the difference of log Ẑ between the halves of the sweeps, and its standard error, from the same ladders."""
+    (first, _, one), (second, _, other) = (estimates.log_evidence(half) for half in works.tensor_split(2))
+    return float(second - first), float((other - one).std()) / math.sqrt(len(one))
+
+
+def _doubts(found: Ladder) -> Iterator[str]:
+    """Yield a sentence for every comparison that exceeds its limit."""
+    lowest, n = float(found.exchanged.min()), len(found.x)
+    if not lowest >= SWAPPED:
+        yield f"only {lowest:.1%} of the exchanges between two levels are accepted"
+    if found.round_trips < TRIPS * n:
+        yield f"only {found.round_trips} round {'trip' if found.round_trips == 1 else 'trips'} in {n} ladders"
+    if not float(found.std_error) <= ERROR:
+        yield f"log Ẑ has a standard error of {float(found.std_error):.2g} nats"
+    difference, error = found.halves
+    if not (abs(difference) <= NATS and abs(difference) <= max(DEVIATIONS * error, 0.02)):
+        yield f"log Ẑ differs by {abs(difference):.2g} nats between the halves of the run"
+    apart = abs(float(found.integrated - found.log_evidence))
+    if apart > NATS:
+        yield f"two estimates of log Z differ by {apart:.2g} nats"
+
+
+def _facts(found: Ladder) -> Iterator[str]:
+    """Yield a sentence for every comparison."""
+    yield f"log Ẑ has a standard error of {float(found.std_error):.2g} nats"
+    yield f"it differs by {abs(found.halves[0]):.2g} nats between the halves of the run"
+    yield f"{found.round_trips} round trips in {len(found.x)} ladders"
+    yield f"at least {float(found.exchanged.min()):.0%} of the exchanges are accepted"
