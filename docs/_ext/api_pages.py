@@ -26,7 +26,7 @@ PAGES = {
     "diffusion.networks": "backbones denoisers",
     "analysis": "frames",
     "analysis.toys": "law table chain mixture gaussian from_files autoregressive example_tables pairs",
-    "analysis.toys.ngrams": "models texts",
+    "analysis.toys.ngrams": "models texts contexts",
     "analysis.metrics": "scale_factors distances confidence comparison gap_estimates sample_quality text_statistics "
     "incoherence text_laws",
     "analysis.metrics.temperature": "effective_beta laws draws claims",
