@@ -62,7 +62,7 @@ def exact(
 
 
 class Found(NamedTuple):
-    """What is printed: the size of the distribution, the figures, and rows for the file; the texts of each law."""
+    """The size of a distribution, its figures, rows for the file, and the texts of each law."""
 
     size: str
     figures: dict[str, float]
@@ -84,14 +84,16 @@ def _of_table(
     from analysis.toys import read_table
 
     table = read_table(file, label_column=label_column, smoothing=smoothing)
-    name = label if label in table.labels else _index(label, table.labels, numbered=file.suffix == ".npy")
+    name = _known(label, table.labels, numbered=file.suffix == ".npy")
     figures = scale_factors.summary(table, name, scale, temperature=temperature)
     laws = scale_factors.laws_frame(table, name, scale, temperature=temperature) if frame else None
     return Found(f"{' × '.join(map(str, table.shape))} cells", figures, laws, {})
 
 
-def _index(label: str, labels: tuple[str, ...], *, numbered: bool) -> int:
-    """Return the index of a label that is given by its number, where labels are numbered."""
+def _known(label: str, labels: tuple[str, ...], *, numbered: bool = False) -> str | int:
+    """Return a label that is given by its name or, where labels are numbered, the index that is given."""
+    if label in labels:
+        return label
     if not (numbered and label.isdecimal() and int(label) < len(labels)):
         raise ValueError(f"no label {label!r}; the labels are {', '.join(labels[:20])}")
     return int(label)
@@ -124,9 +126,8 @@ def _of_texts(models: "NgramModels", label: str, scale: float, temperature: floa
 
     from analysis.metrics import text_laws
 
-    if label not in models.labels:
-        raise ValueError(f"no label {label!r}; the labels are {', '.join(models.labels[:20])}")
-    laws, generator = text_laws.text_laws(models, label, scale, temperature=temperature), torch.Generator().manual_seed(seed)
+    laws = text_laws.text_laws(models, _known(label, models.labels), scale, temperature=temperature)
+    generator = torch.Generator().manual_seed(seed)
     figures = text_laws.summary(laws, generator=generator)
     frame = text_laws.texts_frame(models, laws, sample, generator) if sample else None
     texts = {} if frame is None else {str(law): rows["text"].tolist() for law, rows in frame.groupby("law", sort=False)}

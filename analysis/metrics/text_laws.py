@@ -1,4 +1,4 @@
-r"""How far the joint and the sequential law of whole texts are apart, exactly, for n-gram models; and texts of each.
+r"""Measure how far the joint and the sequential law of whole texts of n-gram models are apart, and draw texts of each.
 
 All figures but the total variation are exact. With m = (p + q)/2, TV = E_m[|p − q| / (p + q)] is a mean of numbers from 0 to 1
 over exact draws, and has a standard error.
@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from analysis.toys import NgramModels, TextLaw
 from analysis.toys.law import Label, guidance
@@ -42,7 +41,7 @@ def text_laws(models: NgramModels, label: Label, scale: float, *, temperature: f
         ValueError: no such label, or weights too large for float64.
     """
     weights = guidance(models.index(label), scale, temperature)
-    return TextLaws(models.log_joint({label: 1.0}), models.log_joint(weights), models.log_sequential(weights)[0])
+    return TextLaws(models.log_law(label), models.log_joint(weights), models.log_sequential(weights)[0])
 
 
 def summary(laws: TextLaws, *, draws: int = 4000, generator: torch.Generator | None = None) -> dict[str, float]:
@@ -64,7 +63,7 @@ def summary(laws: TextLaws, *, draws: int = 4000, generator: torch.Generator | N
         "kl_joint_sequential": joint.kl(sequential).clamp(min=0.0),
     }
     entropies = {f"entropy_{name}": law.entropy().clamp(min=0.0) for name, law in named.items()}
-    lengths = {f"mean_length_{name}": mean_length(law) for name, law in named.items()}
+    lengths = {f"mean_length_{name}": law.mean_length() for name, law in named.items()}
     found: dict[str, Any] = {
         "log_z": joint.log_normalizer,
         **divergences,
@@ -74,11 +73,6 @@ def summary(laws: TextLaws, *, draws: int = 4000, generator: torch.Generator | N
         **lengths,
     }
     return {name: float(value) for name, value in found.items()} | {"log_growth": joint.log_growth}
-
-
-def mean_length(law: TextLaw) -> Tensor:
-    """Return the mean number of tokens of a text, the ending token included, []."""
-    return law.lengths() @ torch.arange(1.0, law.length + 1, dtype=torch.float64)
 
 
 def total_variation(

@@ -4,7 +4,7 @@ The power p^β of the whole text is sampled at every β that is asked for. The o
 grids, and compared with it where their mean log-likelihood is the same, see `analysis.metrics.temperature.draws`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from analysis import limits
-from analysis.frames import Row, Track, tidy
+from analysis.frames import Track
 from analysis.metrics.confidence import Difference
 from analysis.metrics.temperature import claims as temperature_claims
 from analysis.metrics.temperature.claims import Claim
@@ -134,18 +134,6 @@ def measure_texts(loaded: Loaded, target: Target, plan: Plan, *, seed: int = 0, 
         curves[family].append(plain._replace(family=family, setting=setting))
     joint = [each for each in points if each.family == JOINT and each.setting != 1]
     return Measured(points, [Pair(each, family, at_likelihood(each, curves[family])) for each in joint for family in OTHERS])
-
-
-def frame(measured: Measured) -> pd.DataFrame:
-    """Return the figures of merit of all points as a tidy frame."""
-    return tidy(_rows(measured.points))
-
-
-def _rows(points: Sequence[Point]) -> Iterator[Row]:
-    for each in points:
-        case = {"family": each.family, "setting": each.setting, "converged": each.converged}
-        for name in (LIKELIHOOD, *MERITS):
-            yield case | {"quantity": name} | each.estimate(name)._asdict()
 
 
 def texts(loaded: Loaded, target: Target, measured: Measured) -> pd.DataFrame:

@@ -81,7 +81,12 @@ class NgramModel:
     """An n-gram model as an `arguide.Autoregressive`; after the last token, which ends a text, only that token follows."""
 
     def __init__(self, log_probs: Tensor, following: Tensor, start: int) -> None:
-        self._laws, self._following, self._start = log_probs, following, start
+        count, size = log_probs.shape
+        ended = torch.full((1, size), -math.inf, dtype=log_probs.dtype)
+        ended[0, -1] = 0.0
+        self._laws, self._start = torch.cat([log_probs, ended]), start
+        self._following = torch.cat([following, torch.full((1, size), count, dtype=following.dtype)])
+        self._following[:, -1] = count
 
     def start(self, n: int) -> NgramState:
         """Return n empty prefixes."""
@@ -89,20 +94,14 @@ class NgramModel:
 
     def append(self, state: NgramState, token: Tensor) -> NgramState:
         """Append one token per row, [n]."""
-        count, size = self._laws.shape
-        over = (state.context == count) | (token == size - 1)
-        return self._state(torch.where(over, count, self._following[state.context.clamp(max=count - 1), token].long()))
+        return self._state(self._following[state.context, token].long())
 
     def select(self, state: NgramState, index: Tensor) -> NgramState:
         """Return the state whose row i is row index[i]."""
         return NgramState(state.log_probs[index], state.context[index])
 
     def _state(self, context: Tensor) -> NgramState:
-        count, size = self._laws.shape
-        law = self._laws[context.clamp(max=count - 1)]
-        ended = torch.full((size,), -math.inf, dtype=law.dtype)
-        ended[-1] = 0.0
-        return NgramState(torch.where((context == count)[:, None], ended, law), context)
+        return NgramState(self._laws[context], context)
 
 
 def law_of(model: Any, shape: tuple[int, ...]) -> Tensor:

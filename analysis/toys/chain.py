@@ -20,7 +20,7 @@ from torch import Tensor
 
 from analysis.toys import checks
 from analysis.toys.autoregressive import ChainModel
-from analysis.toys.law import Label, Weights, check_precise, check_proper, guidance, log_combine, log_divide
+from analysis.toys.law import Guided, Label, Weights, check_precise, check_proper, log_combine, log_divide
 
 CHUNK = 256  # steps whose transitions are made at once, V² numbers each
 
@@ -106,7 +106,7 @@ class MarkovLaw(NamedTuple):
         return torch.stack(tokens, 1)
 
 
-class MarkovChain:
+class MarkovChain(Guided[MarkovLaw, tuple[MarkovLaw, tuple[Tensor, Tensor]]]):
     """Class-conditional chains p(x_1 | y) Π_t p(x_{t+1} | x_t, y) of one length, with a Markov p(x).
 
     Args:
@@ -155,14 +155,6 @@ class MarkovChain:
         """V."""
         return len(self._laws[0][0])
 
-    def index(self, label: Label) -> int | None:
-        """Return the index of a label that is given by its index or its name; None stays None.
-
-        Raises:
-            ValueError: no such label.
-        """
-        return checks.label(label, self.labels)
-
     def log_joint(self, weights: Weights) -> MarkovLaw:
         """Return the joint law Π_k p(x|y_k)^{w_k} / Z, with its log Z.
 
@@ -189,38 +181,6 @@ class MarkovChain:
         zeros = torch.zeros(self.length, self.size, dtype=torch.float64)
         law = MarkovLaw(first - log_z1, log_divide(step, log_z[:, None]), zeros, zeros[0, 0])
         return law, (log_z1, log_z)
-
-    def joint_guided(self, label: Label, scale: float, *, temperature: float = 1.0) -> MarkovLaw:
-        """Return p(x)^{(1−γ)/τ} p(x|y)^{γ/τ} / Z, with log Z in `.log_normalizer`.
-
-        Args:
-            label: y, by its index or its name.
-            scale: γ.
-            temperature: τ.
-
-        Raises:
-            ValueError: no such label, or as `log_joint`.
-        """
-        return self.log_joint(guidance(self.index(label), scale, temperature))
-
-    def sequential_guided(
-        self, label: Label, scale: float, *, temperature: float = 1.0
-    ) -> tuple[MarkovLaw, tuple[Tensor, Tensor]]:
-        """Return the law guided step by step, and (log Z_1, log Z_{t+1}(x_t)).
-
-        Args:
-            label: y, by its index or its name.
-            scale: γ.
-            temperature: τ.
-
-        Raises:
-            ValueError: no such label, or as `log_sequential`.
-        """
-        return self.log_sequential(guidance(self.index(label), scale, temperature))
-
-    def log_law(self, label: Label = None) -> MarkovLaw:
-        """Return p(x | label), p(x) for None."""
-        return self.log_joint({label: 1.0})
 
     def autoregressive(self, label: Label = None) -> ChainModel:
         """Return p(x | label) as an autoregressive model over V tokens."""

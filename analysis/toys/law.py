@@ -7,8 +7,9 @@ other probability 0, in a law of negative weight, makes an improper tilt: infini
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,68 @@ class Sequential(NamedTuple):
 
     probabilities: Tensor
     log_normalizers: tuple[Tensor, ...]
+
+
+JointLaw = TypeVar("JointLaw")
+SequentialLaw = TypeVar("SequentialLaw")
+
+
+class Guided(ABC, Generic[JointLaw, SequentialLaw]):
+    """Conditional laws of K labels and an unconditional one, whose log-linear combinations are laws of two types.
+
+    Attributes:
+        labels: K names.
+    """
+
+    labels: tuple[str, ...]
+
+    def index(self, label: Label) -> int | None:
+        """Return the index of a label that is given by its index or its name; None stays None.
+
+        Raises:
+            ValueError: no such label.
+        """
+        return checks.label(label, self.labels)
+
+    @abstractmethod
+    def log_joint(self, weights: Weights) -> JointLaw:
+        """Return the joint law Π_k p(x|y_k)^{w_k} / Z."""
+        ...
+
+    @abstractmethod
+    def log_sequential(self, weights: Weights) -> SequentialLaw:
+        """Return the sequential law and its log normalizers."""
+        ...
+
+    def log_law(self, label: Label = None) -> JointLaw:
+        """Return p(x | label), p(x) for None."""
+        return self.log_joint({label: 1.0})
+
+    def joint_guided(self, label: Label, scale: float, *, temperature: float = 1.0) -> JointLaw:
+        """Return p(x)^{(1−γ)/τ} p(x|y)^{γ/τ} / Z, with log Z in `.log_normalizer`.
+
+        Args:
+            label: y, by its index or its name.
+            scale: γ.
+            temperature: τ.
+
+        Raises:
+            ValueError: no such label, or as `log_joint`.
+        """
+        return self.log_joint(guidance(self.index(label), scale, temperature))
+
+    def sequential_guided(self, label: Label, scale: float, *, temperature: float = 1.0) -> SequentialLaw:
+        """Return the law guided token by token, and its log normalizers, as `log_sequential`.
+
+        Args:
+            label: y, by its index or its name.
+            scale: γ.
+            temperature: τ.
+
+        Raises:
+            ValueError: no such label, or as `log_sequential`.
+        """
+        return self.log_sequential(guidance(self.index(label), scale, temperature))
 
 
 def guidance(label: Label, scale: float, temperature: float = 1.0) -> Weights:

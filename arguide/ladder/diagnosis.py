@@ -1,4 +1,4 @@
-r"""What a run of a ladder measures, and the verdict on it.
+r"""Diagnose a run of a ladder: its measurements and a verdict.
 
 A ladder converges only if texts travel: from level 0, where they are drawn afresh, to the target and back. The verdict counts
 these round trips, and compares both halves of the run and both estimates of log Z. A mode that no text has found shows in none
@@ -14,6 +14,7 @@ from torch import Tensor
 from arguide.ladder import estimates
 from arguide.ladder.replicas import Info
 from arguide.ladder.texts import Levels, Texts
+from arguide.smc.diagnostics import judged
 
 # Limits of a positive verdict: nats, standard errors, a share of exchanges, round trips per ladder, and standard errors.
 ERROR, NATS, SWAPPED, TRIPS, DEVIATIONS = 0.15, 0.25, 0.1, 1.0, 4.0
@@ -92,11 +93,8 @@ def diagnosed(levels: Levels, texts: Texts, info: Info) -> Ladder:
         consistent=False,
         verdict="",
     )
-    doubts = list(_doubts(found))
-    verdict = f"not converged: {', '.join(doubts)}; {ADVICE}"
-    if not doubts:
-        verdict = f"no disagreement found: {', '.join(_facts(found))}"
-    return found._replace(consistent=not doubts, verdict=verdict)
+    consistent, verdict = judged(_doubts(found), _facts(found), ADVICE)
+    return found._replace(consistent=consistent, verdict=verdict)
 
 
 def _halves(works: Tensor) -> tuple[float, float]:

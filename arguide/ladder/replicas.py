@@ -48,7 +48,7 @@ class State(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What one sweep measures, before its exchanges.
+    """Measurements of one sweep, before its exchanges.
 
     works: W_i of the texts at level i, and of those at level i + 1, [2, L − 1, n].
     ratios: r of the texts at every level, [L, n].

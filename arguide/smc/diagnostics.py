@@ -14,7 +14,7 @@ Source: DerSimonian & Laird, "Meta-analysis in clinical trials" (1986), doi:10.1
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -110,11 +110,21 @@ def diagnose(
         consistent=False,
         verdict="",
     )
-    doubts = list(_doubts(found))
-    verdict = f"not converged: {', '.join(doubts)}; {advice}"
-    if not doubts:
-        verdict = f"no disagreement found: {', '.join(_facts(found))}"
-    return found._replace(consistent=not doubts, verdict=verdict)
+    consistent, verdict = judged(_doubts(found), _facts(found), advice)
+    return found._replace(consistent=consistent, verdict=verdict)
+
+
+def judged(doubts: Iterable[str], facts: Iterable[str], advice: str) -> tuple[bool, str]:
+    """Return whether there are no doubts, and the verdict in words.
+
+    Args:
+        doubts: sentences on the comparisons that exceed their limits.
+        facts: sentences on all comparisons, of a positive verdict.
+        advice: the end of a negative verdict.
+    """
+    if found := list(doubts):
+        return False, f"not converged: {', '.join(found)}; {advice}"
+    return True, f"no disagreement found: {', '.join(facts)}"
 
 
 def over_runs(values: Sequence[float] | Tensor, log_evidences: Sequence[float] | Tensor) -> tuple[float, float]:

@@ -2,7 +2,7 @@ r"""Temperature of a diffusion model: five samplers on exact scores, the β that
 
 With data N(0, a) the variance, and so β* = a/variance, has a closed form: σ_max²(a/(a+σ_max²))^β by the ODE and a/(2β−1) by the
 SDE for score × β; a/β for noise × β^{−1/2}, for the Gaussian correction and for weights. On mixtures β* is the power of equal
-log-likelihood, see `analysis.metrics.temperature.effective_beta`; even that power may be far from what is drawn.
+log-likelihood, see `analysis.metrics.temperature.effective_beta`; even that power may be far from the draws.
 """
 
 import math

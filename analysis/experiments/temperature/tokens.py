@@ -80,7 +80,7 @@ def stories(laws: type[OfTexts] = OfTexts) -> OfTexts:
 
 
 def _texts(name: str, laws: OfTexts, settings: dict[str, Sequence[float]]) -> Iterator[Row]:
-    """Yield the ways to lower the temperature of stories; what is counted in groups of texts is from exact draws."""
+    """Yield the ways to lower the temperature of stories; exact draws give the statistics of groups of texts."""
     case = {"law": name, LENGTH: laws.models.length}
     for power, beta in (("p", 1.0), ("p²", 2.0)):
         value = laws.merits(laws.power(beta))[LENGTH]

@@ -41,7 +41,7 @@ from arguide.smc.populations import one_each
 from arguide.stopping import ending_tokens, lengths, padded
 from arguide.transforms import identity
 
-CHEAP = 4  # times as many groups of a transformed law as of the joint law
+CHEAP = 4  # groups of a transformed law per group of the joint law
 MERITS = (ENTROPY, DISTINCT, BIGRAMS, REPEATED, LENGTH)
 Power = Callable[[float], Any]  # β ↦ an autoregressive law whose sequential law has the temperature 1/β, its joint law p^β
 
@@ -88,7 +88,7 @@ class Point(NamedTuple):
 
     @property
     def converged(self) -> bool:
-        """Whether no disagreement of the particles was found."""
+        """Whether the diagnosis of the particles found no disagreement."""
         return self.diagnosis is None or self.diagnosis.consistent
 
 
@@ -123,7 +123,7 @@ def measure(power: Power, family: str, setting: float, length: int, plan: Plan, 
 
 
 def _joint(law: Any, beta: float, length: int, plan: Plan, generator: torch.Generator) -> Point:
-    """Draw from p^β by weighted particles: a group is SIZE populations, and a probe has as many particles as a group."""
+    """Draw from p^β by weighted particles: SIZE populations per group, and as many particles per probe as per group."""
     ends, rows, texts, pools = ending_tokens(law), [], [], []
     for _ in range(plan.groups):
         runs = arguide.sample_joints(law, SIZE, plan.particles, length, twist=arguide.particles.ahead, generator=generator)

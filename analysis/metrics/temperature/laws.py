@@ -48,9 +48,14 @@ class Laws(Protocol):
         """Return p(x)^β / Z."""
         ...
 
+    def mean(self, beta: float) -> float:
+        """Return E_{p^β/Z}[log p]."""
+        ...
+
     def nearest(self, merits: Mapping[str, float]) -> tuple[float, Any]:
         """Return β* of a law with these figures of merit, and the power of equal likelihood; None where β* is 0 or ∞."""
-        ...
+        beta = effective_beta(self.mean, merits[LIKELIHOOD])
+        return beta, self.power(beta) if 0 < beta < math.inf else None
 
     def transformed(self, transform: Transform) -> Any:
         """Return the law of p with every factor transformed."""
@@ -62,7 +67,7 @@ class Laws(Protocol):
 
 
 @dataclass(frozen=True)
-class OfTable:
+class OfTable(Laws):
     """The laws of p(x) of a table, as log-probabilities [V_1, …, V_T]."""
 
     table: Table
@@ -74,11 +79,6 @@ class OfTable:
     def mean(self, beta: float) -> float:
         """Return E_{p^β/Z}[log p]."""
         return of_cells(self.table.log_probs().flatten())(beta)
-
-    def nearest(self, merits: Mapping[str, float]) -> tuple[float, Tensor | None]:
-        """Return β* of a law with these figures of merit, and the power of equal likelihood."""
-        beta = effective_beta(self.mean, merits[LIKELIHOOD])
-        return beta, self.power(beta) if 0 < beta < math.inf else None
 
     def transformed(self, transform: Transform) -> Tensor:
         """Return the log law of p with every factor transformed; prefixes of probability 0 keep it."""
@@ -96,7 +96,7 @@ class OfTable:
 
 
 @dataclass(frozen=True)
-class OfTexts:
+class OfTexts(Laws):
     """The laws of p(x | label) of whole texts of n-gram models; all are restricted to the texts that end within T tokens."""
 
     models: NgramModels
@@ -110,11 +110,6 @@ class OfTexts:
         """Return E_{p^β/Z}[log p]."""
         return float(self.power(beta).expectation(self.models.log_probs(self.label)))
 
-    def nearest(self, merits: Mapping[str, float]) -> tuple[float, TextLaw | None]:
-        """Return β* of a law with these figures of merit, and the power of equal likelihood."""
-        beta = effective_beta(self.mean, merits[LIKELIHOOD])
-        return beta, self.power(beta) if 0 < beta < math.inf else None
-
     def transformed(self, transform: Transform) -> TextLaw:
         """Return the law of p with every factor transformed.
 
@@ -126,8 +121,7 @@ class OfTexts:
     def merits(self, law: TextLaw) -> dict[str, float]:
         """Return the mean log-likelihood, the entropy, and the mean length; draws give the rest."""
         likelihood = law.expectation(self.models.log_probs(self.label))
-        length = law.lengths() @ torch.arange(1, self.models.length + 1, dtype=torch.float64)
-        return {LIKELIHOOD: float(likelihood), ENTROPY: float(law.entropy()), LENGTH: float(length)}
+        return {LIKELIHOOD: float(likelihood), ENTROPY: float(law.entropy()), LENGTH: float(law.mean_length())}
 
 
 @dataclass(frozen=True)

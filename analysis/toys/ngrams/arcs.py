@@ -1,4 +1,4 @@
-r"""Arcs: one step back and one step forward over all arcs of an n-gram automaton, and how often each arc is taken.
+r"""Arcs: one step back and one step forward over all arcs of an n-gram automaton, and the expected use of each arc.
 
 With t tokens left, M_t(s) = w(s, end) + Σ_v w(s, v) M_{t−1}(next(s, v)). A step is a product of a sparse matrix with the
 exponentials of messages, and in log space where these leave the range of float64.
@@ -82,7 +82,7 @@ class Arcs:
         return np.exp(np.where(total > -math.inf, joined - total, -math.inf))
 
     def counts(self, masses: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
-        """Return how often each arc is taken on average, Σ_t mass_t(s) q_t(v | s), [S, V].
+        """Return the expected number of times that each arc is taken, Σ_t mass_t(s) q_t(v | s), [S, V].
 
         Args:
             masses: of contexts before each step, [T, S].

@@ -1,4 +1,4 @@
-r"""Contexts: the states of an n-gram automaton, and how often which token follows them.
+r"""Contexts: the states of an n-gram automaton, with the counts of the tokens that follow them.
 
 The contexts of a text are the last k tokens before each of its tokens, k = 0 … n − 1, where one token for the beginning
 precedes the text. A state is the longest suffix of what was read that is a context. So back-off is no arc of the automaton:
@@ -16,7 +16,7 @@ import numpy as np
 
 
 class Counts(NamedTuple):
-    """How often a token follows a context under a label: four arrays of one length, one entry per combination that occurs."""
+    """The number of times that a token follows a context under a label, in four arrays with one entry per such combination."""
 
     context: np.ndarray
     token: np.ndarray
@@ -29,7 +29,7 @@ class Contexts(NamedTuple):
 
     Attributes:
         parent: the context without its oldest token, [S]; 0, the empty context, is its own parent.
-        last: its last token, [S]; −1 for the empty context and for the beginning.
+        last: its last token, [S]; that of the beginning and of the empty context is the ending token.
         following: the context after a token, [S, V]; 0 after the ending token.
         start: the context of the first token.
         levels: contexts of k tokens are levels[k] … levels[k + 1] − 1.
@@ -50,7 +50,7 @@ def find(texts: Sequence[np.ndarray], labels: np.ndarray, order: int, size: int)
     Args:
         texts: codes of each text, integers from 0 to V − 2.
         labels: the index of each text's label, [n].
-        order: n; contexts have at most n − 1 tokens, and one at least, so that a context tells the token before it.
+        order: n; contexts have at most n − 1 tokens, or one for n = 1, so that a context determines the previous token.
         size: V.
     """
     order = max(order, 2)
@@ -75,15 +75,15 @@ def _numbered(
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, tuple[int, ...]]:
     """Return, per level, the context before every token (−1 for none); then the parents, the last tokens, and the levels.
 
-    A context of k tokens is its parent and its oldest token, where `size` stands for the beginning.
+    A context of k tokens is its parent and its oldest token. The token before a text is the ending token of the text before
+    it, of the last text for the first one, and stands for the beginning.
     """
-    ids, parents, lasts, levels = [np.zeros(len(token), int)], [np.zeros(1, int)], [np.array([-1])], [0, 1]
+    ids, parents, lasts, levels = [np.zeros(len(token), int)], [np.zeros(1, int)], [np.array([size - 1])], [0, 1]
     for k in range(1, order):
         has = np.flatnonzero(place >= k - 1)
-        oldest = np.where(place[has] >= k, token[has - k], size)
-        keys, first, inverse = np.unique(ids[-1][has] * (size + 1) + oldest, return_index=True, return_inverse=True)
-        parents.append(keys // (size + 1))
-        lasts.append(np.where(place[has][first] > 0, token[has[first] - 1], -1))
+        keys, first, inverse = np.unique(ids[-1][has] * size + token[has - k], return_index=True, return_inverse=True)
+        parents.append(keys // size)
+        lasts.append(token[has[first] - 1])
         ids.append(np.full(len(token), -1))
         ids[-1][has] = inverse + levels[-1]
         levels.append(levels[-1] + len(keys))

@@ -24,14 +24,14 @@ from torch import Tensor
 from analysis import limits
 from analysis.toys import checks
 from analysis.toys.autoregressive import NgramModel
-from analysis.toys.law import PRECISE, Label, Weights, guidance, log_combine
+from analysis.toys.law import PRECISE, Guided, Label, Weights, log_combine
 from analysis.toys.ngrams import contexts
 from analysis.toys.ngrams.texts import TextLaw
 
 COPIES = 5  # arrays [S, V] that a guided law needs at the same time
 
 
-class NgramModels:
+class NgramModels(Guided[TextLaw, tuple[TextLaw, Tensor]]):
     """Models p(x | y) and p(x) of texts of at most T tokens, the ending token included.
 
     Args:
@@ -89,14 +89,6 @@ class NgramModels:
         """V."""
         return len(self.alphabet) + 1
 
-    def index(self, label: Label) -> int | None:
-        """Return the index of a label that is given by its index or its name; None stays None.
-
-        Raises:
-            ValueError: no such label.
-        """
-        return checks.label(label, self.labels)
-
     def log_probs(self, label: Label = None) -> Tensor:
         """Return log p(v | s, label) of every context, of all texts for None, [S, V]."""
         index = self.index(label)
@@ -123,32 +115,6 @@ class NgramModels:
         combined = self._combined(weights)
         log_z = combined.logsumexp(1)
         return TextLaw(self.contexts, combined - log_z[:, None], self.length), log_z
-
-    def joint_guided(self, label: Label, scale: float, *, temperature: float = 1.0) -> TextLaw:
-        """Return p(x)^{(1−γ)/τ} p(x|y)^{γ/τ} / Z, with log Z in `.log_normalizer`.
-
-        Args:
-            label: y, by its index or its name.
-            scale: γ.
-            temperature: τ.
-
-        Raises:
-            ValueError: no such label, or as `log_joint`.
-        """
-        return self.log_joint(guidance(self.index(label), scale, temperature))
-
-    def sequential_guided(self, label: Label, scale: float, *, temperature: float = 1.0) -> tuple[TextLaw, Tensor]:
-        """Return the law guided token by token, and log Z_t(s), [S].
-
-        Args:
-            label: y, by its index or its name.
-            scale: γ.
-            temperature: τ.
-
-        Raises:
-            ValueError: no such label, or as `log_sequential`.
-        """
-        return self.log_sequential(guidance(self.index(label), scale, temperature))
 
     def autoregressive(self, label: Label = None) -> NgramModel:
         """Return p(x | label) as an autoregressive model over V tokens; after the ending token only that token follows.

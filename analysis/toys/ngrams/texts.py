@@ -128,17 +128,21 @@ class TextLaw:
         """Return p(a text has t tokens, the ending one included), t = 1 … T, [T]."""
         return -self.occupancy.sum(1).diff(append=torch.zeros(1, dtype=torch.float64))
 
+    def mean_length(self) -> Tensor:
+        """Return the mean number of tokens of a text, the ending one included, []."""
+        return self.lengths() @ torch.arange(1, self.length + 1, dtype=torch.float64)
+
     def marginals(self) -> Tensor:
         """Return p(x_t = v), t = 1 … T, [T, V]; the ending token fills what follows the end."""
         size = self.log_weights.shape[1]
         rows = torch.zeros(self.length, size, dtype=torch.float64)
-        rows[:-1].index_add_(1, torch.from_numpy(self.contexts.last) % size, self.occupancy[1:])
-        rows[:, -1] = 1 - rows[:, :-1].sum(1)  # no text is at the empty context or at the beginning, whose last token is −1
+        rows[:-1].index_add_(1, torch.from_numpy(self.contexts.last), self.occupancy[1:])
+        rows[:, -1] = 1 - rows[:, :-1].sum(1)
         return rows
 
     @cached_property
     def arc_counts(self) -> Tensor:
-        """How often a token follows a context on average, [S, V]."""
+        """The expected number of times that each token follows each context, [S, V]."""
         return torch.from_numpy(self._arcs.counts(self.occupancy.numpy(), self._steps[::-1]))
 
     def expectation(self, value: Tensor) -> Tensor:
