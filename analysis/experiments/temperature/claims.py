@@ -78,6 +78,15 @@ def useless(frame: pd.DataFrame) -> dict[str, Claim]:
     return {law: temperature_claims.useless(differences(frame, law)) for law in _laws(frame)}
 
 
+def useless_cells(frame: pd.DataFrame) -> Cells:
+    """Return the table of the answers to "the joint's temperature is useless", with the differences that decide them."""
+    merits, rows = (ENTROPY, DISTINCT, BIGRAMS, REPEATED), []
+    for law, claim in useless(frame).items():
+        reasons = temperature_claims.reasons(differences(frame, law))
+        rows.append([law, claim.answer, *(reasons.get(name, "") for name in merits)])
+    return ("law", "useless", *merits), rows
+
+
 def _laws(frame: pd.DataFrame) -> list[str]:
     """Return the laws whose ways are compared."""
     return list(map(str, frame.loc[frame["quantity"] == LIKELIHOOD, "law"].unique()))

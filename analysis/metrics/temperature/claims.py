@@ -50,11 +50,21 @@ def useless(gaps: Mapping[str, Sequence[Difference]]) -> Claim:
     """
     if not gaps:
         return Claim(OPEN, NOWHERE)
-    decided = {name: decide(found, lower_is_better=name in LOWER_IS_BETTER) for name, found in gaps.items() if found}
+    decided = decisions(gaps)
     better, worse = (any(each in (which, BOTH) for each in decided.values()) for which in (BETTER, WORSE))
     alike = bool(decided) and all(each == ALIKE for each in decided.values())
     answer = MIXED if better and worse else FALSE if better else TRUE if worse else NEITHER if alike else OPEN
-    return Claim(answer, "; ".join(f"{name} {decided[name]}: {_widest(gaps[name])}" for name in decided))
+    return Claim(answer, "; ".join(f"{name} {text}" for name, text in reasons(gaps).items()))
+
+
+def decisions(gaps: Mapping[str, Sequence[Difference]]) -> dict[str, str]:
+    """Return what the differences of each figure of merit decide; arguments as in `useless`."""
+    return {name: decide(found, lower_is_better=name in LOWER_IS_BETTER) for name, found in gaps.items() if found}
+
+
+def reasons(gaps: Mapping[str, Sequence[Difference]]) -> dict[str, str]:
+    """Return the decision and the largest difference of each figure of merit, as text; arguments as in `useless`."""
+    return {name: f"{decided}: {_widest(gaps[name])}" for name, decided in decisions(gaps).items()}
 
 
 def _widest(found: Sequence[Difference]) -> str:
@@ -64,7 +74,7 @@ def _widest(found: Sequence[Difference]) -> str:
 
 def _shown(found: Difference) -> str:
     """Return a difference as text, an exact one without interval."""
-    return str(found) if found.half else f"{signed(found.mean)} ({found.smallest:g} would matter)"
+    return str(found) if found.half else f"{signed(found.mean)} ({found.smallest:.3g} would matter)"
 
 
 def terrible(distance: Estimate, idle: Estimate, least: float) -> Claim:
