@@ -112,8 +112,7 @@ EXPERIMENT = Experiment(
         Grid(
             claims.useless_cells,
             "Joint − sequential at equal likelihood: the largest difference over the settings at which the temperature of the "
-            "factors raises the likelihood. The joint law is “useless” where it is worse in some column and better in none.",
-            wide=True,
+            "factors raises the likelihood. “Useless”: worse in some figure of merit and better in none.",
         ),
         Grid(
             claims.reached_cells,

@@ -80,11 +80,11 @@ def useless(frame: pd.DataFrame) -> dict[str, Claim]:
 
 def useless_cells(frame: pd.DataFrame) -> Cells:
     """Return the table of the answers to "the joint's temperature is useless", with the differences that decide them."""
-    merits, rows = (ENTROPY, DISTINCT, BIGRAMS, REPEATED), []
+    rows = []
     for law, claim in useless(frame).items():
-        reasons = temperature_claims.reasons(differences(frame, law))
-        rows.append([law, claim.answer, *(reasons.get(name, "") for name in merits)])
-    return ("law", "useless", *merits), rows
+        reasons = temperature_claims.reasons(differences(frame, law)) or {"–": claim.reason}
+        rows += [[law, claim.answer, name, text] for name, text in reasons.items()]
+    return ("law", "useless", "figure of merit", "joint − sequential"), rows
 
 
 def _laws(frame: pd.DataFrame) -> list[str]:
