@@ -8,7 +8,6 @@ from .toys import (
     NgramModels as NgramModels,
     Table as Table,
     digits_table as digits_table,
-    read_chain as read_chain,
     read_ngrams as read_ngrams,
     read_table as read_table,
 )

@@ -100,11 +100,16 @@ class Ended:
     @property
     def laws(self) -> tuple[Tensor, ...]:
         """Log-probs of every branch, with the same ends."""
-        return tuple(self._closed(law, torch.zeros_like(law[:, 0]))[0] for law in self.state.laws)
+        return tuple(normalize(law).log_probs if self.forces else law for law in self.weighted_laws)
+
+    @property
+    def weighted_laws(self) -> tuple[Tensor, ...]:
+        """The same, but where the cap forces an ending token, its own log-probability in every branch."""
+        return tuple(map(self.closed, self.state.laws))
 
     def closed(self, logits: Tensor) -> Tensor:
         """Return logits [n, V], unnormalised, with the cap applied, and with padding of probability 1 after the end."""
-        if self._forces:
+        if self.forces:
             logits = logits.masked_fill(~one_of(self.ending.tokens, logits), -torch.inf)
         if self.finished.any():
             padding = torch.full_like(logits[0], -torch.inf)
@@ -113,7 +118,7 @@ class Ended:
         return logits
 
     @property
-    def _forces(self) -> bool:
+    def forces(self) -> bool:
         """Whether the next token must be an ending token."""
         return self.ending.cap == "force" and self.position == self.ending.length - 1
 
@@ -126,7 +131,7 @@ class Ended:
     def _closed(self, law: Tensor, log_normalizer: Tensor) -> tuple[Tensor, Tensor]:
         """Return a law and its log normalizer, with padding after the end and the cap applied."""
         law = self.closed(law)
-        if self._forces:
+        if self.forces:
             law, log_ends = normalize(law)
             log_normalizer = log_normalizer + log_ends
         return law, log_normalizer.masked_fill(self.finished, 0.0)

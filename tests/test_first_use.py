@@ -129,7 +129,7 @@ def test_an_array_is_no_table():
 
 def test_a_path_may_be_a_text(tmp_path):
     refused(lambda: analysis.read_table(str(tmp_path / "none.csv")), "no file")
-    refused(lambda: analysis.read_chain(str(tmp_path / "none.csv")), "no file")
+    refused(lambda: analysis.read_ngrams(str(tmp_path / "none.csv"), order=2), "no file")
     np.save(tmp_path / "table.npy", JOINT)
     for path in (tmp_path / "table.npy", str(tmp_path / "table.npy")):
         assert analysis.read_table(path).log_probs(1).equal(TABLE.log_probs(1))

@@ -35,6 +35,7 @@ def exact(
     length: Annotated[int, texts(help="Largest number of tokens, the end included; 0 for the longest text.", min=0)] = 0,
     max_labels: Annotated[int, texts(help="Keep the most frequent labels only; 0 for all.", min=0)] = 0,
     tokenizer: Annotated[str | None, options.named("Its tokens in place of characters.", TEXTS)] = None,
+    mixture: Annotated[bool, texts(help="p(x) is the mixture of the labels, by exact draws.")] = False,
     sample: Annotated[int, texts(help="Texts to draw of each law.", min=0)] = 0,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -46,8 +47,10 @@ def exact(
     options.check_new("--out", out, ".parquet")
     if file.suffix == ".npy" and (label_column is not None or smoothing):
         raise ValueError("--label-column and --smoothing are for .csv and .parquet; a .npy file is a table already")
-    if not order and (length or max_labels or tokenizer or sample):
-        raise ValueError("--length, --max-labels, --tokenizer and --sample are for texts; try --order 5 too")
+    if not order and (length or max_labels or tokenizer or mixture or sample):
+        raise ValueError("--length, --max-labels, --tokenizer, --mixture and --sample are for texts; try --order 5 too")
+    if mixture and temperature != 1:
+        raise ValueError("--mixture is drawn by acceptance, which knows no --temperature; leave one of them out")
     if order and (smoothing or (out is not None and not sample)):
         raise ValueError("--order reads texts, which have no --smoothing, and whose --out holds draws; try --sample 100")
 
@@ -57,7 +60,12 @@ def exact(
         )
     else:
         models = _ngrams(file, order, text_column, label_column or "label", length, max_labels, tokenizer)
-        found = _of_texts(models, label, scale, temperature, sample=sample, seed=seed)
+        name = _known(label, models.labels)
+        found = (
+            _of_mixture(models, name, scale, sample=sample, seed=seed)
+            if mixture
+            else _of_texts(models, name, scale, temperature, sample=sample, seed=seed)
+        )
     _show(found, f"{file.name}: {found.size}, label {label}, γ = {scale:g}, τ = {temperature:g} (nats)", out, json=json)
 
 
@@ -104,12 +112,13 @@ def _ngrams(
 ) -> "NgramModels":
     from analysis.toys import read_ngrams
 
-    pieces = None
+    ways = {}
     if tokenizer is not None:
         from analysis.text import loading
 
         loading.silence()
-        pieces = loading.read_tokenizer(tokenizer).tokenize
+        found = loading.read_tokenizer(tokenizer)
+        ways = {"pieces": found.tokenize, "join": found.convert_tokens_to_string}
     return read_ngrams(
         file,
         order=order,
@@ -117,19 +126,35 @@ def _ngrams(
         label_column=label_column,
         length=length or None,
         max_labels=max_labels or None,
-        pieces=pieces,
+        **ways,
     )
 
 
-def _of_texts(models: "NgramModels", label: str, scale: float, temperature: float, *, sample: int, seed: int) -> Found:
+def _of_texts(models: "NgramModels", label: str | int, scale: float, temperature: float, *, sample: int, seed: int) -> Found:
     import torch
 
     from analysis.metrics import text_laws
 
-    laws = text_laws.text_laws(models, _known(label, models.labels), scale, temperature=temperature)
+    laws = text_laws.text_laws(models, label, scale, temperature=temperature)
     generator = torch.Generator().manual_seed(seed)
     figures = text_laws.summary(laws, generator=generator)
-    frame = text_laws.texts_frame(models, laws, sample, generator) if sample else None
+    return _found(models, figures, text_laws.texts_frame(models, laws, sample, generator) if sample else None)
+
+
+def _of_mixture(models: "NgramModels", label: str | int, scale: float, *, sample: int, seed: int) -> Found:
+    import torch
+
+    from analysis.metrics.mixture_texts import DRAWS, MixtureLaws
+
+    generator = torch.Generator().manual_seed(seed)
+    drawn = MixtureLaws(models, label).sample(scale, max(sample, DRAWS), generator)
+    figures: dict[str, float] = {}
+    for key, found in drawn.summary().items():
+        figures |= {key: found.value} | ({f"{key}_std_error": found.std_error} if found.std_error else {})
+    return _found(models, figures, drawn.frame(sample, generator) if sample else None)
+
+
+def _found(models: "NgramModels", figures: dict[str, float], frame: "pd.DataFrame | None") -> Found:
     texts = {} if frame is None else {str(law): rows["text"].tolist() for law, rows in frame.groupby("law", sort=False)}
     return Found(f"{models.states:,} contexts of {models.size} tokens, texts of at most {models.length}", figures, frame, texts)
 

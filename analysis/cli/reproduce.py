@@ -37,11 +37,11 @@ def reproduce(
     from analysis.experiments.conclusion import conclude
     from analysis.files import run_folder
     from analysis.text import loading
-    from analysis.toys import read_chain
+    from analysis.toys import read_ngrams
 
     if text is not None:
         run_folder.check_apart(out, "--text", text)
-        read_chain(text)  # an unreadable file must fail before the other chapters run
+        read_ngrams(text, order=1)  # an unreadable file must fail before the other chapters run
     if model is not None:
         run_folder.check_apart(out, "--model", model)
         loading.silence()

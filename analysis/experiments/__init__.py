@@ -5,9 +5,19 @@ Example:
     ['Guiding the factors is not guiding the joint', 'Temperature: the exercise left to the reader']
 """
 
-from analysis.experiments import classifier, correction, families, fidelity, real_data, scale_factors, temperature, text
+from analysis.experiments import (
+    classifier,
+    correction,
+    families,
+    fidelity,
+    real_data,
+    scale_factors,
+    temperature,
+    text,
+    whole_texts,
+)
 from analysis.experiments.base import Experiment
 from analysis.experiments.coherence import causes, coherent
 
-ORDER = (scale_factors, temperature, correction, classifier, families, coherent, causes, fidelity, real_data, text)
+ORDER = (scale_factors, temperature, correction, classifier, families, coherent, causes, fidelity, real_data, whole_texts, text)
 EXPERIMENTS: tuple[Experiment, ...] = tuple(module.EXPERIMENT for module in ORDER)

@@ -19,7 +19,7 @@ class Settings:
         quick: whether grids and samples are small; all experiments take about a minute.
         seed: seed of every generator.
         device: device of the diffusion samplers.
-        text: a labelled text file for the chains of real data, see `analysis.toys.read_chain`.
+        text: a labelled text file for the chapter on whole texts, see `analysis.toys.read_ngrams`.
         model: a language model for the chapter on text, a folder or a name on the hub.
     """
 

@@ -12,7 +12,6 @@ Example:
 from analysis.toys.chain import MarkovChain as MarkovChain
 from analysis.toys.chain import MarkovLaw as MarkovLaw
 from analysis.toys.from_files import digits_table as digits_table
-from analysis.toys.from_files import read_chain as read_chain
 from analysis.toys.from_files import read_ngrams as read_ngrams
 from analysis.toys.from_files import read_table as read_table
 from analysis.toys.gaussian import Gaussian as Gaussian

@@ -2,8 +2,8 @@ r"""Toys from files: exact laws of real data.
 
 * `.npy`: a joint table [y, x_1, …, x_T];
 * `.csv`, `.parquet` of discrete columns, one of them the label: a `Table` of counts;
-* `.csv`, `.parquet`, `.json`, `.jsonl` with a text and a label column, or lines "label<tab>text": a `MarkovChain` of
-  characters, one chain per label, or `NgramModels` of characters or pieces.
+* `.csv`, `.parquet`, `.json`, `.jsonl` with a text and a label column, or lines "label<tab>text": `NgramModels` of characters
+  or pieces.
 """
 
 import math
@@ -19,12 +19,11 @@ from torch import Tensor
 
 from analysis.files import paths, tables
 from analysis.toys import checks
-from analysis.toys.chain import MarkovChain
 from analysis.toys.ngrams.models import NgramModels, codes_of
 from analysis.toys.table import Table
 
 MAX_CELLS = 20_000_000
-RARE, END = "□", "\x03"
+RARE = "□"
 
 
 def read_table(path: Path | str, *, label_column: str | None = None, smoothing: float = 0.0) -> Table:
@@ -57,62 +56,6 @@ def read_table(path: Path | str, *, label_column: str | None = None, smoothing: 
     return _count_table(path, frame, label_column, smoothing)
 
 
-def read_chain(
-    path: Path | str,
-    *,
-    text_column: str = "text",
-    label_column: str = "label",
-    smoothing: float = 5.0,
-    length: int | None = None,
-    least: int = 20,
-) -> MarkovChain:
-    """Return character chains by counts, one per label, and the pooled chain as p(x).
-
-    Every text ends in an absorbing state, so that all texts of up to `length` − 1 characters are sequences of one length.
-    Text is stripped and lower-cased.
-
-    Args:
-        path: `.csv`, `.parquet`, `.json` or `.jsonl` with the two columns, or a text file of lines "label<tab>text".
-        text_column: the column of the texts.
-        label_column: the column of the labels.
-        smoothing: strength of the pooled chain as a prior, p(j | i, y) = (n_y(i, j) + smoothing·p(j | i)) / (n_y(i) +
-            smoothing), so that a label without data has the pooled law. 0.1 is added to every pooled count.
-        length: T; one more than the longest text by default.
-        least: characters seen fewer times become "□".
-
-    Raises:
-        ValueError: a file that is empty or malformed, a missing column, or a row without a text or a label.
-
-    Example:
-        >>> pandas.DataFrame({"text": ["abc", "bcd"], "label": ["x", "y"]}).to_csv("texts.csv", index=False)
-        >>> analysis.read_chain("texts.csv", least=1).length
-        4
-    """
-    checks.not_negative("smoothing", smoothing)
-    checks.integer("least", least, 0), checks.integer("length", 1 if length is None else length)
-    texts, names = map(pd.Series, _labelled_texts(path, text_column, label_column))
-    texts = texts.str.lower()
-    seen = texts.str.split("").explode().value_counts().drop("", errors="ignore")
-    alphabet = [*sorted(seen[seen >= least].index), RARE, END]
-    code = {char: i for i, char in enumerate(alphabet)}
-    rare, end = code[RARE], code[END]
-    labels = sorted(names.unique())
-    counts = np.zeros((len(labels), len(alphabet) + 1, len(alphabet)))
-    for label, text in zip(names.map(labels.index), texts, strict=True):
-        codes = [len(alphabet), *(code.get(char, rare) for char in text), end]
-        np.add.at(counts[label], (codes[:-1], codes[1:]), 1)
-    longest = int(texts.str.len().max())
-    pooled = _smoothed(torch.from_numpy(counts.sum(0)), 0.1, end)
-    chains = _smoothed(torch.from_numpy(counts), smoothing * pooled, end)
-    return MarkovChain(
-        chains[:, -1],
-        chains[:, :-1],
-        longest + 1 if length is None else length,
-        unconditional=(pooled[-1], pooled[:-1]),
-        labels=tuple(labels),
-    )
-
-
 def read_ngrams(
     path: Path | str,
     *,
@@ -123,6 +66,7 @@ def read_ngrams(
     least: int = 20,
     max_labels: int | None = None,
     pieces: Callable[[str], Sequence[str]] | None = None,
+    join: Callable[[list[str]], str] = "".join,
 ) -> NgramModels:
     """Return n-gram models by counts, one per label, and one of all texts as p(x).
 
@@ -136,6 +80,7 @@ def read_ngrams(
         least: tokens seen fewer times become "□".
         max_labels: keep the texts of the most frequent labels only.
         pieces: text ↦ its tokens, such as `tokenizer.tokenize`; the characters of the lower-cased text by default.
+        join: tokens ↦ their text, such as `tokenizer.convert_tokens_to_string`, or `" ".join` for words.
 
     Raises:
         ValueError: a file that is empty or malformed, a missing column, a row without a text or a label, a single label, or
@@ -156,7 +101,7 @@ def read_ngrams(
     kept = [(text, labels.index(name)) for text, name in zip(texts, names, strict=True) if name in labels]
     tokens = [list(text.lower()) if pieces is None else pieces(text) for text, _ in kept]
     codes, alphabet = codes_of(tokens, least, RARE)
-    return NgramModels(codes, [y for _, y in kept], order, alphabet=alphabet, length=length, names=labels)
+    return NgramModels(codes, [y for _, y in kept], order, alphabet=alphabet, length=length, names=labels, join=join)
 
 
 def digits_table(pixels: int = 10, smoothing: float = 0.02) -> tuple[Table, Tensor]:
@@ -232,12 +177,3 @@ def _count_table(path: Path, frame: pd.DataFrame, label_column: str, smoothing: 
     np.add.at(counts, codes, 1.0)
     name_of = dict(zip(codes[0].tolist(), names, strict=True))
     return Table(counts / counts.sum(), labels=[name_of[code] for code in range(shape[0])], values=list(map(list, values[1:])))
-
-
-def _smoothed(counts: Tensor, smoothing: float | Tensor, end: int) -> Tensor:
-    """Return rows of probabilities, [..., V + 1, V], with an absorbing end state."""
-    raised = counts + smoothing
-    raised[..., end, :] = 0.0
-    raised[..., end, end] = 1.0
-    total = raised.sum(-1, keepdim=True)
-    return torch.where(total > 0, raised / total, 1 / counts.shape[-1])

@@ -15,12 +15,13 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from arguide import checks, sampling
-from arguide.coherent.mixture import checked_label, checked_prior, mixed
+from arguide.coherent.mixture import checked_label, checked_prior, mixed, of_token
+from arguide.guidance import normalize
 from arguide.models import Autoregressive
-from arguide.smc.acceptance import LEAST, Accepted, at_scales
+from arguide.smc.acceptance import LEAST, Accepted, Proposed, at_scales
 from arguide.smc.draws import Draw, categorical, wide
 from arguide.smc.draws import uniform as uniform_draw
-from arguide.stopping import Ending, ending_tokens, padded
+from arguide.stopping import Ended, Ending, ending_tokens, padded
 
 
 class Options(TypedDict, total=False):
@@ -93,16 +94,18 @@ def sample_accepted(
     draw = checks.function("draw", draw or categorical(generator))
     uniform = checks.function("uniform", uniform or uniform_draw(generator))
 
-    def propose(conditional: bool, size: int) -> tuple[Tensor, Tensor]:
-        x, log_posterior = proposals(mixture, label if conditional else None, size, length, draw)
-        return x, log_posterior[:, label]
+    def propose(conditional: bool, size: int) -> Proposed:
+        found = proposals(mixture, label if conditional else None, size, length, draw)
+        return found._replace(log_posterior=found.log_posterior[:, label])
 
     limits: dict[str, Any] = {"tolerance": tolerance, "least": least, "rows": rows}
     return at_scales(propose, scale, n, float(log_prior[label]), uniform=uniform, **limits)
 
 
-def proposals(mixture: Autoregressive, component: int | None, n: int, length: int, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Return n sequences [n, T] of one component, or of the mixture, and log ρ of all components, [n, K].
+def proposals(mixture: Autoregressive, component: int | None, n: int, length: int, draw: Draw) -> Proposed:
+    """Return n sequences [n, T] of one component or of the mixture, log ρ of all components [n, K], and log weights [n].
+
+    A weight is the probability of an ending token where a cap forces one, and 1 elsewhere.
 
     Args:
         mixture: as in `sample_accepted`.
@@ -113,21 +116,25 @@ def proposals(mixture: Autoregressive, component: int | None, n: int, length: in
     """
     state, joint = sampling.init(mixture, n), prior_of(mixture).to(torch.float64)
     log_joint = joint.to(wide(state.x)).to(state.x.device).expand(n, -1)
+    log_weight = torch.zeros_like(log_joint[:, 0])
     for t in range(length):
-        laws = state.model.laws
-        log_posterior = log_joint.log_softmax(-1)
+        ended = state.model if isinstance(state.model, Ended) else None
+        laws = state.model.laws if ended is None else ended.weighted_laws
+        law = laws[component] if component is not None else mixed(laws, log_joint.log_softmax(-1).to(laws[0]))
+        if ended is not None and ended.forces:
+            law, log_mass = normalize(law)
+            log_weight = log_weight + log_mass.to(log_weight)
 
-        def law(_: Any, laws: tuple[Tensor, ...] = laws, log_posterior: Tensor = log_posterior) -> Tensor:
-            return laws[component] if component is not None else mixed(laws, log_posterior.to(laws[0]))
+        def propose(_: Any, law: Tensor = law) -> Tensor:
+            return law
 
-        state, _ = sampling.step(mixture, state, draw, propose=law, last=t == length - 1)
-        at = state.x[:, -1:]
-        log_joint = log_joint + torch.cat([each.gather(-1, at) for each in laws], -1).to(log_joint)
+        state, _ = sampling.step(mixture, state, draw, propose=propose, last=t == length - 1)
+        log_joint = log_joint + of_token(laws, state.x[:, -1]).to(log_joint)
         if t < length - 1 and sampling.ended(state):
             break
     ends = ending_tokens(mixture)
     x = padded(state.x, length, ends) if ends else functional.pad(state.x, (0, length - state.x.shape[1]))
-    return x, log_joint.log_softmax(-1)
+    return Proposed(x, log_joint.log_softmax(-1), log_weight)
 
 
 def prior_of(mixture: Autoregressive) -> Tensor:

@@ -1,6 +1,8 @@
-r"""Exact draws by acceptance: proposals x are kept with probability ρ(x)^a, where ρ ≤ 1 is the posterior of a label.
+r"""Exact draws by acceptance: proposals x are kept with probability w ρ(x)^a, where ρ ≤ 1 is the posterior of a label.
 
-    law of what is kept = proposal(x) ρ(x)^a / A,    A = E_proposal[ρ^a],    log Z = log A − a log π.
+    law of what is kept = proposal(x) w(x) ρ(x)^a / A,    A = E_proposal[w ρ^a],    log Z = log A − a log π.
+
+The weight w ≤ 1 is what a length cap takes from a proposal, 1 without one.
 
 With a = γ − 1 and p(x|y) as the proposal, or a = γ and the mixture p(x), this is the joint guided law
 p(x) p(y|x)^γ / E_p[p(y|x)^γ] of a coherent pair, and Z = Σ_x p(x)^{1−γ} p(x|y)^γ.
@@ -19,9 +21,19 @@ from torch import Tensor
 from arguide import checks
 from arguide.smc.draws import Draw
 
-Propose = Callable[[int], tuple[Tensor, Tensor]]
 LEAST = 1e-3
 FIRST, GROWN, MOST = 64, 512, 4096  # rows of the first batch, and of later ones, by default
+
+
+class Proposed(NamedTuple):
+    """Proposals, log ρ of each, and log w of each; 0 for none."""
+
+    x: Tensor
+    log_posterior: Tensor
+    log_weight: Tensor | float = 0.0
+
+
+Propose = Callable[[int], Proposed]
 
 
 class LowAcceptanceError(ValueError):
@@ -44,7 +56,7 @@ class Accepted(NamedTuple):
     x: tokens [n, T], or values [n, …].
     log_posterior: log ρ_y(x), [n], at most 0.
     tried: number of proposals.
-    log_acceptance: log A, the log of the mean weight ρ^a over all proposals, [].
+    log_acceptance: log A, the log of the mean weight w ρ^a over all proposals, [].
     log_evidence: log Ẑ, [].
     std_error: standard error of log A and log Ẑ, [].
 
@@ -84,27 +96,28 @@ class Proposals:
 
     def __init__(self, powers: Sequence[float], n: int) -> None:
         self.powers, self.n = powers, n
-        self.log_posterior: list[Tensor] = []
+        self.logs: list[tuple[Tensor, Tensor]] = []
         self.kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in powers]
 
-    def add(self, x: Tensor, log_posterior: Tensor, uniform: Draw) -> None:
+    def add(self, proposed: Proposed, uniform: Draw) -> None:
         """Accept each proposal of a batch, or not, by one uniform number for all powers.
 
         Args:
-            x: proposals, [rows, …].
-            log_posterior: log ρ(x), [rows].
+            proposed: x [rows, …], log ρ(x) [rows] and log w(x).
             uniform: [rows] ↦ uniform numbers in [0, 1).
 
         Raises:
             ValueError: a log ρ that is NaN or above 0.
         """
+        x, log_posterior = proposed.x, proposed.log_posterior
         if not (log_posterior < 1e-6).all():
             largest = log_posterior.max()
             raise checks.refusal("log_posterior", "log-probabilities, at most 0", largest, "try log_softmax for a classifier")
-        self.log_posterior.append(log_posterior)
+        log_weight = torch.as_tensor(proposed.log_weight).to(log_posterior).expand_as(log_posterior)
+        self.logs.append((log_posterior, log_weight))
         level = uniform(log_posterior)
         for power, kept in zip(self.powers, self.kept, strict=True):
-            accept = level < _weights(log_posterior, power)
+            accept = level < _weights(log_posterior, log_weight, power)
             kept.append((x[accept], log_posterior[accept]))
 
     @property
@@ -114,7 +127,8 @@ class Proposals:
 
     def estimate(self, power: float) -> tuple[Tensor, Tensor]:
         """Return log A and its standard error."""
-        weights = _weights(torch.cat(self.log_posterior), power)
+        log_posterior, log_weight = (torch.cat(rows) for rows in zip(*self.logs, strict=True))
+        weights = _weights(log_posterior, log_weight, power)
         mean = weights.mean()
         error = weights.std() / (mean * math.sqrt(len(weights))) if len(weights) > 1 else mean * math.inf
         return mean.log(), torch.where(weights.amax() == weights.amin(), torch.zeros_like(error), error)
@@ -124,11 +138,11 @@ class Proposals:
         x, log_posterior = (torch.cat(parts)[: self.n] for parts in zip(*self.kept[k], strict=True))
         log_acceptance, std_error = self.estimate(self.powers[k])
         log_evidence = log_acceptance - self.powers[k] * log_prior
-        return Accepted(x, log_posterior, sum(map(len, self.log_posterior)), log_acceptance, log_evidence, std_error)
+        return Accepted(x, log_posterior, sum(len(rows) for rows, _ in self.logs), log_acceptance, log_evidence, std_error)
 
 
 def at_scales(
-    propose: Callable[[bool, int], tuple[Tensor, Tensor]],
+    propose: Callable[[bool, int], Proposed],
     scale: float | Sequence[float],
     n: int,
     log_prior: float,
@@ -141,7 +155,7 @@ def at_scales(
     """Draw n samples of the joint guided law at every scale; scales of at least 1 share proposals, and so do smaller ones.
 
     Args:
-        propose: (conditional?, rows) ↦ as many proposals from p(x|y) or from p(x), and log ρ_y(x).
+        propose: (conditional?, rows) ↦ as many proposals from p(x|y) or from p(x), with log ρ_y(x) and log w(x).
         scale: γ ≥ 0, or several.
         n: as in `accept`, as are all further arguments.
         log_prior: log π_y.
@@ -183,7 +197,7 @@ def accept(
     """Draw n samples for each power from shared proposals, in whole batches.
 
     Args:
-        propose: number of rows ↦ that many proposals x, and log ρ(x), [rows] in double precision.
+        propose: number of rows ↦ that many proposals x, with log ρ(x) and log w(x), [rows] in double precision.
         powers: a ≥ 0, one per result.
         n: number of samples per result.
         log_prior: log π of the label.
@@ -201,7 +215,7 @@ def accept(
     size = min(max(n, FIRST), MOST) if rows is None else checks.integer("rows", rows)
     proposals = Proposals(powers, n)
     while True:
-        proposals.add(*propose(size), uniform)
+        proposals.add(propose(size), uniform)
         size = size if rows is not None else max(size, min(2 * size, GROWN))
         wanting = False
         for power, accepted in zip(powers, proposals.accepted, strict=True):
@@ -217,9 +231,9 @@ def _scale(scale: Any) -> float:
     return checks.number("scale", scale, "finite and at least 0 for acceptance", lambda found: 0 <= found < math.inf)
 
 
-def _weights(log_posterior: Tensor, power: float) -> Tensor:
-    """Return ρ^a, [n]; 1 for a = 0, also where ρ = 0."""
-    return torch.ones_like(log_posterior) if power == 0 else (power * log_posterior).exp()
+def _weights(log_posterior: Tensor, log_weight: Tensor, power: float) -> Tensor:
+    """Return w ρ^a, [n]; w for a = 0, also where ρ = 0."""
+    return (log_weight if power == 0 else log_weight + power * log_posterior).exp()
 
 
 def _check_practical(log_acceptance: float, std_error: float, least: float) -> None:

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from arguide import checks
 from arguide.coherent.mixture import checked_label
-from arguide.smc.acceptance import LEAST, Accepted, at_scales
+from arguide.smc.acceptance import LEAST, Accepted, Proposed, at_scales
 from arguide.smc.draws import Draw, normal, wide
 from arguide.smc.draws import uniform as uniform_draw
 from diffusion import sampling
@@ -114,10 +114,10 @@ def sample_accepted(
     draw = checks.function("draw", draw or normal(generator))
     uniform = checks.function("uniform", uniform or uniform_draw(generator))
 
-    def propose(conditional: bool, size: int) -> tuple[Tensor, Tensor]:
+    def propose(conditional: bool, size: int) -> Proposed:
         chosen = label if conditional else drawn(log_prior, uniform(sigmas.new_empty(size)))
         x, log_posterior = proposals(mixture, chosen, (size, *shape[1:]), sigmas, draw, classifier)
-        return x, log_posterior[:, label].to(wide(x))
+        return Proposed(x, log_posterior[:, label].to(wide(x)))
 
     limits: dict[str, Any] = {"tolerance": tolerance, "least": least, "rows": rows}
     found = at_scales(propose, scale, shape[0], float(log_prior[label]), uniform=uniform, **limits)

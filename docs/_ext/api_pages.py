@@ -28,7 +28,7 @@ PAGES = {
     "analysis.toys": "law table chain mixture gaussian from_files autoregressive example_tables pairs",
     "analysis.toys.ngrams": "models texts contexts",
     "analysis.metrics": "scale_factors distances confidence comparison gap_estimates sample_quality text_statistics "
-    "incoherence text_laws",
+    "incoherence text_laws mixture_texts",
     "analysis.metrics.temperature": "effective_beta laws draws claims",
     "analysis.experiments": "base reproduce",
 }

@@ -14,7 +14,7 @@ Source: Witten and Bell, "The zero-frequency problem" (1991), https://doi.org/10
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -41,6 +41,7 @@ class NgramModels(Guided[TextLaw, tuple[TextLaw, Tensor]]):
         length: T; one more than the longest text by default.
         alphabet: V − 1 tokens as strings; their number gives V.
         names: K names of labels.
+        join: tokens of a text ↦ its string.
 
     Raises:
         ValueError: no text, codes or labels that do not fit, an order below 1, or more memory than the machine has.
@@ -60,6 +61,7 @@ class NgramModels(Guided[TextLaw, tuple[TextLaw, Tensor]]):
         alphabet: Sequence[str],
         length: int | None = None,
         names: Sequence[str] | None = None,
+        join: Callable[[list[str]], str] = "".join,
     ) -> None:
         rows, index = [np.asarray(text, dtype=int) for text in texts], np.asarray(labels, dtype=int)
         checks.require(len(rows) and len(rows) == len(index), "labels", "one index per text, and one text at least", len(index))
@@ -71,7 +73,7 @@ class NgramModels(Guided[TextLaw, tuple[TextLaw, Tensor]]):
         checks.require(
             fits, "texts", f"codes from 0 to {size - 2}", sorted({int(every.min()), int(every.max())}) if len(every) else 0
         )
-        self.order, self.alphabet = checks.integer("order", order), tuple(alphabet)
+        self.order, self.alphabet, self.join = checks.integer("order", order), tuple(alphabet), join
         self.length = checks.integer("length", max(map(len, rows)) + 1 if length is None else length)
         self.contexts = contexts.find(rows, index, self.order, size)
         numbers = self.states * (COPIES * size + 5 * self.length)
@@ -140,8 +142,8 @@ class NgramModels(Guided[TextLaw, tuple[TextLaw, Tensor]]):
 
     def decode(self, texts: Tensor) -> list[str]:
         """Return the strings of texts, [n, T], without what follows their end."""
-        alphabet = (*self.alphabet, "")
-        return ["".join(alphabet[code] for code in row) for row in texts.tolist()]
+        end = self.size - 1
+        return [self.join([self.alphabet[code] for code in row if code != end]) for row in texts.tolist()]
 
     def _combined(self, weights: Weights) -> Tensor:
         """Return Σ_k w_k log p_k, [S, V]."""

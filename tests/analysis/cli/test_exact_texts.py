@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from analysis import read_ngrams
+from analysis.learning import toy_stories
+from analysis.metrics.mixture_texts import MixtureLaws
 
 TEXTS = ["abc", "abd", "bcd", "ab", "cab", "dab", "abcd", "bad", "dad", "cad"]
 LABELS = ["x", "y"] * 5
@@ -80,6 +82,27 @@ def test_columns_labels_lengths_and_tokenizers_are_options(run, file, model):
     assert figures(run, file, "--max-labels", 2)["log_z"] == base
 
 
+def test_a_mixture_is_drawn_and_its_figures_have_errors(run, file):
+    found = figures(run, file, "--mixture", "--sample", 3)
+    drawn = MixtureLaws(read_ngrams(file, order=3), "x").sample(2.0, 4000, torch.Generator().manual_seed(0))
+    assert found["kl_sequential_joint"] == pytest.approx(drawn.summary()["kl_sequential_joint"].value)
+    assert found["kl_sequential_joint_std_error"] == pytest.approx(drawn.summary()["kl_sequential_joint"].std_error)
+    assert 0 < found["kept"] < 1
+    assert "entropy_conditional_std_error" not in found
+    assert {law: len(rows) for law, rows in found["texts"].items()} == {"conditional": 3, "joint": 3, "sequential": 3}
+    assert figures(run, file, "--mixture", "--seed", 1)["log_z"] != found["log_z"]
+
+
+def test_pieces_of_a_tokenizer_are_joined_as_text(run, tmp_path):
+    rows = [("Ann had a cat .", "cat"), ("Tom had a dog .", "dog")] * 40
+    pd.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "t.csv", index=False)
+    toy_stories.tokenizer().save_pretrained(tmp_path / "words")
+    options = ("--label", "cat", "--scale", 1, "--order", 4, "--tokenizer", tmp_path / "words", "--sample", 2, "--json")
+    code, out, _ = run("exact", tmp_path / "t.csv", *options)
+    assert code == 0
+    assert "Ann had a cat ." in json.loads(out)["texts"]["conditional"]
+
+
 def test_a_growing_normalizer_is_reported(run, tmp_path):
     rows = [("ab" * 5, "x")] * 30 + [("b", "y")] * 400 + [("a", "y")] * 400
     pd.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "t.csv", index=False)
@@ -104,6 +127,9 @@ def test_a_growing_normalizer_is_reported(run, tmp_path):
         (("--out", "laws.parquet"), "--sample"),
         (("--tokenizer", ""), "empty text"),
         (("--order", 0, "--sample", 3), "--order 5"),
+        (("--order", 0, "--mixture"), "--order 5"),
+        (("--mixture", "--temperature", 2), "no --temperature"),
+        (("--mixture", "--scale", -1), "at least 0"),
         (("--scale", 1e12), "try a smaller scale"),
     ],
 )

@@ -117,27 +117,8 @@ def test_a_variance_agrees_only_if_its_interval_is_narrow(value, error, right, a
 
 
 @pytest.fixture(scope="module")
-def real_frame(tmp_path_factory):
-    path = tmp_path_factory.mktemp("text") / "words.tsv"
-    words = {"vowels": ["aeo", "oea", "eaoa"], "others": ["tkt", "ktt", "tt"]}
-    path.write_text("\n".join(f"{label}\t{word}" for label, several in words.items() for word in several * 20))
-    return real_data.EXPERIMENT.run(Settings(quick=True, text=path), lambda items: items)
-
-
-def test_an_incoherent_pair_is_in_no_verdict_or_figure(real_frame):
-    """Its rows have a name that says so, and its gap is in no sentence and in no figure."""
-    rows = real_frame[real_frame["law"] == real_data.TEXT]
-    assert set(rows["label"]) == {"vowels", "others"}
-    assert "incoherent" in real_data.TEXT
-    told = real_data.EXPERIMENT.verdict(real_frame)
-    assert told.number.endswith("nats (digits)")
-    assert told.number.count("nats") == 1
-    gap = rows[(rows["quantity"] == "kl_sequential_joint") & (rows["scale"] == 3.0)]["value"].median()
-    assert f"{gap:.3f}" not in told.verdict
-    assert "text's character chains are not shown" in told.verdict
-    without = real_data.EXPERIMENT.verdict(real_frame[real_frame["law"] != real_data.TEXT])
-    assert (without.number, "text" in without.verdict) == (told.number, False)
-    assert real_data.TEXT not in real_data.figures.PALETTE
+def real_frame():
+    return real_data.EXPERIMENT.run(Settings(quick=True), lambda items: items)
 
 
 def test_the_verdict_on_digits_names_what_the_gap_depends_on(real_frame):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from analysis import read_chain, read_table
+from analysis import read_ngrams, read_table
 from analysis.files import tables
 from analysis.learning import datasets, training
 from analysis.learning.datasets import Source
@@ -33,6 +33,10 @@ def written(path, rows, *, mark=False):
     else:
         path.write_text("".join(f"{label}\t{text}\n" for text, label in rows), encoding=encoding)
     return path
+
+
+def ngrams(path, **options):
+    return read_ngrams(path, order=2, **options)
 
 
 def texts(path):
@@ -119,9 +123,9 @@ SUFFIXES = [".csv", ".jsonl", ".json", ".parquet", ".tsv"]
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_all_readers_agree_on_texts_and_labels(tmp_path, suffix, mark):
     path = written(tmp_path / f"x{suffix}", ROWS, mark=mark)
-    chain = read_chain(path, least=1)
-    assert chain.labels == ("01", "1", "NA", "a")
-    assert (chain.length, chain.size) == (5, len(set("nanullnone")) + 2)
+    models = ngrams(path, least=1)
+    assert models.labels == ("01", "1", "NA", "a")
+    assert (models.length, models.size) == (5, len(set("nanullnone")) + 1)
     if suffix != ".tsv":
         assert texts(path) == (sorted(text for text, _ in ROWS), ("1", "a", "01", "NA"))
 
@@ -130,12 +134,12 @@ def test_all_readers_agree_on_texts_and_labels(tmp_path, suffix, mark):
 def test_blank_texts_and_outer_spaces_are_removed(tmp_path, suffix):
     rows = [(text, label) for label in "ab" for text in ["  ", " bb", "bbb ", "c"] * 6]
     path = written(tmp_path / f"x{suffix}", rows)
-    assert read_chain(path, least=1).length == 4
-    assert read_chain(path, least=1).size == 4
+    assert ngrams(path, least=1).length == 4
+    assert ngrams(path, least=1).size == 3
     if suffix != ".tsv":
         assert len(texts(path)[0]) == 36
     with pytest.raises(ValueError, match="blank"):
-        read_chain(written(tmp_path / f"y{suffix}", [(" ", "a"), (" ", "b")]))
+        ngrams(written(tmp_path / f"y{suffix}", [(" ", "a"), (" ", "b")]))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json", ".parquet"])
@@ -144,7 +148,7 @@ def test_every_reader_names_a_missing_cell(tmp_path, suffix, column):
     rows = [dict(zip(("text", "label"), row, strict=True)) for row in ROWS]
     rows[6][column] = None
     path = written(tmp_path / f"x{suffix}", [(row["text"], row["label"]) for row in rows])
-    for read in (read_chain, texts):
+    for read in (ngrams, texts):
         with pytest.raises(ValueError, match=f"row 7 has no {column} in the column '{column}'"):
             read(path)
 
@@ -157,7 +161,7 @@ def test_lists_and_records_are_neither_texts_nor_labels(tmp_path, suffix, cell):
         frame[column] = pd.Series([cell] * 20, dtype=object)
         path = tmp_path / f"{column}{suffix}"
         frame.to_parquet(path) if suffix == ".parquet" else frame.to_json(path, orient="records", lines=True)
-        for read in (read_chain, texts):
+        for read in (ngrams, texts):
             with pytest.raises(ValueError, match=says):
                 read(path)
 
@@ -167,7 +171,7 @@ def test_labels_of_a_data_set_keep_their_names(tmp_path):
     table = pa.table({"text": ["x y", "z"] * 20, "label": [0, 1] * 20})
     parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), tmp_path / "x.parquet")
     assert texts(tmp_path / "x.parquet")[1] == ("cat", "dog")
-    assert read_chain(tmp_path / "x.parquet").labels == ("cat", "dog")
+    assert ngrams(tmp_path / "x.parquet").labels == ("cat", "dog")
 
 
 # Tables.

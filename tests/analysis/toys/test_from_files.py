@@ -3,9 +3,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from analysis import Table, digits_table, read_chain, read_table
+from analysis import digits_table, read_ngrams, read_table
 
 
 def saved(path, array, **kwargs):
@@ -148,62 +147,36 @@ def texts(request, tmp_path):
     return path
 
 
-def test_character_chains_are_the_counts_by_hand(texts):
-    # The alphabet is a, b, the rare □ and the end. Label A has ab| and aab|, label B has bb|; 0.1 is added to pooled counts.
-    chain = read_chain(texts, smoothing=2.0, least=1)
-    assert chain.labels == ("A", "B")
-    assert (chain.size, chain.length) == (4, 4)
-    pooled_first, pooled_after_a, pooled_after_b = (
-        np.array(counts) / sum(counts) for counts in ([2.1, 1.1, 0.1, 0.1], [1.1, 2.1, 0.1, 0.1], [0.1, 1.1, 0.1, 3.1])
-    )
-    pooled, law = chain.log_law(), chain.log_law("A")
-    assert pooled.first.exp().tolist() == pytest.approx(pooled_first.tolist())
-    assert law.first.exp().tolist() == pytest.approx(((np.array([2, 0, 0, 0]) + 2 * pooled_first) / 4).tolist())
-    expected = [
-        (np.array([1, 2, 0, 0]) + 2 * pooled_after_a) / 5,
-        (np.array([0, 0, 0, 2]) + 2 * pooled_after_b) / 4,
-        [0.25] * 4,
-        [0, 0, 0, 1],
-    ]
-    np.testing.assert_allclose(law.step.exp().numpy(), np.array(expected), atol=1e-12)
-    np.testing.assert_allclose(pooled.step.exp()[:2].numpy(), [pooled_after_a, pooled_after_b], atol=1e-12)
+def test_every_label_has_its_own_counts(texts):
+    """The alphabet is a, b and the end. Label A has ab and aab: after a come a and b, 1 and 2 times, two kinds."""
+    models = read_ngrams(texts, order=2, least=1)
+    assert models.labels == ("A", "B")
+    assert (models.size, models.length) == (3, 4)
+    lower = (np.array([3, 2, 2]) + 3 / 3) / (7 + 3)
+    after_a = (np.array([1, 2, 0]) + 2 * lower) / (3 + 2)
+    state = models.contexts.following[models.contexts.start, 0]
+    np.testing.assert_allclose(models.log_probs("A").exp()[state], after_a, atol=1e-12)
 
 
-def test_every_text_is_a_sequence_and_the_chain_is_normalised(texts):
-    chain = read_chain(texts, least=1)
-    assert float(chain.log_law("B").marginals().sum(1).max()) == pytest.approx(1)
-    joint, (sequential, _) = chain.joint_guided("A", 3.0), chain.sequential_guided("A", 3.0)
-    assert joint.marginals().sum(1).tolist() == pytest.approx([1] * 4)
-    assert sequential.kl(joint) > 0
-
-
-def test_rare_characters_share_one_state(tmp_path):
-    (tmp_path / "t.txt").write_text("A\tabab\nA\taxb\nA\tayb\n")
-    chain = read_chain(tmp_path / "t.txt", least=2, smoothing=0.0)
-    assert chain.size == 4
-    assert chain.log_law("A").step.exp()[0].tolist() == pytest.approx([0, 0.5, 0.5, 0])
+def test_rare_characters_share_one_code(tmp_path):
+    (tmp_path / "t.txt").write_text("A\tabab\nA\taxb\nB\tayb\n")
+    models = read_ngrams(tmp_path / "t.txt", order=2, least=2)
+    assert models.alphabet == ("a", "b", "□")
 
 
 def test_the_length_can_be_given(texts):
-    assert read_chain(texts, least=1, length=30).length == 30
-
-
-def test_unused_characters_leave_guidance_proper(tmp_path):
-    # Without smoothing B never writes a, so what follows a under B does not matter.
-    (tmp_path / "t.tsv").write_text("A\tab\nA\taab\nB\tbb\n")
-    chain = read_chain(tmp_path / "t.tsv", least=1, smoothing=0.0)
-    assert chain.joint_guided("B", 2.0).log_normalizer.isfinite()
+    assert read_ngrams(texts, order=2, least=1, length=30).length == 30
 
 
 def test_text_may_hold_tabs_and_blank_lines(tmp_path):
     (tmp_path / "t.txt").write_text("A\ta\tb\n\nB\tb\n", encoding="utf-8")
-    chain = read_chain(tmp_path / "t.txt", least=1)
-    assert (chain.labels, chain.length, chain.size) == (("A", "B"), 4, 5)
+    models = read_ngrams(tmp_path / "t.txt", order=1, least=1)
+    assert (models.labels, models.length, models.size) == (("A", "B"), 4, 4)
 
 
 def test_a_line_ends_at_its_line_end_alone(tmp_path):
     (tmp_path / "t.txt").write_text("A\ta\u2028b\nB\tb\x0ca\n", encoding="utf-8")
-    assert read_chain(tmp_path / "t.txt", least=1).length == 4
+    assert read_ngrams(tmp_path / "t.txt", order=1, least=1).length == 4
 
 
 @pytest.mark.parametrize(
@@ -220,14 +193,12 @@ def test_a_line_ends_at_its_line_end_alone(tmp_path):
 def test_malformed_texts_raise(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=words):
-        read_chain(tmp_path / name)
+        read_ngrams(tmp_path / name, order=2)
 
 
-def test_missing_text_files_and_negative_smoothing_raise(tmp_path, texts):
+def test_missing_text_files_raise(tmp_path):
     with pytest.raises(ValueError, match=r"none\.txt"):
-        read_chain(tmp_path / "none.txt")
-    with pytest.raises(ValueError, match="smoothing"):
-        read_chain(texts, smoothing=-0.1)
+        read_ngrams(tmp_path / "none.txt", order=2)
 
 
 # Real data.
@@ -252,29 +223,3 @@ def test_the_digits_are_counted_and_their_pixels_inform():
 
     rng = np.random.default_rng(0)
     assert information(pixels.numpy()) > max(information(rng.choice(64, 4, replace=False)) for _ in range(200))
-
-
-def test_surnames_make_chains_with_a_gap_between_joint_and_sequential(data):
-    chain = read_chain(data / "names_nationality.parquet")
-    assert len(chain.labels) == 18
-    joint, (sequential, _) = chain.joint_guided("Italian", 3.0), chain.sequential_guided("Italian", 3.0)
-    assert joint.log_normalizer.isfinite()
-    assert 0 < sequential.kl(joint) < math.inf
-    torch.testing.assert_close(joint.marginals().sum(1), torch.ones(chain.length).double())
-
-
-def test_a_table_from_a_file_is_a_table(tmp_path, frame):
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    assert isinstance(read_table(tmp_path / "t.csv", label_column="kind"), Table)
-
-
-def test_the_digits_are_a_coherent_pair():
-    """p(x) = Σ_y π_y p(x|y) with weights π that are found by least squares, so p(x|y)/p(x) is at most 1/π_y everywhere."""
-    table, _ = digits_table(6)
-    mixture = table.log_probs().exp().flatten()
-    parts_of_it = torch.stack([table.log_probs(y).exp().flatten() for y in range(10)])
-    prior = torch.linalg.lstsq(parts_of_it.T, mixture[:, None]).solution[:, 0]
-    torch.testing.assert_close(prior @ parts_of_it, mixture)
-    assert float(prior.sum()) == pytest.approx(1.0)
-    assert float(prior.min()) > 0.05
-    assert bool((parts_of_it / mixture <= 1 / prior[:, None] + 1e-9).all())

@@ -42,7 +42,7 @@ def test_proposals_have_the_law_of_their_component_on_every_branch(make_joint, r
 
 def test_proposals_carry_the_posterior_of_the_whole_sequence(make_joint):
     joint = make_joint(4, (3, 2, 3, 2))
-    x, log_posterior = proposals(mixture_of(joint), None, 50, 3, arguide.smc.draws.categorical(seeded()))
+    x, log_posterior, _ = proposals(mixture_of(joint), None, 50, 3, arguide.smc.draws.categorical(seeded()))
     expected = [joint[(slice(None), *row)] / joint[(slice(None), *row)].sum() for row in x.tolist()]
     np.testing.assert_allclose(log_posterior.exp(), expected, atol=1e-12)
 
@@ -57,7 +57,7 @@ def test_even_levels_keep_every_sequence_as_often_as_the_joint_law_says(make_joi
     index = torch.arange(counts.size).repeat_interleave(torch.tensor(counts))
     levels = torch.cat([(torch.arange(count) + 0.5) / count for count in counts])
     (found,) = acceptance.accept(
-        lambda rows: (index, log_posterior[index]),
+        lambda rows: acceptance.Proposed(index, log_posterior[index]),
         [scale - (scale >= 1)],
         1,
         math.log(joint[label].sum()),
@@ -65,7 +65,7 @@ def test_even_levels_keep_every_sequence_as_often_as_the_joint_law_says(make_joi
         tolerance=math.inf,
     )
     kept = acceptance.Proposals([scale - (scale >= 1)], 1)
-    kept.add(index, log_posterior[index], lambda _: levels)
+    kept.add(acceptance.Proposed(index, log_posterior[index]), lambda _: levels)
     law = np.bincount(torch.cat([x for x, _ in kept.kept[0]]), minlength=counts.size).reshape(proposal.shape)
     exact = brute(joint, {label: scale, None: 1 - scale})
     np.testing.assert_allclose(law / law.sum(), exact.joint, atol=3e-3)
@@ -164,6 +164,7 @@ def test_the_share_that_is_kept_bounds_the_change(make_joint, scale):
 @pytest.mark.parametrize("cap", ["truncate", "force"])
 @pytest.mark.parametrize("inside", [False, True])
 def test_texts_that_end_have_the_joint_law_of_whole_texts(make_joint, cap, inside):
+    """A cap around the mixture counts a forced end with its own probability; components that force it have probability 1."""
     joint, label, scale, n = make_joint(3, (2, 2, 2, 2)), 1, 3.0, 20_000
     table = Table(joint)
     models, prior = [table.autoregressive(y) for y in range(2)], table.log_prior()
@@ -172,7 +173,8 @@ def test_texts_that_end_have_the_joint_law_of_whole_texts(make_joint, cap, insid
     found = sample_accepted(mixture, label, scale, n, 3, generator=seeded(4))
     masses = {}
     for x in [(0,), (1, 0), (1, 1, 0), *([(1, 1, 1)] if cap == "truncate" else [])]:
-        mass = [float(joint[(y, *x)].sum() if len(x) < 3 or cap == "truncate" else joint[(y, *x[:2])].sum()) for y in range(2)]
+        free = inside and cap == "force"
+        mass = [float(joint[(y, *(x[:2] if free and len(x) == 3 else x))].sum()) for y in range(2)]
         masses[(*x, 0, 0)[:3]] = sum(mass) * (mass[label] / sum(mass)) ** scale
     total = sum(masses.values())
     counts = {x: int((found.tokens == torch.tensor(x)).all(1).sum()) for x in masses}

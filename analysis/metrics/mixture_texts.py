@@ -1,0 +1,206 @@
+r"""Guided laws of whole texts where p(x) is the mixture of the labels' n-gram models, by exact draws.
+
+The posterior of the labels depends on the whole text before, so these laws have no finite state. The joint law is drawn by
+acceptance, the sequential one token by token, and both densities of a text are known up to log Z and the share of texts that
+end in time. So every figure is a mean over independent exact draws, and has a standard error.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+import arguide
+from analysis.metrics.confidence import Estimate, combined, mean, mean_of
+from analysis.toys import NgramModels, TextLaw
+from analysis.toys.law import Label
+from arguide.sampling import retrace
+from arguide.stopping import lengths, padded
+
+DRAWS = 4000  # of each law, for a summary
+
+
+@dataclass(frozen=True)
+class MixtureLaws:
+    """The laws of whole texts guided by p(x|y) and the mixture Σ_k π_k p(x|k), at any γ ≥ 0.
+
+    Attributes:
+        models: the n-gram models; π are the shares of their labels.
+        label: y.
+    """
+
+    models: NgramModels
+    label: Label
+
+    @cached_property
+    def index(self) -> int:
+        """The index of y."""
+        found = self.models.index(self.label)
+        if found is None:
+            raise ValueError("label must be one of the labels, got None")
+        return found
+
+    @cached_property
+    def mixture(self) -> arguide.Mixture:
+        """p(x)."""
+        models = tuple(self.models.autoregressive(k) for k in range(len(self.models.labels)))
+        return arguide.Mixture(models, self.models.prior.log())
+
+    @cached_property
+    def conditional(self) -> TextLaw:
+        """p(x | y) of texts that end in time."""
+        return self.models.log_law(self.index)
+
+    def sequential(self, scale: float) -> arguide.Ending:
+        """Return the law guided token by token, cut after T tokens."""
+        return self._ending(self.mixture.guidance(self.index, scale), "truncate")
+
+    def sample(self, scale: float, n: int, generator: torch.Generator | None = None) -> "MixtureDraws":
+        """Draw n texts of each law at one γ; see `sample_scales`."""
+        return self.sample_scales([scale], n, generator)[0]
+
+    def sample_scales(self, scales: Sequence[float], n: int, generator: torch.Generator | None = None) -> "list[MixtureDraws]":
+        """Draw n texts of each law at every γ; of the sequential one those of n that end in time. Joint laws share proposals.
+
+        Raises:
+            ValueError: γ below 0, or too few accepted proposals (`arguide.LowAcceptanceError`).
+        """
+        target, length = self._ending(self.mixture, "force"), self.models.length
+        given = list(map(float, scales))
+        joints = arguide.sample_accepted(target, self.index, given, n, length, generator=generator)
+        drawn = [arguide.sample(self.sequential(scale), n, length, generator=generator) for scale in given]
+        return [MixtureDraws(self, *each) for each in zip(given, joints, drawn, strict=True)]
+
+    def _ending(self, model: Any, cap: str) -> arguide.Ending:
+        return arguide.Ending(model, (self.models.size - 1,), self.models.length, cap=cap)
+
+
+@dataclass(frozen=True)
+class MixtureDraws:
+    """Draws of the joint and of the sequential law at one γ, and what they say of both.
+
+    Attributes:
+        laws: the laws.
+        scale: γ.
+        joint: draws of the joint law, [n, T], with log Z.
+        drawn: draws of the sequential law, some of which do not end in time.
+    """
+
+    laws: MixtureLaws
+    scale: float
+    joint: arguide.Accepted
+    drawn: arguide.Sample
+
+    @cached_property
+    def ended(self) -> Tensor:
+        """Which sequential texts end in time, [n]."""
+        return (self.drawn.tokens == self._end[0]).any(1)
+
+    @property
+    def share_ended(self) -> Estimate:
+        """The share of sequential texts that end in time."""
+        return mean_of(self.ended.double())
+
+    @property
+    def sequential(self) -> Tensor:
+        """Draws of the sequential law that end in time, [m, T]."""
+        return padded(self.drawn.tokens, self.laws.models.length, self._end)[self.ended]
+
+    @property
+    def log_z(self) -> Estimate:
+        """Log Z of texts that end in time."""
+        return Estimate(float(self.joint.log_evidence), float(self.joint.std_error), math.inf)
+
+    @cached_property
+    def log_conditional(self) -> Tensor:
+        """Log p(x|y) of the joint draws, of texts that end in time, [n]."""
+        return self.laws.conditional.log_prob(self.joint.x)
+
+    def kl_sequential_joint(self) -> Estimate:
+        """Return KL(sequential ‖ joint) in nats."""
+        rows = (self.drawn.log_proposal - self.drawn.log_target).sum(1)[self.ended]
+        return combined((1, 1, -1), (mean_of(rows), self.log_z, self._log_share))
+
+    def kl_joint_conditional(self) -> Estimate:
+        """Return KL(joint ‖ p(x|y)) in nats."""
+        own = self.log_conditional + self.laws.conditional.log_normalizer
+        rows = self._log_target(self.joint.x, own) - self.log_conditional
+        return combined((1, -1), (mean_of(rows), self.log_z))
+
+    def mean_lengths(self) -> dict[str, Estimate]:
+        """Return the mean number of tokens of the texts of each law."""
+        return {
+            "joint": mean_of(lengths(self.joint.x, self._end)),
+            "sequential": mean_of(lengths(self.sequential, self._end)),
+            "conditional": _exact(self.laws.conditional.mean_length()),
+        }
+
+    def log_probs(self, texts: Tensor) -> dict[str, Tensor]:
+        """Return log_conditional, log_joint and log_sequential of texts that end in time, [n, T] ↦ [n] each."""
+        own = self.laws.conditional.log_prob(texts)
+        sequential = retrace(self.laws.sequential(self.scale), texts).log_proposal.sum(1) - self._log_share.value
+        target = self._log_target(texts, own + self.laws.conditional.log_normalizer)
+        return {"log_conditional": own, "log_joint": target - self.log_z.value, "log_sequential": sequential}
+
+    def summary(self) -> dict[str, Estimate]:
+        """Return log Z, the share of proposals that is kept, divergences, TV, entropies in nats and mean lengths in tokens."""
+        kept = math.exp(float(self.joint.log_acceptance))
+        of_joint, of_sequential = self.log_probs(self.joint.x), self.log_probs(self.sequential)
+        gaps = [logs["log_joint"] - logs["log_sequential"] for logs in (of_joint, of_sequential)]
+        return {
+            "log_z": self.log_z,
+            "kept": Estimate(kept, kept * self.log_z.std_error, math.inf),
+            "kl_sequential_joint": self.kl_sequential_joint(),
+            "kl_joint_sequential": combined((1, 1, 1), (mean_of(gaps[0]), _error_of(self.log_z), _error_of(self._log_share))),
+            "kl_joint_conditional": self.kl_joint_conditional(),
+            "tv": mean([mean_of(torch.tanh(gap.abs() / 2)) for gap in gaps]),
+            "entropy_joint": combined((1, 1), (mean_of(-of_joint["log_joint"]), _error_of(self.log_z))),
+            "entropy_sequential": combined((1, 1), (mean_of(-of_sequential["log_sequential"]), _error_of(self._log_share))),
+            "entropy_conditional": _exact(self.laws.conditional.entropy()),
+            **{f"mean_length_{law}": found for law, found in self.mean_lengths().items()},
+        }
+
+    def frame(self, n: int, generator: torch.Generator | None = None) -> pd.DataFrame:
+        """Return n draws of each law: law, text, log_conditional, log_joint and log_sequential.
+
+        Args:
+            n: at most as many as there are draws of the joint and the sequential law.
+            generator: of the draws of the conditional law.
+        """
+        frames = []
+        rows = {"conditional": self.laws.conditional.sample(n, generator), "joint": self.joint.x, "sequential": self.sequential}
+        for name, texts in rows.items():
+            logs = {key: value.numpy() for key, value in self.log_probs(texts[:n]).items()}
+            frames.append(pd.DataFrame({"law": name, "text": self.laws.models.decode(texts[:n])} | logs))
+        return pd.concat(frames, ignore_index=True)
+
+    @property
+    def _end(self) -> tuple[int, ...]:
+        return (self.laws.models.size - 1,)
+
+    @property
+    def _log_share(self) -> Estimate:
+        found = self.share_ended
+        return Estimate(math.log(found.value), found.std_error / found.value, found.freedom)
+
+    def _log_target(self, texts: Tensor, own: Tensor) -> Tensor:
+        """Return log p(x)^{1−γ} p(x|y)^γ of texts, [n, T] ↦ [n], with log p(x|y), [n]."""
+        if texts is self.joint.x:
+            log_p = own + self.laws.models.prior[self.laws.index].log() - self.joint.log_posterior
+        else:
+            log_p = retrace(self.laws._ending(self.laws.mixture, "truncate"), texts).log_proposal.sum(1)
+        return (1 - self.scale) * log_p + self.scale * own
+
+
+def _exact(value: Tensor) -> Estimate:
+    return Estimate(float(value), 0.0, math.inf)
+
+
+def _error_of(found: Estimate) -> Estimate:
+    """Return 0 with the error of an estimate."""
+    return found._replace(value=0.0)
