@@ -29,7 +29,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import arguide
-from analysis.figures.influence import against_scale
+from analysis.figures.text import against_scale
 from analysis.learning import toy_stories
 from analysis.metrics import text_statistics
 from analysis.metrics.text_statistics import words_of

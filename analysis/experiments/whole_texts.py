@@ -106,7 +106,14 @@ def _over_labels(rows: pd.DataFrame) -> Iterator[Row]:
 
 
 def at(frame: pd.DataFrame, family: str, quantity: str, scale: float = AT) -> Estimate | None:
-    """Return a figure at the largest order, None where there is none."""
+    """Return a figure at the largest order, None where there is none.
+
+    Args:
+        frame: of `run`.
+        family: the pair.
+        quantity: the figure.
+        scale: γ.
+    """
     rows = pick(frame, family=family, quantity=quantity, scale=scale, order=frame["order"].max())
     return None if rows.empty else of_row(rows.iloc[0])
 
@@ -135,8 +142,8 @@ def _limit(frame: pd.DataFrame) -> str:
     )
     return (
         f"From γ = {grows.min():g} on, Z of the pooled pair grows with the length without a limit (mean over labels). Its "
-        f"joint law is then about the cap: at γ = {most:g} its texts have {joint:.0f} of at most {frame['length'].max():g} tokens, "
-        f"conditional ones {conditional:.0f}. That is the pair's incoherence, not guidance."
+        f"joint law is then about the cap: at γ = {most:g} its texts have {joint:.0f} of at most {frame['length'].max():g} "
+        f"tokens, conditional ones {conditional:.0f}. That is the pair's incoherence, not guidance."
     )
 
 

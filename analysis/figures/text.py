@@ -1,18 +1,35 @@
 """Draw the figures of real text under both laws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import FAMILIES, SHADES, Panel, curve, label, logarithmic
+from analysis.figures.style import CYCLE, FAMILIES, MARKERS, SHADES, Panel, curve, label, logarithmic
 from analysis.frames import pick
 from analysis.metrics import confidence
 from analysis.metrics.trends import clearly
 
 BOTH = ("sequential", "joint")
 ADHERENCE = "log p(x|y) / p(x) per text, nats"
+
+
+def against_scale(frame: pd.DataFrame, ax: Axes, quantities: Sequence[str], *, title: str, y: str) -> Axes:
+    """Draw quantities against the scale, with bands of two standard errors.
+
+    Args:
+        frame: a tidy frame of `text_statistics`.
+        ax: the axes to draw on.
+        quantities: which to draw, at most five.
+        title: above the panel.
+        y: name and unit of the vertical axis.
+    """
+    for name, colour, marker in zip(quantities, CYCLE, MARKERS, strict=False):
+        rows = pick(frame, quantity=name).sort_values("scale")
+        half, short = 2 * rows["std_error"], name.removeprefix("perplexity, ")
+        curve(ax, rows["scale"], rows["value"], half, colour=colour, marker=marker, name=short)
+    return label(ax, title=title, x="scale γ", y=y, legend="" if len(quantities) > 1 else None)
 
 
 def _against_scale(quantity: str, title: str, y: str) -> Panel:

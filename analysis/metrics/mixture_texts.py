@@ -17,8 +17,7 @@ from torch import Tensor
 
 import arguide
 from analysis.metrics.confidence import Estimate, combined, mean, mean_of
-from analysis.toys import NgramModels, TextLaw
-from analysis.toys.law import Label
+from analysis.toys import NgramModels, TextLaw, checks
 from arguide.sampling import retrace
 from arguide.stopping import lengths, padded
 
@@ -31,19 +30,18 @@ class MixtureLaws:
 
     Attributes:
         models: the n-gram models; π are the shares of their labels.
-        label: y.
+        label: y, kept as its index.
+
+    Raises:
+        ValueError: no such label, or None.
     """
 
     models: NgramModels
-    label: Label
+    label: Any
 
-    @cached_property
-    def index(self) -> int:
-        """The index of y."""
-        found = self.models.index(self.label)
-        if found is None:
-            raise ValueError("label must be one of the labels, got None")
-        return found
+    def __post_init__(self) -> None:
+        checks.require(self.label is not None, "label", "one of the labels", None)
+        object.__setattr__(self, "label", self.models.index(self.label))
 
     @cached_property
     def mixture(self) -> arguide.Mixture:
@@ -54,25 +52,30 @@ class MixtureLaws:
     @cached_property
     def conditional(self) -> TextLaw:
         """p(x | y) of texts that end in time."""
-        return self.models.log_law(self.index)
+        return self.models.log_law(self.label)
 
     def sequential(self, scale: float) -> arguide.Ending:
         """Return the law guided token by token, cut after T tokens."""
-        return self._ending(self.mixture.guidance(self.index, scale), "truncate")
+        return self._ending(self.mixture.guidance(self.label, scale), "truncate")
 
     def sample(self, scale: float, n: int, generator: torch.Generator | None = None) -> "MixtureDraws":
-        """Draw n texts of each law at one γ; see `sample_scales`."""
+        """Draw n texts of each law at one γ; arguments and errors as in `sample_scales`."""
         return self.sample_scales([scale], n, generator)[0]
 
     def sample_scales(self, scales: Sequence[float], n: int, generator: torch.Generator | None = None) -> "list[MixtureDraws]":
         """Draw n texts of each law at every γ; of the sequential one those of n that end in time. Joint laws share proposals.
+
+        Args:
+            scales: γ.
+            n: draws of each law.
+            generator: of the draws.
 
         Raises:
             ValueError: γ below 0, or too few accepted proposals (`arguide.LowAcceptanceError`).
         """
         target, length = self._ending(self.mixture, "force"), self.models.length
         given = list(map(float, scales))
-        joints = arguide.sample_accepted(target, self.index, given, n, length, generator=generator)
+        joints = arguide.sample_accepted(target, self.label, given, n, length, generator=generator)
         drawn = [arguide.sample(self.sequential(scale), n, length, generator=generator) for scale in given]
         return [MixtureDraws(self, *each) for each in zip(given, joints, drawn, strict=True)]
 
@@ -191,7 +194,7 @@ class MixtureDraws:
     def _log_target(self, texts: Tensor, own: Tensor) -> Tensor:
         """Return log p(x)^{1−γ} p(x|y)^γ of texts, [n, T] ↦ [n], with log p(x|y), [n]."""
         if texts is self.joint.x:
-            log_p = own + self.laws.models.prior[self.laws.index].log() - self.joint.log_posterior
+            log_p = own + self.laws.models.prior[self.laws.label].log() - self.joint.log_posterior
         else:
             log_p = retrace(self.laws._ending(self.laws.mixture, "truncate"), texts).log_proposal.sum(1)
         return (1 - self.scale) * log_p + self.scale * own
