@@ -7,18 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from analysis.experiments import correction, family_tables, text
+from analysis.experiments import correction, family_tables, text, whole_texts
 from analysis.frames import Chapter, pick
 from analysis.metrics.trends import EQUAL
 
 
 def conclude(done: Sequence[Chapter]) -> list[str]:
-    """Return what a run found: the gap, diffusion, the correction, and real data; nothing for a quick run."""
+    """Return what a run found: the gap, diffusion, the correction, p(x), and real data; nothing for a quick run."""
     frames = {chapter.experiment.name: chapter.frame for chapter in done if not chapter.quick}
     parts: Mapping[tuple[str, ...], Callable[..., str]] = {
         ("scale_factors",): gap,
         ("correction",): diffusion,
         ("families",): corrected,
+        ("whole_texts",): coherent,
         ("real_data", "text"): practice,
     }
     return [part(*(frames[name] for name in names)) for names, part in parts.items() if set(names) <= set(frames)]
@@ -67,6 +68,22 @@ def corrected(frame: pd.DataFrame) -> str:
     if excess.clear and excess.mean > 0:
         return f"Weights do not remove the difference in an autoregressive model: {measured}."
     return f"Whether weights remove the difference in an autoregressive model is not decided: {measured}."
+
+
+def coherent(frame: pd.DataFrame) -> str:
+    """Return how far the two laws of whole texts are apart, with each of the two unconditional laws."""
+    scale, order = frame["scale"].max(), frame["order"].max()
+    pooled, mixture = (
+        whole_texts.at(frame, pair, "kl_sequential_joint", scale) for pair in (whole_texts.POOLED, whole_texts.MIXTURE)
+    )
+    measured = f"on whole texts of n-gram models of order {order:g} the two laws are"
+    if pooled is None or mixture is None:
+        return f"What the difference is depends on p(x): {measured} not compared at γ = {scale:g}."
+    found = (
+        f"{measured} {pooled.value:.3g} nats apart at γ = {scale:g} where p(x) is a model of its own, and {mixture.value:.3g}"
+    )
+    less = "Much of the difference" if mixture.value < pooled.value / 2 else "Little of the difference"
+    return f"{less} comes from an incoherent p(x): {found} (± {mixture.half:.2g}) where it is the mixture of the p(x|y)."
 
 
 def practice(digits: pd.DataFrame, texts: pd.DataFrame) -> str:

@@ -25,7 +25,7 @@ def gap(frame: pd.DataFrame, ax: Axes) -> Axes:
     lines(rows[rows["scale"] > 1], ax, x="scale", order=PAIRS, colours=(INK, TEAL), least=1e-4)
     logarithmic(ax, "y")
     largest = {family: pick(rows, family=family, scale=rows["scale"].max())["value"] for family in PAIRS}
-    found = [f"{value.iloc[0]:.2g} nats ({family})" for family, value in largest.items() if len(value)]
+    found = [f"{value.iloc[0]:.3g} nats ({family})" for family, value in largest.items() if len(value)]
     title = f"At γ = {rows['scale'].max():g} and order {order:g} the laws differ by {' and '.join(found)}"
     return label(ax, title=title, x="scale γ", y="KL(sequential ‖ joint), nats", legend="p(x)")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.experiments import EXPERIMENTS, conclusion, correction, family_tables
+from analysis.experiments import EXPERIMENTS, conclusion, correction, family_tables, whole_texts
 from analysis.experiments.base import Experiment
 from analysis.frames import Chapter, Verdict, tidy
 
@@ -70,6 +70,27 @@ def test_the_correction(weighted, error, says):
     assert "4 tokens" in told
 
 
+def texts_of(pooled, mixture):
+    case = {"law": "texts", "quantity": "kl_sequential_joint", "scale": 10.0, "order": 5, "length": 9, "labels": 3}
+    rows = [case | {"family": whole_texts.POOLED, "value": pooled}]
+    if mixture is not None:
+        rows.append(case | {"family": whole_texts.MIXTURE, "value": mixture, "std_error": 0.1, "freedom": 1e6})
+    return tidy(rows)
+
+
+@pytest.mark.parametrize(
+    ("pooled", "mixture", "says"),
+    [
+        (720.0, 7.65, "Much of the difference comes from an incoherent p(x): on whole texts of n-gram models of order 5"),
+        (720.0, 7.65, "720 nats apart at γ = 10 where p(x) is a model of its own, and 7.65 (± 0.2) where it is the mixture"),
+        (8.0, 7.65, "Little of the difference comes from an incoherent p(x)"),
+        (8.0, None, "are not compared at γ = 10"),
+    ],
+)
+def test_the_mixture(pooled, mixture, says):
+    assert says in conclusion.coherent(texts_of(pooled, mixture))
+
+
 def digits(gap, effect):
     case = {"law": "digits", "scale": 3.0, "length": 10, "label": "7"}
     values = {"kl_sequential_joint": gap, "kl_joint_conditional": effect}
@@ -113,14 +134,15 @@ def test_a_run_concludes_from_the_chapters_that_it_has():
     assert conclusion.conclude(chapters(quick=True, scale_factors=factors())) == []
 
 
-def test_a_full_run_has_four_sentences_at_most():
+def test_a_full_run_has_five_sentences_at_most():
     names = {each.name for each in EXPERIMENTS}
-    assert {"scale_factors", "correction", "families", "real_data", "text"} <= names
+    assert {"scale_factors", "correction", "families", "whole_texts", "real_data", "text"} <= names
     every = chapters(
         scale_factors=factors(),
         correction=variance(0.507, 0.006),
         families=distances(0.075),
+        whole_texts=texts_of(720.0, 7.65),
         real_data=digits(0.44, 0.2),
         text=stories(9.0, 2.0),
     )
-    assert len(conclusion.conclude(every)) == 4
+    assert len(conclusion.conclude(every)) == 5

@@ -106,7 +106,7 @@ def test_titles_state_what_the_panels_draw(frame):
     _, axes = plt.subplots(1, 3)
     drawn = [panel(frame, ax) for panel, ax in zip((figures.gap, figures.orders, figures.lengths), axes, strict=True)]
     largest = pick(frame, family=POOLED, quantity="kl_sequential_joint", order=4, scale=10.0)["value"].iloc[0]
-    assert f"{largest:.2g} nats (pooled)" in drawn[0].get_label()
+    assert f"{largest:.3g} nats (pooled)" in drawn[0].get_label()
     assert len(drawn[0].lines) == len(drawn[1].lines) == 2
     assert drawn[1].get_xticks().tolist() == [2, 4]
     assert len(drawn[2].lines) == 4
