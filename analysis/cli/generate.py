@@ -42,8 +42,12 @@ def generate(
         bool,
         joint_law("--joint", help="Draw from the joint law, by weighted particles; with --prior exactly, by acceptance."),
     ] = False,
-    particles: Annotated[int, joint_law(help="Particles per run of the joint law; with --prior proposals per batch.")] = 64,
-    repeats: Annotated[int, joint_law(help="Independent runs of the joint law, which are compared; unused with --prior.")] = 4,
+    sampler: Annotated[str | None, joint_law(help="Of the joint law: particles, ladder, or accept (with --prior).")] = None,
+    particles: Annotated[
+        int | None, joint_law(help="Particles per run (64), ladders (8), or proposals per batch (64).")
+    ] = None,
+    repeats: Annotated[int, joint_law(help="Independent runs of particles, which are compared.")] = 4,
+    sweeps: Annotated[int, joint_law(help="Sweeps of a ladder.")] = 200,
     power: Annotated[float, joint_law(help="β: the joint law to this power; p(x)^β at --scale 1.")] = 1.0,
     cap: Annotated[str, joint_law(help="At --max-new-tokens, for the joint law: truncate, or force the end.")] = "truncate",
     prompts: Annotated[Path | None, options.path(PROMPTS, FILES)] = None,
@@ -59,21 +63,20 @@ def generate(
     json: Json = False,
 ) -> None:
     """Generate text under guidance, from prompts or from a file of prompts; the same command resumes an interrupted file."""
-    use_joint = joint or power != 1
+    use_joint = joint or power != 1 or sampler is not None
 
     def check_options() -> None:
         _check_files(prompt or [], prompts, out, compare)
         if stream and (len(prompt or []) != 1 or compare or json or num_samples > 1 or use_joint):
             others = "--compare, --json, --prompts, --num-samples and --joint"
             raise ValueError(f"--stream prints one completion of one --prompt; leave out {others}")
-        if prior is not None and use_joint and (power, cap) != (1.0, "truncate"):
-            raise ValueError("--joint with --prior draws by acceptance, without --power and --cap force; leave them out")
         for name in filter(None, (model, negative_model)):
             paths.check_model(name)
         options.check_memory(num_samples * max_new_tokens, 8, num_samples=num_samples, max_new_tokens=max_new_tokens)
         if use_joint:
-            sizes = {"repeats": repeats, "particles": particles, "max_new_tokens": max_new_tokens}
-            options.check_memory(repeats * particles * max_new_tokens, 8, **sizes)
+            rows = particles or 64
+            sizes = {"repeats": repeats, "particles": rows, "max_new_tokens": max_new_tokens}
+            options.check_memory(repeats * rows * max_new_tokens, 8, **sizes)
 
     if limits.alone():
         check_options()  # before torch is imported, which takes seconds
@@ -83,16 +86,14 @@ def generate(
 
     def check() -> tuple[loading.Choice, completions.Sampling, list[float]]:
         check_options()
-        law: joint_draws.Joint | joint_draws.Exact | None = None
-        if use_joint:
-            exact = prior is not None
-            law = joint_draws.Exact(particles) if exact else joint_draws.Joint(particles, repeats, power, cap)
+        given = {"particles": particles, "repeats": repeats, "sweeps": sweeps, "power": power, "cap": cap}
+        law = joint_draws.sampler(sampler, coherent=prior is not None, **given) if use_joint else None
         chat = tokens.Chat(not no_chat, system, negative_system)
         numbers = (temperature, top_p, top_k, greedy, num_samples, max_new_tokens, plausibility, chat, seed)
         scales = options.scales_of(str(scale) if compare is None else compare)
         return (
             loading.Choice(model, negative_model, dtype),
-            completions.Sampling(*numbers, law if use_joint else None, prior),
+            completions.Sampling(*numbers, law, prior),
             scales,
         )
 

@@ -15,7 +15,7 @@ from transformers import TextStreamer
 
 import arguide
 from analysis import limits
-from analysis.text.joint_draws import DIAGNOSIS, Exact, Joint, Kept
+from analysis.text.joint_draws import DIAGNOSIS, Acceptance, Kept, Ladders, Particles
 from analysis.text.loading import Loaded
 from analysis.text.tokens import PLAIN, Chat, Encoded, Request, encode, guidance, law, pad_token, stop_tokens, text_of
 from arguide.text.prompts import padded
@@ -51,7 +51,7 @@ class Sampling:
     plausibility: float = 0.0
     chat: Chat = PLAIN
     seed: int = 0
-    joint: Joint | Exact | None = None
+    joint: Particles | Ladders | Acceptance | None = None
     prior: float | None = None
 
     def __post_init__(self) -> None:
@@ -96,12 +96,13 @@ class Completion(NamedTuple):
 
     text: str
     tokens: int
-    diagnosis: arguide.Diagnosis | Kept | None = None
+    diagnosis: arguide.Diagnosis | arguide.Ladder | Kept | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the columns of a table."""
-        diagnosis = {name: getattr(self.diagnosis, name) for name in DIAGNOSIS if hasattr(self.diagnosis, name)}
-        return {"completion": self.text, "tokens": self.tokens} | diagnosis
+        found = {name: getattr(self.diagnosis, name) for name in DIAGNOSIS if hasattr(self.diagnosis, name)}
+        numbers = {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in found.items()}
+        return {"completion": self.text, "tokens": self.tokens} | numbers
 
 
 def complete(
@@ -143,17 +144,14 @@ def complete(
 
 
 def _complete_joint(
-    loaded: Loaded, encoded: Encoded, sampling: Sampling, joint: Joint | Exact, index: tuple[int, int]
+    loaded: Loaded, encoded: Encoded, sampling: Sampling, joint: Particles | Ladders | Acceptance, index: tuple[int, int]
 ) -> list[Completion]:
     """Return the completions of one prompt under the joint law."""
-    length, samples = sampling.max_new_tokens, sampling.num_samples
-    given: Any = {"max_new_tokens": length, "plausibility": sampling.plausibility}
+    length = sampling.max_new_tokens
+    given: Any = {"max_new_tokens": length, "plausibility": sampling.plausibility, "prior": sampling.prior}
+    guided = law(loaded, encoded, temperature=1 / joint.power, cap=joint.cap, **given)
     generator = torch.Generator(loaded.model.device).manual_seed(_seed((sampling.seed, *index)))
-    texts, diagnosis = (
-        joint.draw(law(loaded, encoded, prior=sampling.prior, **given), encoded.scale, samples, length, generator)
-        if isinstance(joint, Exact)
-        else joint.draw(law(loaded, encoded, temperature=1 / joint.power, cap=joint.cap, **given), samples, length, generator)
-    )
+    texts, diagnosis = joint.draw(guided, encoded.scale, sampling.num_samples, length, generator)
     return [_completion(loaded, encoded, row)._replace(diagnosis=diagnosis) for row in texts.tolist()]
 
 

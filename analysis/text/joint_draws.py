@@ -1,7 +1,7 @@
-"""Draw texts from the joint law: by weighted particles, or exactly by acceptance where the pair is coherent."""
+"""Draw texts from the joint law: by weighted particles, by a ladder, or exactly by acceptance where the pair is coherent."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +15,8 @@ DIAGNOSIS = ("log_evidence", "std_error", "consistent", "acceptance", "most_kl",
 
 
 @dataclass(frozen=True)
-class Joint:
-    """The settings of draws from the joint law.
+class Particles:
+    """The settings of draws from the joint law by weighted particles.
 
     Several independent runs of particles are compared with one another, and with chains that start at their texts: if the
     particles follow the law, the chains do not change it. Texts are drawn from all runs together.
@@ -43,12 +43,18 @@ class Joint:
         check_cap(self.cap)
 
     def draw(
-        self, law: arguide.Autoregressive, samples: int, length: int, generator: torch.Generator
+        self,
+        law: arguide.Autoregressive,
+        scale: float,  # noqa: ARG002 (all samplers have one signature)
+        samples: int,
+        length: int,
+        generator: torch.Generator,
     ) -> tuple[Tensor, arguide.Diagnosis]:
         """Return texts of the joint law, [samples, T], and the diagnosis of their runs.
 
         Args:
             law: the guided law.
+            scale: γ, unused.
             samples: the number of texts.
             length: T.
             generator: the random generator.
@@ -57,6 +63,53 @@ class Joint:
             law, self.particles, length, repeats=self.repeats, twist=arguide.particles.ahead, generator=generator
         )
         return arguide.pooled(runs).draw(samples, generator), diagnosis
+
+
+@dataclass(frozen=True)
+class Ladders:
+    """The settings of draws from the joint law by replica exchange, see `arguide.ladder`.
+
+    Attributes:
+        particles: the number of ladders, at least two; each gives one text.
+        sweeps: of the run; half as many come before it.
+        power: β, as in `Particles`.
+        cap: the meaning of the length cap.
+
+    Raises:
+        ValueError: a number out of range, or another cap.
+    """
+
+    particles: int = 8
+    sweeps: int = 200
+    power: float = 1.0
+    cap: str = "truncate"
+
+    def __post_init__(self) -> None:
+        if self.particles < 2 or self.sweeps < 2:
+            raise ValueError("--sampler ladder needs at least two --particles, its ladders, and two --sweeps, to compare them")
+        limits.check_range("--power", self.power)
+        check_cap(self.cap)
+
+    def draw(
+        self,
+        law: arguide.Autoregressive,
+        scale: float,  # noqa: ARG002 (all samplers have one signature)
+        samples: int,
+        length: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, arguide.Ladder]:
+        """Return texts of the joint law, [samples, T], and the ladders that they are from.
+
+        Args:
+            law: the guided law.
+            scale: γ, unused.
+            samples: the number of texts; as many ladders at least are run.
+            length: T.
+            generator: the random generator.
+        """
+        n = max(self.particles, samples)
+        found = arguide.sample_ladder(law, n, length, sweeps=self.sweeps, burn_in=self.sweeps // 2, generator=generator)
+        return found.tokens[:samples], found
 
 
 class Kept(NamedTuple):
@@ -85,21 +138,28 @@ class Kept(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Exact:
+class Acceptance:
     """The settings of exact draws from the joint law of a coherent pair, by acceptance.
 
     Attributes:
-        rows: proposals per batch.
+        particles: proposals per batch.
+        power: β, which must be 1.
+        cap: the meaning of the length cap.
 
     Raises:
-        ValueError: fewer than two proposals.
+        ValueError: fewer than two proposals, another power, or another cap.
     """
 
-    rows: int = 64
+    particles: int = 64
+    power: float = 1.0
+    cap: str = "truncate"
 
     def __post_init__(self) -> None:
-        if self.rows < 2:
+        if self.particles < 2:
             raise ValueError("the joint law needs at least two --particles, for a standard error")
+        if self.power != 1:
+            raise ValueError("--sampler accept draws the joint law itself; leave --power out, or try --sampler particles")
+        check_cap(self.cap)
 
     def draw(
         self, law: arguide.Autoregressive, scale: float, samples: int, length: int, generator: torch.Generator
@@ -113,7 +173,35 @@ class Exact:
             length: T.
             generator: the random generator.
         """
-        limits: Any = {"tolerance": math.inf, "rows": self.rows}
+        limits: Any = {"tolerance": math.inf, "rows": self.particles}
         found = arguide.sample_accepted(law, 0, scale, samples, length, generator=generator, **limits)
         numbers = found.log_evidence, found.std_error, found.log_acceptance.exp(), found.most_kl
         return found.tokens, Kept(scale, *map(float, numbers))
+
+
+SAMPLERS: dict[str, type[Particles] | type[Ladders] | type[Acceptance]] = {
+    "particles": Particles,
+    "ladder": Ladders,
+    "accept": Acceptance,
+}
+
+
+def sampler(name: str | None, *, coherent: bool, **settings: Any) -> Particles | Ladders | Acceptance:
+    """Return the settings of draws by a sampler: by default acceptance for a coherent pair, particles for any other.
+
+    Args:
+        name: of `SAMPLERS`, None for the default.
+        coherent: whether the pair has a prior.
+        settings: of the sampler; None for a default, and those of other samplers are left out.
+
+    Raises:
+        ValueError: another name, acceptance of a pair without a prior, and as the sampler.
+    """
+    chosen = name or ("accept" if coherent else "particles")
+    if chosen not in SAMPLERS:
+        raise ValueError(f"--sampler must be one of {', '.join(SAMPLERS)}, got {chosen!r}")
+    if chosen == "accept" and not coherent:
+        raise ValueError("--sampler accept needs a coherent pair; give a --prior, or try --sampler particles")
+    kind = SAMPLERS[chosen]
+    known = {field.name for field in fields(kind)}
+    return kind(**{key: value for key, value in settings.items() if key in known and value is not None})

@@ -42,6 +42,28 @@ def test_a_power_draws_the_joint_law(run, model):
     assert records[1][0]["log_evidence"] == pytest.approx(0, abs=1e-4)
 
 
+def test_a_ladder_has_a_verdict(run, model):
+    ladder = ("--sampler", "ladder", "--particles", 3, "--sweeps", 8, *FEW, "--json")
+    code, out, err = run(model, "--prompt", "ab", "--negative", "c", *ladder)
+    (record,) = json.loads(out)
+    assert code == 0
+    assert "more levels" in record["verdict"]
+    assert err.strip() == f"arguide: {record['verdict']}"
+    assert json.loads(run(model, "--prompt", "ab", "--negative", "c", *ladder, "--seed", 1)[1]) != [record]
+
+
+@pytest.mark.parametrize("sampler", ["particles", "ladder", "accept"])
+def test_every_sampler_draws_a_coherent_pair(run, model, sampler):
+    pair = ("--prompt", "ab", "--negative", "c", "--prior", 0.4, "--cap", "force", "--max-new-tokens", 2, "--scale", 2)
+    sizes = ("--particles", 200, "--sweeps", 40, "--json")
+    code, out, _ = run(model, *pair, "--sampler", sampler, *sizes)
+    exact = json.loads(run(model, *pair, "--sampler", "accept", "--particles", 2000, "--json")[1])[0]
+    (record,) = json.loads(out)
+    assert code == 0
+    error = 4 * (record["std_error"] ** 2 + exact["std_error"] ** 2) ** 0.5
+    assert abs(record["log_evidence"] - exact["log_evidence"]) < error < 0.5
+
+
 def test_a_file_has_joint_diagnoses(run, model, tmp_path):
     (tmp_path / "in.txt").write_text("ab\ncd\nef\n")
     code, *_ = run(model, "--prompts", tmp_path / "in.txt", "--out", tmp_path / "out.parquet", "--batch-size", 2, *JOINT)
@@ -61,6 +83,9 @@ def test_a_file_has_joint_diagnoses(run, model, tmp_path):
         ("--power must be positive", ("--power", 0)),
         ("--cap must be", ("--cap", "stop")),
         ("--stream prints", ("--stream",)),
+        ("--sampler must be one of particles, ladder, accept, got 'mcmc'", ("--sampler", "mcmc")),
+        ("give a --prior", ("--sampler", "accept")),
+        ("two --sweeps", ("--sampler", "ladder", "--sweeps", 1)),
     ],
 )
 def test_the_joint_law_refuses_other_options(fails, model, words, options):

@@ -2,12 +2,13 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from small import build
 
 import arguide
 from analysis.text import tokens
-from analysis.text.completions import Joint
+from analysis.text.joint_draws import Acceptance, Ladders, Particles, sampler
 from analysis.toys import Table
 
 
@@ -33,20 +34,34 @@ def test_a_power_is_an_inverse_temperature():
 
 def test_texts_are_drawn_from_all_runs():
     """A run of two particles has two texts."""
-    texts, _ = Joint(particles=2, repeats=4).draw(law(), 40, 4, torch.Generator().manual_seed(0))
+    texts, _ = Particles(particles=2, repeats=4).draw(law(), 1.5, 40, 4, torch.Generator().manual_seed(0))
     assert 2 < len({tuple(row) for row in texts.tolist()}) <= 8
 
 
-def test_texts_follow_the_joint_law(make_joint):
+@pytest.mark.parametrize("settings", [Particles(4000, 2), Ladders(4000, 24)], ids=["particles", "ladders"])
+def test_texts_follow_the_joint_law(make_joint, settings):
     """Within five standard errors of as many exact draws; texts of the sequential law are far from it."""
     table, n = Table(make_joint(1, (2, 3, 3))), 4000
     guided = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 4.0)
     exact = table.joint_guided(1, 4.0)
-    drawn, diagnosis = Joint(particles=n, repeats=2).draw(guided, n, 2, torch.Generator().manual_seed(0))
+    drawn, diagnosis = settings.draw(guided, 4.0, n, 2, torch.Generator().manual_seed(0))
     plain = arguide.sample(guided, n, 2, generator=torch.Generator().manual_seed(0)).tokens
     assert distance(drawn, exact.probabilities) < 5
     assert distance(plain, exact.probabilities) > 15
     assert abs(diagnosis.log_evidence - float(exact.log_normalizer)) < 0.05
+
+
+def test_every_ladder_gives_one_text():
+    texts, found = Ladders(particles=2, sweeps=4).draw(law(), 1.5, 5, 4, torch.Generator().manual_seed(0))
+    assert (len(texts), len(found.tokens), len(found.ratios)) == (5, 5, 4)
+
+
+def test_a_sampler_keeps_its_own_settings():
+    given = {"particles": None, "repeats": 3, "sweeps": 7, "power": 1.0, "cap": "force"}
+    assert sampler(None, coherent=False, **given) == Particles(64, 3, 1.0, "force")
+    assert sampler("ladder", coherent=False, **given) == Ladders(8, 7, 1.0, "force")
+    assert sampler(None, coherent=True, **given | {"particles": 5}) == Acceptance(5, 1.0, "force")
+    assert sampler("particles", coherent=True, **given).particles == 64
 
 
 def distance(texts, law):
