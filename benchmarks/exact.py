@@ -1,13 +1,14 @@
-"""Exact laws against enumeration in numpy, and what a chain costs as it grows."""
+"""Exact laws against enumeration in numpy, and what chains and n-gram models cost as they grow."""
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from analysis import MarkovChain, Table
+from analysis import MarkovChain, NgramModels, Table
 from analysis.toys import guidance
 from benchmarks.timing import Case, Ratio
 
@@ -16,7 +17,7 @@ LABEL, SCALE = 1, 3.0
 
 
 def cases() -> Iterator[Case]:
-    """Yield the exact laws on a small and a large table, and chains of three lengths."""
+    """Yield the exact laws on a small and a large table, chains of three lengths, and n-gram models of three sizes."""
     small, large = random_joint(3, 8), random_joint(5, 8)
     for joint in (small, large[:, :2, :2, :2]):
         _agree(joint)
@@ -39,8 +40,17 @@ def cases() -> Iterator[Case]:
     )
     yield Case(
         "chain, V = 27: joint and sequential law, KL",
-        {str(length): chain_job(length) for length in (100, 1000, 10_000)},
+        {str(length): GapJob(chain(length)) for length in (100, 1000, 10_000)},
         (Ratio("T = 10³ ÷ T = 10²", "1000", "100"), Ratio("T = 10⁴ ÷ T = 10³", "10000", "1000")),
+    )
+    short, longer, more = ngrams(1500, 30), ngrams(1500, 300), ngrams(30_000, 30)
+    yield Case(
+        "n-gram models of order 5, V = 28: the same laws of whole texts",
+        {"short": GapJob(short), "longer": GapJob(longer), "more": GapJob(more)},
+        (
+            Ratio(f"T = 300 ÷ T = 30, {short.states:,} contexts", "longer", "short"),
+            Ratio(f"{more.states:,} ÷ {short.states:,} contexts, T = 30", "more", "short"),
+        ),
     )
 
 
@@ -83,26 +93,34 @@ def loop(joint: Array, label: int, scale: float) -> tuple[Array, Array]:
     return log_p - np.log(np.exp(log_p).sum()), log_q
 
 
-def chain_job(length: int, size: int = 27) -> "ChainJob":
-    """Return the job that computes both guided laws of a chain and the KL between them."""
+def chain(length: int, size: int = 27) -> MarkovChain:
+    """Return two random chains of one length."""
     generator = torch.Generator().manual_seed(0)
     initial = torch.rand(2, size, generator=generator, dtype=torch.float64)
     transition = torch.rand(2, size, size, generator=generator, dtype=torch.float64)
-    chain = MarkovChain(initial / initial.sum(-1, keepdim=True), transition / transition.sum(-1, keepdim=True), length)
-    return ChainJob(chain)
+    return MarkovChain(initial / initial.sum(-1, keepdim=True), transition / transition.sum(-1, keepdim=True), length)
 
 
-class ChainJob:
-    """Both guided laws of a chain, and KL(sequential ‖ joint)."""
+def ngrams(texts: int, length: int, size: int = 27) -> NgramModels:
+    """Return models of order 5 of random texts with two labels, whose tokens are as uneven as letters."""
+    rng = np.random.default_rng(0)
+    shares = 1 / np.arange(1, size + 1)
+    rows = [rng.choice(size, rng.integers(3, 15), p=shares / shares.sum()).tolist() for _ in range(texts)]
+    return NgramModels(rows, [i % 2 for i in range(texts)], 5, alphabet=list(map(chr, range(97, 97 + size))), length=length)
 
-    def __init__(self, chain: MarkovChain) -> None:
-        self._chain = chain
+
+class GapJob:
+    """Both guided laws of a chain or of n-gram models, and KL(sequential ‖ joint)."""
+
+    def __init__(self, models: MarkovChain | NgramModels) -> None:
+        self._models = models
 
     def __call__(self) -> torch.Tensor:
         """Return the KL, []."""
-        joint = self._chain.joint_guided(LABEL, SCALE)
-        sequential, _ = self._chain.sequential_guided(LABEL, SCALE)
-        return sequential.kl(joint)
+        joint: Any = self._models.joint_guided(LABEL, SCALE)
+        sequential: Any = self._models.sequential_guided(LABEL, SCALE)[0]
+        found: torch.Tensor = sequential.kl(joint)
+        return found
 
 
 def _log_conditional(p: Array, t: int) -> Array:
