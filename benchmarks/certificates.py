@@ -1,0 +1,187 @@
+"""Certify samplers of joint laws on n-gram models, whose log Z is exact: python -m benchmarks.certificates --out FILE.jsonl.
+
+The texts are stories of six pets, cut after one to six sentences, or those of `--file`. A law has a label, an order, a length
+T, and either a scale γ at β = 1 or a power β at γ = 1. Every sampler of `SAMPLERS` draws every law once, with its own verdict.
+Finished rows are kept in the file, and the same command goes on; `--table` prints what a file has.
+
+A verdict is false if it is positive and log Ẑ is off by more than half a nat. The limit is that of Clopper and Pearson.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import random
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from time import process_time
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+import arguide
+from analysis.learning import toy_stories
+from analysis.toys import NgramModels, TextLaw, read_ngrams
+from analysis.toys.ngrams.models import codes_of
+from arguide.stopping import lengths
+from benchmarks.verdicts import upper
+
+ORDERS, LENGTHS, LABELS = (2, 3, 4, 5), (20, 40), 3
+SCALES, POWERS = (1.25, 1.5, 2.0, 3.0, 5.0), (1.5, 2.0, 3.0, 4.0)
+NATS = 0.5
+STORIES, SENTENCES = 3000, 6
+
+
+class Law(NamedTuple):
+    """A law of whole texts: its label, order n, largest length T, scale γ and power β."""
+
+    label: int
+    order: int
+    length: int
+    scale: float
+    power: float
+
+    @property
+    def weights(self) -> dict[int | None, float]:
+        """The weights of p(x|y) and p(x)."""
+        return {self.label: self.power * self.scale} | ({None: self.power * (1 - self.scale)} if self.scale != 1 else {})
+
+
+class Found(NamedTuple):
+    """What a sampler says of a law: log Ẑ, its standard error, whether its verdict is positive, and texts, [n, T]."""
+
+    log_z: float
+    std_error: float
+    positive: bool
+    texts: torch.Tensor
+
+
+def particles(model: arguide.Ending, generator: torch.Generator, n: int = 256, **options: Any) -> Found:
+    """Run `arguide.repeat_joint` with n particles."""
+    runs, found = arguide.repeat_joint(model, n, model.length, generator=generator, **options)
+    return Found(found.log_evidence, found.std_error, found.consistent, arguide.pooled(runs).draw(256, generator))
+
+
+def ladder(model: arguide.Ending, generator: torch.Generator) -> Found:
+    """Run eight ladders of eight levels."""
+    found = arguide.sample_ladder(model, 8, model.length, sweeps=200, burn_in=100, generator=generator)
+    return Found(float(found.log_evidence), float(found.std_error), found.consistent, found.tokens)
+
+
+SAMPLERS: dict[str, Callable[[arguide.Ending, torch.Generator], Found]] = {
+    "particles": particles,
+    "blocks of 4": lambda model, generator: particles(model, generator, block=4),
+    "particles × 32": lambda model, generator: particles(model, generator, 32 * 256),
+    "look-ahead": lambda model, generator: particles(model, generator, twist=arguide.particles.ahead),
+    "ladder": ladder,
+}
+
+
+def laws() -> Iterator[Law]:
+    """Yield all laws, the easiest last axis first, so that a part of them has every order and label."""
+    settings = [(scale, 1.0) for scale in SCALES] + [(1.0, power) for power in POWERS]
+    for length, (scale, power), order, label in itertools.product(LENGTHS, settings, ORDERS, range(LABELS)):
+        yield Law(label, order, length, scale, power)
+
+
+@cache
+def models_of(order: int, length: int, file: Path | None) -> NgramModels:
+    """Return the n-gram models of the stories, or of a file."""
+    if file is not None:
+        return read_ngrams(file, order=order, length=length, max_labels=8)
+    draw = random.Random(0)
+    rows, labels = [], []
+    for story in toy_stories.write(STORIES):
+        words = story.split()
+        ends = [i for i, word in enumerate(words) if word == "."]
+        if words[3] in toy_stories.PETS:
+            rows.append(words[: ends[min(draw.randrange(SENTENCES), len(ends) - 1)] + 1])
+            labels.append(toy_stories.PETS.index(words[3]))
+    codes, alphabet = codes_of(rows, 1, "□")
+    return NgramModels(codes, labels, order, alphabet=alphabet, length=length, names=toy_stories.PETS)
+
+
+def certified(law: Law, sampler: str, file: Path | None) -> dict[str, Any]:
+    """Return one row: the law, the sampler, its numbers and the exact ones."""
+    models = models_of(law.order, law.length, file)
+    exact: TextLaw = models.log_joint(law.weights)
+    branches = [models.autoregressive(label) for label in law.weights]
+    model = arguide.Ending(arguide.LogLinear(branches, list(law.weights.values())), (models.size - 1,), law.length, cap="force")
+    generator = torch.Generator().manual_seed(hash(law) % 2**31)
+    begin = process_time()
+    found = SAMPLERS[sampler](model, generator)
+    seconds = process_time() - begin
+    sizes = lengths(found.texts, (models.size - 1,)).double()
+    return law._asdict() | {
+        "sampler": sampler,
+        "log_z": found.log_z,
+        "std_error": found.std_error,
+        "positive": found.positive,
+        "exact": float(exact.log_normalizer),
+        "mean_length": float(sizes.mean()),
+        "exact_length": float(exact.mean_length()),
+        "growth": exact.log_growth,
+        "seconds": seconds,
+    }
+
+
+def table(frame: pd.DataFrame) -> str:
+    """Return convergence, errors and false verdicts per setting and sampler, in Markdown."""
+    frame = frame.assign(error=frame["log_z"] - frame["exact"])
+    setting = frame["scale"].map("γ = {:g}".format).where(frame["power"] == 1, frame["power"].map("β = {:g}".format))
+    names = (
+        "laws",
+        "positive",
+        "false, upper limit",
+        "within .1 nat",
+        "median error, nats",
+        "rms error ÷ std. error",
+        "seconds",
+    )
+    lines = ["| law | sampler | " + " | ".join(names) + " |", "|---|---|" + "---:|" * len(names)]
+    parts = [
+        *frame.groupby([setting, "sampler"], sort=False),
+        *((("all", name), rows) for name, rows in frame.groupby("sampler")),
+    ]
+    for (what, sampler), rows in parts:
+        positive, off = rows[rows["positive"]], rows["error"].abs()
+        false = int((positive["error"].abs() > NATS).sum())
+        ratio = (positive["error"] / positive["std_error"]).pow(2).mean() ** 0.5 if len(positive) else math.nan
+        cells = (
+            f"{len(rows)}",
+            f"{rows['positive'].mean():.0%}",
+            f"{false}, {upper(false, len(positive)):.1%}" if len(positive) else "–",
+            f"{(off < 0.1).mean():.0%}",
+            f"{off.median():.3f}",
+            f"{ratio:.2f}",
+            f"{rows['seconds'].median():.1f}",
+        )
+        lines.append(f"| {what} | {sampler} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Certify on one thread, and print a table in Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.certificates", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--out", type=Path, required=True, help="a file of JSON lines, with what is finished")
+    parser.add_argument("--file", type=Path, help="labelled texts in place of the stories")
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    parser.add_argument("--every", type=int, default=1, help="take every n-th law only (default: %(default)s)")
+    parser.add_argument("--table", action="store_true", help="print the table of what is finished, and nothing else")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    done = {(Law(*(row[name] for name in Law._fields)), row["sampler"]) for row in rows}
+    left = [pair for pair in itertools.product(list(laws())[:: given.every], given.samplers) if pair not in done]
+    for law, sampler in tqdm(() if given.table else left, desc="certificates", unit="run", dynamic_ncols=True, disable=None):
+        rows.append(certified(law, sampler, given.file))
+        with given.out.open("a") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+    print(table(pd.DataFrame(rows)))
+
+
+if __name__ == "__main__":
+    main()
