@@ -25,6 +25,7 @@ from tqdm import tqdm
 import arguide
 from analysis.learning import toy_stories
 from analysis.toys import NgramModels, TextLaw, read_ngrams
+from analysis.toys.law import Weights
 from analysis.toys.ngrams.models import codes_of
 from arguide.stopping import lengths
 from benchmarks.verdicts import upper
@@ -45,7 +46,7 @@ class Law(NamedTuple):
     power: float
 
     @property
-    def weights(self) -> dict[int | None, float]:
+    def weights(self) -> Weights:
         """The weights of p(x|y) and p(x)."""
         return {self.label: self.power * self.scale} | ({None: self.power * (1 - self.scale)} if self.scale != 1 else {})
 
@@ -108,8 +109,9 @@ def certified(law: Law, sampler: str, file: Path | None) -> dict[str, Any]:
     """Return one row: the law, the sampler, its numbers and the exact ones."""
     models = models_of(law.order, law.length, file)
     exact: TextLaw = models.log_joint(law.weights)
-    branches = [models.autoregressive(label) for label in law.weights]
-    model = arguide.Ending(arguide.LogLinear(branches, list(law.weights.values())), (models.size - 1,), law.length, cap="force")
+    branches = tuple(models.autoregressive(label) for label in law.weights)
+    guided = arguide.LogLinear(branches, tuple(law.weights.values()))
+    model = arguide.Ending(guided, (models.size - 1,), law.length, cap="force")
     generator = torch.Generator().manual_seed(hash(law) % 2**31)
     begin = process_time()
     found = SAMPLERS[sampler](model, generator)

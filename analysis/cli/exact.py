@@ -60,7 +60,7 @@ def exact(
         )
     else:
         models = _ngrams(file, order, text_column, label_column or "label", length, max_labels, tokenizer)
-        name = _known(label, models.labels)
+        name = options.known(label, models.labels)
         found = (
             _of_mixture(models, name, scale, sample=sample, seed=seed)
             if mixture
@@ -92,19 +92,10 @@ def _of_table(
     from analysis.toys import read_table
 
     table = read_table(file, label_column=label_column, smoothing=smoothing)
-    name = _known(label, table.labels, numbered=file.suffix == ".npy")
+    name = options.known(label, table.labels, numbered=file.suffix == ".npy")
     figures = scale_factors.summary(table, name, scale, temperature=temperature)
     laws = scale_factors.laws_frame(table, name, scale, temperature=temperature) if frame else None
     return Found(f"{' × '.join(map(str, table.shape))} cells", figures, laws, {})
-
-
-def _known(label: str, labels: tuple[str, ...], *, numbered: bool = False) -> str | int:
-    """Return a label that is given by its name or, where labels are numbered, the index that is given."""
-    if label in labels:
-        return label
-    if not (numbered and label.isdecimal() and int(label) < len(labels)):
-        raise ValueError(f"no label {label!r}; the labels are {', '.join(labels[:20])}")
-    return int(label)
 
 
 def _ngrams(

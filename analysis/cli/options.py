@@ -140,3 +140,21 @@ def check_device(name: str) -> None:
     """
     if name != "cpu":
         raise ValueError(f"--device must be cpu for exact laws, got device {name!r}")
+
+
+def known(label: str, labels: tuple[str, ...], *, numbered: bool = False) -> str | int:
+    """Return a label that is given by its name or, where labels are numbered, the index that is given.
+
+    Args:
+        label: as given.
+        labels: the names.
+        numbered: whether an index will do.
+
+    Raises:
+        ValueError: no such label.
+    """
+    if label in labels:
+        return label
+    if not (numbered and label.isdecimal() and int(label) < len(labels)):
+        raise ValueError(f"no label {label!r}; the labels are {', '.join(labels[:20])}")
+    return int(label)

@@ -12,8 +12,9 @@ from analysis.cli import options
 from analysis.cli.options import Dtype, Json, NoChat, Seed, System, running
 from analysis.files import paths
 
-WAYS, MEASURED = "Ways to lower the temperature", "What is measured"
-ways, measured_by = map(options.group, (WAYS, MEASURED))
+WAYS, MEASURED, OWN = "Ways to lower the temperature", "What is measured", "Exact laws of your own file"
+ways, measured_by, own = map(options.group, (WAYS, MEASURED, OWN))
+FILE = r"A .npy joint table \[y, x_1, …, x_T]; .csv/.parquet of discrete columns; or with --order, labelled texts."
 MODEL = "A folder, or a name on the hub. Without it, exact laws and exact scores are compared."
 
 
@@ -26,6 +27,11 @@ def temperature(
     top_p: Annotated[
         str, ways(help="Draw from the likeliest tokens that together have this probability.")
     ] = ".1,.3,.5,.7,.8,.9",
+    file: Annotated[Path | None, options.path(FILE, OWN)] = None,
+    label: Annotated[str | None, own(help="Of p(x | label); without it p(x).")] = None,
+    label_column: Annotated[str | None, own(help="The column of labels.")] = None,
+    text_column: Annotated[str, own(help="The column of the texts.")] = "text",
+    order: Annotated[int, own(help="n of the n-gram models of texts; 0 for a table.", min=0)] = 0,
     groups: Annotated[int, measured_by(help="Independent groups of 16 texts of the whole-text law.", min=2)] = 8,
     particles: Annotated[int, measured_by(help="Particles for every text of the whole-text law.", min=2)] = 32,
     max_new_tokens: Annotated[int, measured_by(help="T, the maximum length of a text.", min=1)] = 24,
@@ -46,8 +52,19 @@ def temperature(
     ks, ps = options.scales_of(top_k, "--top-k", "1,5,50"), options.scales_of(top_p, "--top-p", ".5,.9")
     limits.check_temperatures(betas, ks, ps)
     options.check_new("--out", out, ".parquet")
+    if file is not None and model is not None:
+        raise ValueError("--file is for exact laws, and MODEL for those of a language model; leave one of them out")
+    if file is None and (label is not None or order):
+        raise ValueError("--label and --order are for the laws of a --file; give one, or leave them out")
     if model is None:
-        _exact(betas, ks, ps, prompt=prompt, out=out, device=device, seed=seed, json=json)
+        for option, value in (("--prompt", prompt), ("--out", out)):
+            if value is not None:
+                raise ValueError(f"{option} is for the texts of a model; give MODEL, or leave it out")
+        options.check_device(device)
+        if file is not None:
+            _own(file, label, label_column, text_column, order, (betas, ks, ps), seed=seed, json=json)
+        else:
+            _exact(betas, ks, ps, seed=seed, json=json)
         return
     if prompt is None:
         raise ValueError("a model needs a text to continue; give --prompt, or leave out MODEL for exact laws")
@@ -88,18 +105,10 @@ def _exact(
     ks: list[float],
     ps: list[float],
     *,
-    prompt: str | None,
-    out: Path | None,
-    device: str,
     seed: int,
     json: bool,
 ) -> None:
     """Compare the ways on exact laws and exact scores."""
-    for option, value in (("--prompt", prompt), ("--out", out)):
-        if value is not None:
-            raise ValueError(f"{option} is for the texts of a model; give MODEL, or leave it out")
-    options.check_device(device)
-
     from analysis.cli import display, temperature_tables
     from analysis.experiments.temperature import exact
 
@@ -108,3 +117,38 @@ def _exact(
         display.dump(exact.record(frame, betas, seed), nan=False)
         return
     temperature_tables.show_exact(frame, betas)
+
+
+def _own(
+    file: Path,
+    label: str | None,
+    label_column: str | None,
+    text_column: str,
+    order: int,
+    settings: tuple[list[float], list[float], list[float]],
+    *,
+    seed: int,
+    json: bool,
+) -> None:
+    """Compare the ways on the exact law of a file."""
+    paths.check_file(file)
+
+    from analysis.cli import display, temperature_tables
+    from analysis.experiments.temperature import exact
+    from analysis.metrics.temperature.laws import OfTable, OfTexts
+    from analysis.toys import read_ngrams, read_table
+
+    found: OfTable | OfTexts
+    if order:
+        models = read_ngrams(file, order=order, text_column=text_column, label_column=label_column or "label")
+        found = OfTexts(models, None if label is None else options.known(label, models.labels))
+    else:
+        table = read_table(file, label_column=label_column)
+        numbered = file.suffix == ".npy"
+        found = OfTable(table, None if label is None else options.known(label, table.labels, numbered=numbered))
+    name = file.name if label is None else f"{file.name}, {label}"
+    frame = exact.own(name, found, *settings)
+    if json:
+        display.dump(exact.record(frame, (), seed), nan=False)
+        return
+    temperature_tables.show_exact(frame, ())

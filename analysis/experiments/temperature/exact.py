@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import limits
 from analysis.experiments.base import Settings
 from analysis.experiments.temperature import claims, scores, tokens
 from analysis.frames import Track, tidy
-from analysis.metrics.temperature.laws import SEQUENTIAL, TOP_K, TOP_P
+from analysis.metrics.temperature.laws import SEQUENTIAL, TOP_K, TOP_P, OfTable, OfTexts
 
 
 def run(betas: Sequence[float], top_k: Sequence[float], top_p: Sequence[float], *, seed: int, track: Track) -> pd.DataFrame:
@@ -25,6 +26,31 @@ def run(betas: Sequence[float], top_k: Sequence[float], top_p: Sequence[float], 
     settings = {SEQUENTIAL: betas, TOP_K: top_k, TOP_P: top_p}
     exact = tokens.rows((tokens.LONG,), [1 / beta for beta in betas], settings, settings)
     return tidy([*exact, *scores.rows(Settings(quick=True, seed=seed), betas, track)])
+
+
+def own(
+    name: str, laws: OfTable | OfTexts, betas: Sequence[float], top_k: Sequence[float], top_p: Sequence[float]
+) -> pd.DataFrame:
+    """Return the ways to lower the temperature of one exact law.
+
+    Args:
+        name: of the law.
+        laws: of a table or of n-gram models.
+        betas: β of factors.
+        top_k: k.
+        top_p: p.
+
+    Raises:
+        ValueError: a table whose texts are too many to be listed.
+    """
+    settings = {SEQUENTIAL: betas, TOP_K: top_k, TOP_P: top_p}
+    if isinstance(laws, OfTexts):
+        return tidy(tokens.of_texts(name, laws, settings))
+    shape = laws.table.shape
+    limits.check_memory(
+        f"{name}: {' × '.join(map(str, shape))} texts with their bigrams", math.prod(shape) * max(shape) ** 2, 1
+    )
+    return tidy(tokens.of_table(name, laws, settings))
 
 
 def record(frame: pd.DataFrame, betas: Sequence[float], seed: int) -> dict[str, Any]:

@@ -65,11 +65,21 @@ def rows(
         for length in lengths:
             yield from _gap(length, tau)
     for law, make in TABLES.items():
-        table = make(LONG)
-        kept = settings | {TOP_K: [k for k in settings[TOP_K] if k < max(table.shape)]}
-        yield from compared({"law": law, LENGTH: LONG}, ways(OfTable(table), kept))
-    yield from _texts(STORY, stories(), texts)
-    yield from _texts(SAME_LENGTH, stories(OfLength), texts)
+        yield from of_table(law, OfTable(make(LONG)), settings)
+    yield from of_texts(STORY, stories(), texts)
+    yield from of_texts(SAME_LENGTH, stories(OfLength), texts)
+
+
+def of_table(name: str, laws: OfTable, settings: dict[str, Sequence[float]]) -> Iterator[Row]:
+    """Yield the ways to lower the temperature of a table; a k that keeps every token is left out.
+
+    Args:
+        name: of the law.
+        laws: of the table.
+        settings: {family: settings}.
+    """
+    kept = settings | {TOP_K: [k for k in settings[TOP_K] if k < max(laws.table.shape)]}
+    return compared({"law": name, LENGTH: laws.table.length}, ways(laws, kept))
 
 
 def stories(laws: type[OfTexts] = OfTexts) -> OfTexts:
@@ -79,8 +89,14 @@ def stories(laws: type[OfTexts] = OfTexts) -> OfTexts:
     return laws(NgramModels(codes, [0] * len(codes), ORDER, alphabet=alphabet))
 
 
-def _texts(name: str, laws: OfTexts, settings: dict[str, Sequence[float]]) -> Iterator[Row]:
-    """Yield the ways to lower the temperature of stories; exact draws give the statistics of groups of texts."""
+def of_texts(name: str, laws: OfTexts, settings: dict[str, Sequence[float]]) -> Iterator[Row]:
+    """Yield the ways to lower the temperature of texts; exact draws give the statistics of groups of texts.
+
+    Args:
+        name: of the law.
+        laws: of the n-gram models.
+        settings: {family: settings}.
+    """
     case = {"law": name, LENGTH: laws.models.length}
     for power, beta in (("p", 1.0), ("p²", 2.0)):
         value = laws.merits(laws.power(beta))[LENGTH]

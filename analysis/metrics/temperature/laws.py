@@ -68,22 +68,23 @@ class Laws(Protocol):
 
 @dataclass(frozen=True)
 class OfTable(Laws):
-    """The laws of p(x) of a table, as log-probabilities [V_1, …, V_T]."""
+    """The laws of p(x | label) of a table, of p(x) for None, as log-probabilities [V_1, …, V_T]."""
 
     table: Table
+    label: Label = None
 
     def power(self, beta: float) -> Tensor:
         """Return log p(x)^β / Z."""
-        return self.table.log_joint({None: beta})[0]
+        return self.table.log_joint({self.label: beta})[0]
 
     def mean(self, beta: float) -> float:
         """Return E_{p^β/Z}[log p]."""
-        return of_cells(self.table.log_probs().flatten())(beta)
+        return of_cells(self.table.log_probs(self.label).flatten())(beta)
 
     def transformed(self, transform: Transform) -> Tensor:
         """Return the log law of p with every factor transformed; prefixes of probability 0 keep it."""
         log_q = torch.zeros((), dtype=torch.float64)
-        for law in self.table.log_conditionals():
+        for law in self.table.log_conditionals(self.label):
             dead = law.amax(-1, keepdim=True) == -math.inf
             rows = transform(torch.where(dead, 0.0, law)).masked_fill(dead, -math.inf)
             log_q = log_q[..., None] + rows
@@ -91,7 +92,7 @@ class OfTable(Laws):
 
     def merits(self, law: Tensor) -> dict[str, float]:
         """Return the mean log-likelihood, the entropy, and the expected statistics of groups of texts."""
-        found = distances.expectation(law, self.table.log_probs()), distances.entropy(law)
+        found = distances.expectation(law, self.table.log_probs(self.label)), distances.entropy(law)
         return dict(zip((LIKELIHOOD, ENTROPY), map(float, found), strict=True)) | group_means(law)
 
 

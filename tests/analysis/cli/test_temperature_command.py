@@ -2,8 +2,12 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+
+from analysis import read_ngrams
+from analysis.metrics.temperature.laws import TRANSFORMS, OfTexts
 
 COMMAND = ("temperature",)
 WAYS = ("--beta", "1,1.2", "--top-k", "1,3,100", "--top-p", ".4,.9")
@@ -143,3 +147,62 @@ def test_a_model_needs_a_text(fails, model):
 )
 def test_options_of_texts_need_a_model(fails, given, says):
     assert says in fails(*given)
+
+
+def own(run, file, *options):
+    return record(run, "--file", file, *WAYS, *options)
+
+
+def test_a_table_of_ones_own_has_all_ways(run, tmp_path):
+    """A table of two tokens: top-k 1 and a label's own law by hand."""
+    joint = np.array([[[0.20, 0.15], [0.10, 0.05]], [[0.05, 0.10], [0.15, 0.20]]])
+    np.save(tmp_path / "t.npy", joint)
+    found = {(each["family"], each["setting"]): each for each in own(run, tmp_path / "t.npy", "--label", 1)["equal_likelihood"]}
+    law = joint[1] / joint[1].sum()
+    assert found["top-k", 1.0]["log_likelihood"] == pytest.approx(np.log(law[1, 1]))
+    power = law**1.2 / (law**1.2).sum(1, keepdims=True) * (law.sum(1) ** 1.2 / (law.sum(1) ** 1.2).sum())[:, None]
+    assert found["sequential", 1.2]["log_likelihood"] == pytest.approx((power * np.log(law)).sum())
+    whole = own(run, tmp_path / "t.npy")["equal_likelihood"]
+    assert {each["law"] for each in whole} == {"t.npy"}
+    assert whole[0]["log_likelihood"] == pytest.approx((joint.sum(0) * np.log(joint.sum(0))).sum())
+    assert ("top-k", 100.0) not in found
+
+
+def test_texts_of_ones_own_have_all_ways(run, tmp_path):
+    rows = {"text": ["abc", "abd", "cab", "ba"] * 20, "kind": ["x", "y"] * 40}
+    pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
+    options = ("--order", 2, "--label-column", "kind")
+    every = own(run, tmp_path / "t.csv", *options)
+    assert set(every["useless"]) == {"t.csv"}
+    assert every["reached"] == []
+    of_label = own(run, tmp_path / "t.csv", *options, "--label", "x")
+    laws = OfTexts(read_ngrams(tmp_path / "t.csv", order=2, label_column="kind"), "x")
+    found = {(each["family"], each["setting"]): each for each in of_label["equal_likelihood"]}
+    expected = laws.merits(laws.transformed(TRANSFORMS["top-p"](0.9)))
+    assert found["top-p", 0.9]["entropy"] == pytest.approx(expected["entropy"])
+    code, out, _ = run("--file", tmp_path / "t.csv", *options, *WAYS)
+    assert code == 0
+    assert "t.csv" in out
+    assert "β that is reached" not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--label", "z"), "no label 'z'"),
+        (("--prompt", "a"), "--prompt is for the texts of a model"),
+        (("--order", 2, "--text-column", "none"), "no column 'none'"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(run, tmp_path, options, says):
+    pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"]}).to_csv(tmp_path / "t.csv", index=False)
+    code, out, err = run("--file", tmp_path / "t.csv", "--label-column", "label", *options)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert says in err
+
+
+def test_files_and_models_exclude_each_other(run, model, tmp_path):
+    for options, says in (((model, "--file", tmp_path), "leave one of them out"), (("--order", 3), "laws of a --file")):
+        code, _, err = run(*options)
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert says in err
