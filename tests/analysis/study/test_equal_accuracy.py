@@ -38,6 +38,11 @@ def test_a_curve_ends_at_its_highest_accuracy():
     assert curve(own[own["seed"] == 0], "b").index.tolist() == [0.7, 0.85, 0.9]
 
 
+def test_a_curve_has_the_mean_of_scales_of_equal_accuracy():
+    own = curve(frame({"a": [(0.7, 1.0), (0.7, 0.6), (0.9, 0.5)]}, seeds=1), "a")
+    assert own["spread"].to_dict() == pytest.approx({0.7: 0.8, 0.9: 0.5})
+
+
 def test_intervals_are_simultaneous_over_levels():
     one = levels(frame({"a": [(0.7, 1.0)], "b": [(0.7, 0.9)]}, jitter=0.01), "a", "b", ("spread",))["spread"]
     assert len(one) == 1  # no range of accuracy
@@ -61,6 +66,21 @@ def test_every_seed_has_its_own_levels():
 def test_samplers_without_a_shared_accuracy_have_no_levels():
     assert levels(frame({"a": A, "b": [(0.2, 1.0), (0.4, 1.0)]}), "a", "b", ("spread",)) == {}
     assert levels(frame({"a": A}), "a", "b", ("spread",)) == {}
+
+
+@pytest.mark.parametrize(
+    ("measure", "smallest"),
+    [
+        *((share, 0.05) for share in ("spread", "coverage", "distinct", "memorised", "new rows")),
+        ("energy distance", 0.02),
+        ("log p(x|y)", 1.0),
+    ],
+)
+def test_a_difference_counts_from_the_smallest_that_would_matter(measure, smallest):
+    for part, says in ((0.9, "no difference"), (1.1, "better")):
+        more = [(accuracy, value + part * smallest) for accuracy, value in A]
+        rows = frame({"a": more, "b": A}).replace({"quantity": {"spread": measure}})
+        assert decision(levels(rows, "a", "b", (measure,))[measure]) == says
 
 
 @pytest.mark.parametrize(

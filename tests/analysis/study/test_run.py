@@ -8,13 +8,16 @@ import time
 
 import pandas as pd
 import pytest
+from coherent_study import study
 from command import ARGUIDE
 
 from analysis.cli import display
 from analysis.files import run_folder
-from analysis.learning import learners
+from analysis.frames import tidy
+from analysis.learning import datasets, learners
 from analysis.study import plan, temperatures, workers
 from analysis.study import run as study_run
+from analysis.study.findings.conclusion import conclude
 from analysis.study.samplers import JOINT, SEQUENTIAL
 
 
@@ -43,6 +46,37 @@ def test_a_study_repeats_only_lost_tasks(run, names, tmp_path, monkeypatch):
     code, _, err = run(*options[:-2], "--seed", 1)
     assert code == 2
     assert "other settings" in err
+
+
+def test_a_study_joins_the_rows_of_its_tasks(tmp_path, monkeypatch):
+    """A checkpoint that a kill has left behind goes, though its training is not repeated."""
+    done = []
+
+    def task(name):
+        rows = [{"family": name, "quantity": "accuracy", "value": value} for value in (0.1, 0.2)]
+        return workers.Task(name, lambda *_: done.append(name) or tidy(rows))
+
+    monkeypatch.setattr(study_run, "training", lambda plan: [task("lm-0")])
+    monkeypatch.setattr(study_run, "sampling", lambda plan: [task("samples-0-1"), task("samples-0-2")])
+    run_folder.claim(tmp_path, {}, plan.PROGRAM, parts=("experiments", "models"))
+    checkpoint = tmp_path / "models" / "lm-0" / learners.CHECKPOINT
+    checkpoint.parent.mkdir(parents=True)
+    for _ in range(2):
+        checkpoint.write_text("")
+        frame = study_run.run(None, tmp_path, lambda title, items, total: items, 1)
+        assert not checkpoint.exists()
+    assert done == ["lm-0", "samples-0-1", "samples-0-2"]
+    assert frame["family"].tolist() == [name for name in done for _ in range(2)]
+    assert frame.index.is_unique
+
+
+def test_the_report_has_the_conclusion_of_the_study(names, tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(study_run, "run", lambda *_: study())
+    monkeypatch.setattr(study_run.report, "publish", lambda *_, **more: given.update(more) or tmp_path)
+    _, chapters = study_run.publish(plan.Plan(datasets.Source(str(names), "text"), False), tmp_path / "s", None, 1)
+    assert given["conclusion"] == conclude(chapters)
+    assert "differ at every γ above 1" in given["conclusion"][0]
 
 
 def test_equal_rows_are_refused_before_training(fails, tmp_path):

@@ -29,3 +29,12 @@ def test_means_over_seeds_decide_convergence():
     rows = [{"family": JOINT, "quantity": name, "seed": seed, "scale": scale, "value": value}
             for name, by in found.items() for scale, values in by.items() for seed, value in enumerate(values)]  # fmt: skip
     assert statistics.converged(tidy(rows), JOINT) == [1.25]
+
+
+def test_the_table_of_means_has_a_dash_where_a_sampler_has_no_number():
+    values = {(SEQUENTIAL, 1.0): 0.5, (SEQUENTIAL, 2.0): 0.7, (JOINT, 1.0): 0.6}
+    rows = [{"family": family, "quantity": "accuracy", "scale": scale, "seed": seed, "value": value + 0.02 * seed - 0.01}
+            for (family, scale), value in values.items() for seed in range(2)]  # fmt: skip
+    columns, cells = statistics.by_value(tidy(rows), (SEQUENTIAL, "another", JOINT), "accuracy")
+    assert columns == ("γ", SEQUENTIAL, JOINT)
+    assert cells == [["1", "0.50 ± 0.13", "0.60 ± 0.13"], ["2", "0.70 ± 0.13", "–"]]

@@ -4,8 +4,10 @@ import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
+import torch
+
 from analysis.learning import datasets, label_models
-from analysis.study import coherent, controls, samplers, tasks
+from analysis.study import coherent, controls, samplers, tasks, temperatures
 from analysis.study import plan as plans
 
 
@@ -45,6 +47,27 @@ def test_every_sampler_has_its_own_models(monkeypatch, tmp_path):
             *(f"denoiser-{seed}", f"denoiser-weak-{seed}", f"denoiser-{strange}"),
             *(f"classifier-{seed}", f"classifier-clean-{seed}"),
         ]
+
+
+def test_samples_are_measured_and_some_of_the_first_seed_are_kept(monkeypatch, tmp_path):
+    """Of ten texts per label eight are kept."""
+    texts = [f"{label}{i}" for label in "ab" for i in range(10)]
+    drawn = samplers.Drawn(texts, torch.arange(2).repeat_interleave(10), {"log_z": 3.0})
+    judge = SimpleNamespace(accuracy=0.9, measures=lambda rows, labels: {"spread": len(rows) / 10})
+    monkeypatch.setattr(tasks, "evaluator", lambda plan: (SimpleNamespace(names=("a", "b")), judge))
+    monkeypatch.setattr(tasks.Models, "causal", lambda *_: SimpleNamespace(encode=list))
+    monkeypatch.setattr(coherent, "log_likelihood", lambda learner, tokens, labels: -labels.double())
+    monkeypatch.setattr(samplers, "autoregressive", lambda *_: [("one", drawn)])
+    plan = plans.Plan(datasets.Source("names.csv", "text"), False)
+    for seed in range(2):
+        at_0, cold = tasks.sample(seed, 0.0, plan, tmp_path), tasks.cool(seed, plan, tmp_path)
+        for frame, by, values in ((at_0, "scale", [0.0]), (cold, "beta", list(temperatures.BETAS))):
+            for quantity, value in {"spread": 2.0, "log_z": 3.0, "log p(x|y)": -0.5}.items():
+                rows = frame[frame["quantity"] == quantity]
+                assert rows[["family", "seed", "value"]].values.tolist() == [["one", seed, value]] * len(values)
+                assert rows[by].tolist() == values
+            kept = frame["text"].dropna().tolist() if "text" in frame else []
+            assert kept == ([] if seed else (texts[:8] + texts[10:18]) * len(values))
 
 
 def test_thinned_losses_are_means_of_stretches():

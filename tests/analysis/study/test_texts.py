@@ -30,6 +30,7 @@ def test_samplers_lie_side_by_side_where_both_have_texts():
 def test_long_texts_have_lines_and_end_with_an_ellipsis():
     cell = texts(frame(text=200 * "w"), FAMILIES)[1][0][2]
     assert cell.splitlines() == [f"{LETTERS * 'w'} …"] * 4
+    assert texts(frame(text=(LETTERS - 1) * "w"), FAMILIES)[1][0][2].splitlines()[3] == (LETTERS - 1) * "w" + "3"
 
 
 def test_an_empty_text_is_said_so():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import arguide
-from analysis.learning import datasets, learners
+from analysis.learning import datasets, label_models, learners
 from analysis.study import samplers, temperatures
 from analysis.study.samplers import CORRECTED, JOINT, SDE, SEQUENTIAL
 
@@ -20,6 +20,7 @@ def test_every_sampler_draws_its_labels(monkeypatch):
     found = dict(samplers.autoregressive(pixels, 1.0, 2, generator))
     assert found[SEQUENTIAL].rows.shape == (6, 1, 8, 8)
     assert found[SEQUENTIAL].diagnostics["ess_share"] == pytest.approx(1.0, abs=0.2)
+    assert found[JOINT].diagnostics == {}  # the same samples, without weights
     sharp = dict(samplers.autoregressive(pixels, 1.5, 2, generator))
     assert set(sharp[JOINT].diagnostics) == {"ess_share", "ancestors", "log_z", "log_z_apart", "left"}
     denoiser = learners.new("denoiser", digits, learners.Size(16, 1), seed=0)
@@ -51,9 +52,14 @@ def test_weights_of_diffusion_belong_to_their_label(monkeypatch):
     with torch.no_grad():
         denoiser.backbone.embed.label.weight[0] = denoiser.backbone.embed.label.weight[3]
     for scale, weighs in ((1.5, [False, True, True]), (1.0, [False] * 3)):
-        dict(samplers.denoising(denoiser, scale, 2, torch.Generator().manual_seed(0)))
+        drawn = dict(samplers.denoising(denoiser, scale, 2, torch.Generator().manual_seed(0)))
+        assert bool(drawn[CORRECTED].diagnostics) == any(weighs)
         assert [len(each) for each in groups[-1]] == [2, 2, 2]
         assert [bool((each.abs() > 1e-3).any()) for each in groups[-1]] == weighs
+
+
+def test_the_finest_noise_is_half_a_grey_level():
+    assert float(samplers.grid()[-2]) == pytest.approx(1 / (label_models.LEVELS - 1), abs=0.005)
 
 
 @pytest.mark.parametrize("ends", [False, True])

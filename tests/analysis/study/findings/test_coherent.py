@@ -52,6 +52,7 @@ def test_without_a_scale_above_1_there_is_no_gap_to_report():
     frame = study()
     told = coherent.answer(frame[~(frame["scale"] > 1)])
     assert told.number == "no scale above 1"
+    assert told.measure.endswith("pair at γ = 1")
 
 
 def outcomes(**options):
@@ -74,6 +75,14 @@ def test_differences_have_their_range_and_interval():
     columns, rows = coherent.differences(study(spread={CLAMPED: 0.8}))
     assert columns == ("at equal accuracy", "spread", "energy distance")
     assert {row[0]: row[1] for row in rows}[f"{CLAMPED} − {SEQUENTIAL}"] == "-0.20 ± 0.00"
+
+
+def test_the_widest_interval_of_all_levels_is_shown():
+    """Seeds differ by .1 at the largest scale alone: 9.925 · .1 / √3 with five intervals of three seeds."""
+    frame = study(spread={CLAMPED: 0.8})
+    last = (frame["family"] == CLAMPED) & (frame["quantity"] == "spread") & (frame["scale"] == 3)
+    _, rows = coherent.differences(frame.assign(value=frame["value"] + last * 0.1 * (frame["seed"] - 1)))
+    assert {row[0]: row[1] for row in rows}[f"{CLAMPED} − {SEQUENTIAL}"] == "-0.20 ± 0.57"
 
 
 def test_samplers_without_shared_accuracy_are_said_so(monkeypatch):

@@ -1,10 +1,11 @@
 """The answers to a study's question and claims, from frames whose differences are known."""
 
+import pandas as pd
 import pytest
 
 from analysis.frames import tidy
 from analysis.study.findings import guidance
-from analysis.study.samplers import JOINT, SEQUENTIAL
+from analysis.study.samplers import CORRECTED, JOINT, SDE, SEQUENTIAL
 
 
 def samples(joint, sequential, apart=0.1, left=0.1, seeds=3):
@@ -31,6 +32,21 @@ def test_the_question_has_either_answer():
     for unreached in ({"apart": 3.0}, {"left": 0.8}):
         found = guidance.question(samples((0.9, 0.5), (0.9, 0.8), **unreached))
         assert (found.measure, found.number) == ("the joint sampler", "not converged")
+
+
+def test_each_joint_sampler_is_compared_at_the_largest_scale_where_it_converged():
+    found = samples((0.9, 0.5), (0.9, 0.8))
+    weighted = found.replace({JOINT: CORRECTED, SEQUENTIAL: SDE})
+    apart = samples((0.9, 0.1), (0.9, 0.8), apart=3.0)
+    at = [found, found.assign(scale=1.25), apart.assign(scale=2.0), weighted.assign(scale=1.25)]
+    columns, (tokens, paths) = guidance.compared(pd.concat(at))
+    shown = dict(zip(columns, tokens, strict=True))
+    assert (shown["difference"], shown["γ"]) == (f"{JOINT} − {SEQUENTIAL}", "1.5")
+    assert shown["coverage"].startswith("-0.300 ± ")
+    assert shown["bias left"] == "10%"
+    assert paths[:2] == [f"{CORRECTED} − {SDE}", "1.25"]
+    assert guidance.compared(found)[1] == [tokens]
+    assert guidance.compared(apart)[1] == []
 
 
 def test_three_intervals_hold_simultaneously():
