@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -65,9 +66,11 @@ def test_a_checkpoint_on_a_full_disk_leaves_no_part(run, limited, names, tmp_pat
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
-def test_a_full_standard_output_is_one_line(arguments):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_one_line(arguments, unbuffered):
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}  # buffered output fails once more at the end
     with FULL.open("w") as full:
-        done = subprocess.run([ARGUIDE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([ARGUIDE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert (done.returncode, done.stderr) == (2, "arguide: No space left on device\n")
 
 
@@ -263,6 +266,8 @@ EARLY = [
     ["generate", "./none", "--prompt", "a"],
     ["exact", "none.npy", "--label", "0", "--scale", "2"],
     ["reproduce", "--text", "none.csv"],
+    ["reproduce", "--model", "./none"],
+    ["reproduce", "--device", "nowhere"],
     ["train", "lm", "--data", "none.csv", "--out", "m"],
     ["train", "lm", "--data", "", "--out", "m"],
     ["study", "--data", "none.parquet"],
@@ -288,10 +293,11 @@ def test_missing_inputs_are_reported_before_slow_imports(tmp_path, arguments):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_version_is_that_of_the_package(run):
+@pytest.mark.parametrize("more", [(), ("--help",), ("nonsense",)])
+def test_the_version_is_that_of_the_package(run, more):
     from importlib.metadata import version
 
-    assert run("--version") == (0, f"arguide {version('arguide')}\n", "")
+    assert run("--version", *more) == (0, f"arguide {version('arguide')}\n", "")
 
 
 PLACES = [
