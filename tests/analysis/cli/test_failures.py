@@ -15,7 +15,7 @@ import pytest
 import sklearn.datasets  # noqa: F401 (which warns where it cannot write)
 from command import ARGUIDE
 
-from analysis import cli
+from analysis import cli, limits
 from analysis.learning import learners
 
 FULL = Path("/dev/full")
@@ -172,6 +172,14 @@ def test_sizes_beyond_the_memory_are_refused(fails, model, tmp_path, monkeypatch
     assert "GB; try smaller ones" in err
     assert arguments[-2] in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("seeds", "says"), [(10**6, "no folder none"), (10**6 + 1, "--seeds 1e+06 must fit into the memory of 4 GB")]
+)
+def test_sizes_that_fill_the_memory_are_no_error(fails, monkeypatch, seeds, says):
+    monkeypatch.setattr(limits, "_memory", lambda: 4e9)
+    assert says in fails("study", "--data", "digits", "--models", "none", "--seeds", seeds)
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,10 @@ def test_at_one_all_ways_are_the_model(run, options):
     assert greedy["distinct texts"]["value"] == 1 / 16
 
 
-def test_a_table_shows_the_ways_side_by_side(run, options):
-    code, out, err = run(*options)
+def test_a_table_shows_the_ways_side_by_side(run, options, tmp_path):
+    code, out, err = run(*options, "--out", tmp_path / "o.parquet")
     assert code == 0
+    assert out.splitlines()[-1] == f"The texts are in {tmp_path / 'o.parquet'}"
     for text in (
         "'a dog', T = 5",
         "1/1.2",
