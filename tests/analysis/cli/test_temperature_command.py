@@ -5,6 +5,8 @@ import json
 import pandas as pd
 import pytest
 
+from analysis.experiments.temperature import exact
+
 COMMAND = ("temperature",)
 WAYS = ("--beta", "1,1.2", "--top-k", "1,3,100", "--top-p", ".4,.9")
 FEW = ("--max-new-tokens", 5, "--groups", 2, "--particles", 4)
@@ -77,6 +79,7 @@ def test_a_table_shows_the_ways_side_by_side(run, options, tmp_path):
     ):
         assert text in out
     assert "useless where the sequential one works" in out
+    assert "├─" in out  # a line between two texts
     assert "100%" in err
 
 
@@ -144,3 +147,9 @@ def test_a_model_needs_a_text(fails, model):
 )
 def test_options_of_texts_need_a_model(fails, given, says):
     assert says in fails(*given)
+
+
+def test_json_never_has_a_number_that_is_not_finite(fails, monkeypatch):
+    monkeypatch.setattr(exact, "run", lambda *_, **__: None)
+    monkeypatch.setattr(exact, "record", lambda *_: {"value": float("nan")})
+    assert "not JSON compliant" in fails("--json")

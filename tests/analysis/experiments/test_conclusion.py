@@ -1,11 +1,14 @@
 """The conclusion of a run: its numbers are the run's, and data that say the opposite change its sentences."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
 from analysis.experiments import EXPERIMENTS, conclusion, correction, family_tables, text, whole_texts
-from analysis.experiments.base import Experiment
+from analysis.experiments.base import Experiment, Settings
 from analysis.frames import Chapter, Verdict, tidy
+from analysis.text import loading
 
 
 def factors(kl=0.149, tv=0.201, error=1e-14):
@@ -131,6 +134,14 @@ def test_practice_is_that_of_the_largest_scale_that_converged():
     scale, change = text.adherence(texts)
     assert (scale, change.mean) == (2.0, pytest.approx(7.0))
     assert text.source(texts) == "a model, 1 prompts, 24 tokens"
+
+
+def test_a_model_without_a_beginning_of_text_has_no_unconditional_branch(monkeypatch):
+    loaded = SimpleNamespace(tokenizer=SimpleNamespace(bos_token_id=None))
+    monkeypatch.setattr(loading, "silence", lambda: None)
+    monkeypatch.setattr(loading.Choice, "load", lambda *_: loaded)
+    with pytest.raises(ValueError, match="tokenizer of the model must have a beginning-of-text token"):
+        list(text._cases(Settings(model="some/model")))
 
 
 def chapters(quick=False, **frames):
