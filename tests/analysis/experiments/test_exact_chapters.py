@@ -29,12 +29,14 @@ def test_one_table_has_every_scale_every_length_and_every_coupling(factors):
     assert sorted(pick(found, scale=1.5)["length"]) == [1, 2, 3, 4, 5, 6]
 
 
-def test_normalizers_are_those_of_the_tables_that_are_named(factors):
+def test_numbers_are_those_of_the_tables_that_are_named(factors):
     tables = special_tables(5) | {scale_factors.COUPLED: coupled_table(5)}
-    rows = pick(factors, quantity="log_z", length=5, scale=3.0)
+    rows = pick(factors, length=5, scale=3.0)
     for law, table in tables.items():
-        found = rows[(rows["law"] == law) & (rows["coupling"].isna() | (rows["coupling"] == 1.0))]
-        assert found["value"].tolist() == pytest.approx([float(log_tilt(table, 3.0).flatten().logsumexp(0))])
+        at = rows[(rows["law"] == law) & (rows["coupling"].isna() | (rows["coupling"] == 1.0))]
+        found, log_cond = at.drop_duplicates("quantity").set_index("quantity")["value"], table.log_probs(1)
+        assert found["log_z"] == pytest.approx(float(log_tilt(table, 3.0).flatten().logsumexp(0)))
+        assert found["entropy_conditional"] == pytest.approx(-float((log_cond.exp() * log_cond).nansum()))
 
 
 def test_the_factors_of_every_sequence_are_those_of_label_1(factors):
