@@ -181,5 +181,5 @@ def test_the_table_at_equal_likelihood_has_the_settings_that_are_asked_for():
     )
     columns, rows = claims.at_equal_likelihood(frame, {SEQUENTIAL: (3.0,)})
     assert [row[columns.index("lost")] for row in rows] == ["0.250"]
-    assert rows[0][columns.index("way")] == "1/3"
+    assert rows[0][columns.index("way")] == "τ = 1/3"
     assert len(claims.at_equal_likelihood(frame)[1]) == 2
