@@ -129,8 +129,7 @@ def samples(frame: pd.DataFrame) -> Cells:
 
 def source(frame: pd.DataFrame) -> str:
     """Return the model, the prompts and the length."""
-    joint = pick(frame, family="joint")
-    return f"{frame['model'].iloc[0]}, {joint['law'].nunique()} prompts, {joint['length'].max():g} tokens"
+    return f"{frame['model'].iloc[0]}, {frame['law'].nunique()} prompts, {frame['length'].max():g} tokens"
 
 
 def adherence(frame: pd.DataFrame) -> tuple[float, Difference] | None:

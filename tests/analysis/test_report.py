@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shlex
+from html import escape
 
 import pytest
 from PIL import Image
@@ -95,6 +96,12 @@ def test_verdicts_and_captions_are_escaped(tmp_path, monkeypatch):
     assert "It is &lt;i&gt;so&lt;/i&gt; &amp; not otherwise" in page
     assert page.count("first &lt;b&gt;caption&lt;/b&gt;") == 2  # as a caption, and for those who see no pictures
     assert not re.findall("<i>so|<b>caption", page)
+
+
+def test_a_report_ends_with_the_record_of_its_run(tmp_path, monkeypatch):
+    page, _ = published(tmp_path / "out", monkeypatch, Settings(seed=3))
+    record = escape((tmp_path / "out" / "run.json").read_text(encoding="utf-8").strip())
+    assert f"<pre>{record}</pre></footer>" in page
 
 
 def test_figures_keep_their_order(tmp_path, monkeypatch):
@@ -196,6 +203,10 @@ def test_texts_of_users_are_escaped_and_otherwise_as_they_are():
     cells = (("x_t",), [["p_0 is -0.0 <b>"], ["one\ntwo"]])
     shown = report._table(made_of(cells, verbatim=True).experiment.tables[0], None)
     assert "<td>p_0 is -0.0 &lt;b&gt;</td>" in shown
+    assert [
+        f"<td>{size * 'x'}</td>" in report._table(made_of((("a",), [[size * "x"]])).experiment.tables[0], None)
+        for size in (48, 49)
+    ] == [True, False]
     assert '<td class="text">one\ntwo</td>' in shown
     assert "x<sub>t</sub>" in report._table(made_of(cells).experiment.tables[0], None)
 

@@ -108,6 +108,7 @@ def test_a_csv_has_names_of_labels_and_values(run, tmp_path):
     )
     assert code == 0
     assert "kl_sequential_joint" in out
+    assert out.splitlines()[-1] == f"The laws are in {out_file}"
     assert set(pd.read_parquet(out_file)["x_1"]) == {"s", "l"}
 
 

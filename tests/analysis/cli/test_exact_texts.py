@@ -67,6 +67,7 @@ def test_draws_of_every_law_are_printed_and_written(run, file, tmp_path):
     assert code == 0
     assert frame["law"].value_counts().to_dict() == {"conditional": 4, "joint": 4, "sequential": 4}
     assert all(text in out for text in frame["text"])
+    assert out.splitlines()[-1] == f"The draws are in {tmp_path / 'draws.parquet'}"
     models = read_ngrams(file, order=3)
     expected = models.joint_guided("x", 2.0).log_prob(models.encode(frame["text"].tolist()))
     np.testing.assert_allclose(frame["log_joint"], expected)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import sklearn.datasets  # noqa: F401 (which warns where it cannot write)
 from command import ARGUIDE
 
-from analysis import cli
+from analysis import cli, limits
 from analysis.learning import learners
 
 FULL = Path("/dev/full")
@@ -65,9 +66,11 @@ def test_a_checkpoint_on_a_full_disk_leaves_no_part(run, limited, names, tmp_pat
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
-def test_a_full_standard_output_is_one_line(arguments):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_one_line(arguments, unbuffered):
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}  # buffered output fails once more at the end
     with FULL.open("w") as full:
-        done = subprocess.run([ARGUIDE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([ARGUIDE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert (done.returncode, done.stderr) == (2, "arguide: No space left on device\n")
 
 
@@ -172,6 +175,14 @@ def test_sizes_beyond_the_memory_are_refused(fails, model, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("seeds", "says"), [(10**6, "no folder none"), (10**6 + 1, "--seeds 1e+06 must fit into the memory of 4 GB")]
+)
+def test_sizes_that_fill_the_memory_are_no_error(fails, monkeypatch, seeds, says):
+    monkeypatch.setattr(limits, "_memory", lambda: 4e9)
+    assert says in fails("study", "--data", "digits", "--models", "none", "--seeds", seeds)
+
+
+@pytest.mark.parametrize(
     "error", [MemoryError(), MemoryError("Unable to allocate 9 TiB"), RuntimeError("can't allocate memory: x")]
 )
 def test_exhausted_memory_is_one_line(fails, monkeypatch, error):
@@ -263,6 +274,8 @@ EARLY = [
     ["generate", "./none", "--prompt", "a"],
     ["exact", "none.npy", "--label", "0", "--scale", "2"],
     ["reproduce", "--text", "none.csv"],
+    ["reproduce", "--model", "./none"],
+    ["reproduce", "--device", "nowhere"],
     ["train", "lm", "--data", "none.csv", "--out", "m"],
     ["train", "lm", "--data", "", "--out", "m"],
     ["study", "--data", "none.parquet"],
@@ -288,10 +301,11 @@ def test_missing_inputs_are_reported_before_slow_imports(tmp_path, arguments):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_version_is_that_of_the_package(run):
+@pytest.mark.parametrize("more", [(), ("--help",), ("nonsense",)])
+def test_the_version_is_that_of_the_package(run, more):
     from importlib.metadata import version
 
-    assert run("--version") == (0, f"arguide {version('arguide')}\n", "")
+    assert run("--version", *more) == (0, f"arguide {version('arguide')}\n", "")
 
 
 PLACES = [

@@ -1,9 +1,13 @@
 """The command `arguide generate`: what it prints, and the options that it refuses."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
+import torch
 from command import completions
+
+from analysis.text import batch_jobs, distributed
 
 COMMAND = ("generate",)
 FEW = ("--max-new-tokens", 6)
@@ -57,6 +61,17 @@ def test_a_stream_prints_the_same_text(run, model):
     streamed = run(model, "--prompt", "a dog", *FEW, "--stream")
     assert streamed[0] == 0
     assert streamed[1].strip() == plain[1].strip()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_first_alone_prints(run, monkeypatch, tmp_path, rank):
+    monkeypatch.setattr(distributed, "team", lambda device: nullcontext(distributed.Team(rank, 2, torch.device("cpu"))))
+    monkeypatch.setattr(batch_jobs, "complete_file", lambda task, choice, sampling, team, bar: len(list(bar(range(3)))))
+    (tmp_path / "p.txt").write_text("one\n")
+    code, out, err = run("some/model", "--prompts", tmp_path / "p.txt", "--out", tmp_path / "a.parquet")
+    assert code == 0
+    assert out == (f"3 completions are in {tmp_path / 'a.parquet'}\n" if rank == 0 else "")
+    assert ("100%" in err, "p.txt" in err, bool(err)) == (rank == 0,) * 3
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,10 @@ def test_an_end_is_counted_where_it_is_written_or_forced(run, tiny, tmp_path):
 def test_tables_show_texts_unchanged(run, tiny, tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("[/b]\n[red]\n")
-    code, out, err = run(tiny, "--prompt", "a [b]dog", "--scale", 2, *FEW, "--max-new-tokens", 5, "--texts", path)
+    files = ("--texts", path, "--out", tmp_path / "o.parquet")
+    code, out, err = run(tiny, "--prompt", "a [b]dog", "--scale", 2, *FEW, "--max-new-tokens", 5, *files)
     assert code == 0
+    assert out.splitlines()[-1] == f"The texts are in {tmp_path / 'o.parquet'}"
     assert "KL(sequential ‖ joint)" in out
     assert "[/b]" in out
     assert "[red]" in out

@@ -8,6 +8,7 @@ import pytest
 
 from analysis import read_ngrams
 from analysis.metrics.temperature.laws import TRANSFORMS, OfTexts
+from analysis.experiments.temperature import exact
 
 COMMAND = ("temperature",)
 WAYS = ("--beta", "1,1.2", "--top-k", "1,3,100", "--top-p", ".4,.9")
@@ -66,9 +67,10 @@ def test_at_one_all_ways_are_the_model(run, options):
     assert greedy["distinct texts"]["value"] == 1 / 16
 
 
-def test_a_table_shows_the_ways_side_by_side(run, options):
-    code, out, err = run(*options)
+def test_a_table_shows_the_ways_side_by_side(run, options, tmp_path):
+    code, out, err = run(*options, "--out", tmp_path / "o.parquet")
     assert code == 0
+    assert out.splitlines()[-1] == f"The texts are in {tmp_path / 'o.parquet'}"
     for text in (
         "'a dog', T = 5",
         "1/1.2",
@@ -80,6 +82,7 @@ def test_a_table_shows_the_ways_side_by_side(run, options):
     ):
         assert text in out
     assert "useless where the sequential one works" in out
+    assert "├─" in out  # a line between two texts
     assert "100%" in err
 
 
@@ -206,3 +209,9 @@ def test_files_and_models_exclude_each_other(run, model, tmp_path):
         code, _, err = run(*options)
         assert (code, len(err.splitlines())) == (2, 1)
         assert says in err
+
+
+def test_json_never_has_a_number_that_is_not_finite(fails, monkeypatch):
+    monkeypatch.setattr(exact, "run", lambda *_, **__: None)
+    monkeypatch.setattr(exact, "record", lambda *_: {"value": float("nan")})
+    assert "not JSON compliant" in fails("--json")

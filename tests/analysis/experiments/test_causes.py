@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 
 import diffusion
-from analysis.experiments.base import stream
+from analysis.experiments.base import Settings, stream
 from analysis.experiments.coherence import causes, trees
 from analysis.experiments.coherence.trees import LABEL, Measure, Reference
 from analysis.frames import tidy
@@ -166,3 +166,61 @@ def test_intervals_of_differences_are_simultaneous():
         half = scipy.stats.t.ppf(1 - 0.05 / 2 / 9, 4) * differences.std() / 5**0.5
         assert gap.half == pytest.approx(half)
         assert gap.mean == pytest.approx(differences.mean())
+
+
+def test_points_of_draws_are_their_coordinates_and_whether_they_are_outside(toy, measure):
+    x = torch.cat([toy.sample(5, label=LABEL, generator=stream(0, 9)), torch.tensor([[50.0, -60.0]]).double()])
+    rows = list(measure.points({"family": "f"}, x))
+    assert [(row["x"], row["value"]) for row in rows] == [tuple(each) for each in x.tolist()]
+    assert rows[-1]["out"] == 1.0
+    assert sum(row["out"] for row in rows) < 4
+
+
+def test_the_weaker_denoiser_is_smaller_and_the_seed_decides_both(toy):
+    effort = causes.QUICK._replace(steps=2, weaker=1)
+    (own, weak), (again, _), (other, _) = (trained_of(toy, effort, seed) for seed in (1, 1, 2))
+    assert 2 * len(weak) < len(own)
+    assert torch.equal(own, again)
+    assert not torch.equal(own, other)
+
+
+def trained_of(toy, effort, seed):
+    return [torch.nn.utils.parameters_to_vector(each.parameters()).detach() for each in trees.trained(toy, effort, seed)]
+
+
+def test_the_generator_decides_the_draws_of_every_family(toy):
+    def denoiser(x, sigma, label=None):
+        return torch.zeros_like(x)
+
+    sigmas = torch.tensor([5.0, 1.0, 0.1, 0.0])
+    one, again, other = (dict(trees.families(toy, (denoiser,) * 2, 2.0, 8, sigmas, stream(seed))) for seed in (1, 1, 2))
+    for family, x in one.items():
+        assert torch.equal(x, again[family]), family
+    assert not torch.equal(one[trees.SCORES], other[trees.SCORES])
+
+
+@pytest.fixture
+def drawn(toy, monkeypatch):
+    """Return a frame of a quick run whose families are random points."""
+
+    def families(toy, pair, scale, n, sigmas, generator):
+        return ((name, torch.randn(20, 2, generator=generator)) for name in causes.figures.ORDER)
+
+    monkeypatch.setattr(causes, "trees", lambda: toy)
+    monkeypatch.setattr(causes, "trained", lambda *_: None)
+    monkeypatch.setattr(causes, "families", families)
+    return causes.run(Settings(quick=True), lambda items: items)
+
+
+def test_a_run_has_all_measures_of_every_seed_and_the_points_of_one(drawn):
+    points = drawn[drawn["quantity"] == "point"]
+    assert set(points["family"]) == set(causes.figures.ORDER)
+    assert (len(points), set(points["seed"])) == (20 * len(causes.figures.ORDER), {0})
+    assert drawn[drawn["quantity"] == "coverage"].groupby("family")["seed"].nunique().eq(2).all()
+
+
+def test_the_table_has_a_row_per_scale_and_family(drawn):
+    columns, rows = causes.at_scales(drawn)
+    assert [row[:2] for row in rows] == [["4", family] for family in causes.figures.ORDER]
+    means = causes.over_seeds(drawn)
+    assert rows[0][columns.index("coverage")] == str(means["coverage", causes.figures.ORDER[0]])

@@ -66,6 +66,16 @@ def test_the_unlikeliest_have_one_percent(small):
     assert mask[log_cond == -math.inf].all()
 
 
+def test_the_curve_of_ratios_is_the_mass_above_each(small):
+    pair = paired(small.table, 0, small.pooled())
+    rows = list(coherent._ratio(pair, {"pair": coherent.INCOHERENT}, small.table, small.pooled(), curve=True))
+    curve = {row["r"]: row["value"] for row in rows if row["quantity"] == "share_above"}
+    assert len(curve) > 60
+    for level in (min(curve), *[r for r in curve if abs(r) < 0.06]):
+        mass = sum(float(pair.log_cond[x].exp()) for x in product(range(3), repeat=4) if pair.log_ratio[x] > level)
+        assert curve[level] == pytest.approx(mass, abs=1e-12)
+
+
 def guided(joint, scale):
     """Return the rows of both laws of the pair (row 0, row 1) of a table, by quantity and family."""
     table = Table(joint)
@@ -137,3 +147,10 @@ def test_the_verdict_and_the_table_hold_the_frames_numbers(frame):
     row = next(row for row in cells[1] if row[0] == f"{coherent.AT:g}")
     shown = [f"{value:.2f}" for value in gap.set_index("pair")["value"][list(coherent.PAIRS)]]
     assert row[cells[0].index("KL(seq. ‖ joint)")] == " / ".join(shown)
+
+
+def test_a_joint_law_is_said_to_run_into_loops_only_where_it_does(frame):
+    swapped = frame.assign(pair=frame["pair"].replace({coherent.COHERENT: "other", coherent.INCOHERENT: coherent.COHERENT}))
+    swapped["pair"] = swapped["pair"].replace({"other": coherent.INCOHERENT})
+    assert "it runs into loops" in coherent._degenerate(frame)
+    assert "it runs into loops" not in coherent._degenerate(swapped)

@@ -1,16 +1,21 @@
 """The conclusion of a run: its numbers are the run's, and data that say the opposite change its sentences."""
 
+from types import SimpleNamespace
+
+import pandas as pd
 import pytest
 
-from analysis.experiments import EXPERIMENTS, conclusion, correction, family_tables, whole_texts
-from analysis.experiments.base import Experiment
+from analysis.experiments import EXPERIMENTS, conclusion, correction, family_tables, text, whole_texts
+from analysis.experiments.base import Experiment, Settings
 from analysis.frames import Chapter, Verdict, tidy
+from analysis.text import loading
 
 
 def factors(kl=0.149, tv=0.201, error=1e-14):
     case = {"law": "coupled", "scale": 3.0, "length": 5, "coupling": 1.0}
     values = {"kl_sequential_joint": kl, "tv": tv, "identity_error": error}
-    return tidy(case | {"quantity": name, "value": value} for name, value in values.items())
+    other = case | {"scale": 1.0, "quantity": "identity_error", "value": error / 9}
+    return tidy([*(case | {"quantity": name, "value": value} for name, value in values.items()), other])
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,7 @@ def distances(weighted, error=0.001):
         (0.075, 0.001, "The difference can be corrected"),
         (0.15, 0.001, "Weights do not remove the difference"),
         (0.08, 0.05, "is not decided"),
+        (0.01, 0.001, "is not decided"),  # nearer than exact draws, which no sampler of the joint law is
     ],
 )
 def test_the_correction(weighted, error, says):
@@ -97,10 +103,10 @@ def digits(gap, effect):
     return tidy(case | {"quantity": name, "value": value} for name, value in values.items())
 
 
-def stories(joint, sequential, error=0.1, consistent=1.0):
+def stories(joint, sequential, error=0.1, consistent=1.0, scale=2.0):
     rows = []
     for family, value in (("joint", joint), ("sequential", sequential)):
-        case = {"law": "a prompt", "family": family, "scale": 2.0, "length": 24, "model": "a model", "freedom": 3.0}
+        case = {"law": "a prompt", "family": family, "scale": scale, "length": 24, "model": "a model", "freedom": 3.0}
         rows += [case | {"quantity": "adherence", "value": value, "std_error": error}]
         rows += [case | {"quantity": "perplexity, conditional", "value": 2.0, "std_error": 0.01}]
     return tidy([*rows, rows[0] | {"quantity": "consistent", "value": consistent, "std_error": 0.0}])
@@ -121,6 +127,21 @@ def test_practice(texts, says):
     assert "10 pixels of real digits" in told
     assert "0.44 nats apart at γ = 3, more than what joint guidance changes (0.20 nats)" in told
     assert "less than what joint guidance changes" in conclusion.practice(digits(0.1, 0.2), stories(**texts))
+
+
+def test_practice_is_that_of_the_largest_scale_that_converged():
+    texts = pd.concat([stories(3.0, 2.0, scale=1.5), stories(9.0, 2.0), stories(5.0, 1.0, consistent=0.0, scale=3.0)])
+    scale, change = text.adherence(texts)
+    assert (scale, change.mean) == (2.0, pytest.approx(7.0))
+    assert text.source(texts) == "a model, 1 prompts, 24 tokens"
+
+
+def test_a_model_without_a_beginning_of_text_has_no_unconditional_branch(monkeypatch):
+    loaded = SimpleNamespace(tokenizer=SimpleNamespace(bos_token_id=None))
+    monkeypatch.setattr(loading, "silence", lambda: None)
+    monkeypatch.setattr(loading.Choice, "load", lambda *_: loaded)
+    with pytest.raises(ValueError, match="tokenizer of the model must have a beginning-of-text token"):
+        list(text._cases(Settings(model="some/model")))
 
 
 def chapters(quick=False, **frames):

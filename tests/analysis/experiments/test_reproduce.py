@@ -1,10 +1,13 @@
+import dataclasses
 import json
 import multiprocessing
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from readable import check_figure, check_table
 
 from analysis import report
@@ -14,6 +17,7 @@ from analysis.figures import pictures, style
 from analysis.files import run_folder
 from analysis.frames import Chapter, Plot, Verdict, tidy
 
+TERMINAL = 100  # characters, beyond which a table is wide
 DECISIVE = ("scale_factors", "classifier")
 
 
@@ -86,6 +90,40 @@ def test_an_error_in_a_process_is_raised_and_nothing_is_left_running(tmp_path, m
     with pytest.raises(ValueError, match="missing"):
         list(reproduce.chapters(tmp_path / "out", settings, bar, 2))
     assert multiprocessing.active_children() == []
+
+
+def test_an_error_of_a_chapter_in_another_process_is_not_tried_again(tmp_path, monkeypatch):
+    runs = []
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs), experiment("two", runs)))
+    monkeypatch.setattr(reproduce.processes, "pool", ThreadPoolExecutor)
+
+    def alone(folder, settings, name):
+        raise ValueError(f"{name} failed")
+
+    monkeypatch.setattr(reproduce, "_alone", alone)
+    run_folder.claim(tmp_path / "out", {})
+    with pytest.raises(ValueError, match="failed"):
+        list(reproduce.chapters(tmp_path / "out", Settings(), bar, 2))
+    assert runs == []
+
+
+def test_a_chapter_in_a_process_of_its_own_is_silent_and_on_one_thread(tmp_path, monkeypatch):
+    seen, threads = [], torch.get_num_threads()
+
+    def run(settings, track):
+        seen.append((torch.get_num_threads(), list(track(range(2)))))
+        return tidy([{"quantity": "q", "value": 1.0}])
+
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", (dataclasses.replace(experiment("one", []), run=run),))
+    monkeypatch.setattr(reproduce.loading, "silence", lambda: seen.append("silent"))
+    run_folder.claim(tmp_path / "out", {})
+    torch.set_num_threads(2)
+    try:
+        reproduce._alone(tmp_path / "out", Settings(), "one")
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == ["silent", (1, [0, 1])]
+    assert [chapter.found for chapter in reproduce.chapters(tmp_path / "out", Settings(), bar)] == [True]
 
 
 def test_a_report_is_self_contained_and_escaped(tmp_path, monkeypatch):
@@ -196,12 +234,18 @@ def test_an_experiment_gives_frame_verdict_and_figures(experiment, tmp_path):
     assert all(experiment.verdict(frame))
     assert Chapter(experiment, stored, True).source
     for grid in experiment.tables:
-        check_table(*grid.filled(stored))
+        columns, rows = grid.filled(stored)
+        check_table(columns, rows)
+        assert grid.wide or sum(map(longest, zip(columns, *rows, strict=True))) + 3 * len(columns) < TERMINAL
     for plot in experiment.plots:
         check_figure(style.draw(plot, stored))
         first, second = (drawn(tmp_path / f"{plot.name}.png", plot, stored, seed) for seed in (1, 2))
         assert len(first) > 10_000
         assert first == second, plot.name
+
+
+def longest(cells):
+    return max(map(len, cells))
 
 
 def drawn(path, plot, frame, seed):

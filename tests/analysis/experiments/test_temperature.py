@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from analysis.experiments.base import Settings
-from analysis.experiments.temperature import EXPERIMENT, claims, scores, tokens
+from analysis.experiments.temperature import EXPERIMENT, claims, exact, scores, tokens
 from analysis.experiments.temperature.scores import CORRECTION, EXACT, GAUSSIAN, IDLE, MIXTURE, NOISE, ODE, SDE, WEIGHTS
-from analysis.frames import pick
+from analysis.frames import pick, tidy
 from analysis.metrics.confidence import Estimate
 from analysis.metrics.temperature.laws import ENTROPY, SEQUENTIAL
 
@@ -37,6 +37,12 @@ def test_the_beta_that_is_reached_on_a_gaussian_has_a_closed_form(frame, family,
     found, right = claims.value(frame, GAUSSIAN, family, "effective_beta", beta), REACHED[family](beta)
     assert abs(found.value - right) < BATCHES_OFF * found.std_error + STEP * right
     assert abs(found.value - 1.7 * right) > BATCHES_OFF * found.std_error + STEP * right  # the negative control
+
+
+def test_closed_forms_are_finite_and_errors_are_of_all_batches_and_groups(frame):
+    assert frame.loc[frame["quantity"] == "closed_form", "value"].max() < 1e30
+    assert set(pick(frame, quantity="variance")["freedom"]) == {6 - 1.0}
+    assert set(pick(frame, law=tokens.STORY, quantity="distinct texts")["freedom"]) == {32 - 1.0}
 
 
 def test_a_mixture_is_reached_by_weights_and_exact_draws_alone(frame):
@@ -87,7 +93,9 @@ OTHERS = dict.fromkeys((ODE, SDE, NOISE, CORRECTION), (0.3, 0.001))
     [((0.05, 0.001), "the nearest is weights"), ((0.3, 0.01), "the nearest is not decided")],
 )
 def test_the_nearest_sampler_is_clearly_nearest(frame, near, says):
-    assert says in EXPERIMENT.verdict(changed(frame, "w1", OTHERS | {WEIGHTS: near})).verdict
+    told = EXPERIMENT.verdict(changed(frame, "w1", OTHERS | {WEIGHTS: near})).verdict
+    assert says in told
+    assert f"the distance is: {ODE} {claims.value(frame, MIXTURE, ODE, 'w1_nearest')}, " in told
 
 
 @pytest.mark.parametrize(("distance", "answer"), [((0.9, 0.001), "true"), ((0.1, 0.001), "false"), ((0.5, 0.2), "not decided")])
@@ -138,4 +146,40 @@ def test_cold_factors_write_longer_stories_and_powers_shorter_ones(frame):
 
 def test_an_exact_number_has_no_interval():
     assert claims.number(Estimate(2.0, 0.0, 1.0)) == "2.000"
+    assert claims.number(Estimate(-100.0, 0.0, 1.0)) == "-100"
     assert claims.number(Estimate(2484.2, 30.0, 1e9)) == "2484 ± 59"
+
+
+def test_the_seed_of_a_run_of_ones_own_is_that_of_its_samplers(monkeypatch):
+    def rows(settings, betas, track):
+        return [{"law": "l", "value": settings.seed}]
+
+    monkeypatch.setattr(exact.scores, "rows", rows)
+    monkeypatch.setattr(exact.tokens, "rows", lambda *_: [])
+    found = exact.run([2.0], [1], [0.5], seed=7, track=lambda items: items)
+    assert found["value"].tolist() == [7]
+
+
+def test_a_record_keeps_the_order_of_the_settings_and_has_no_number_that_is_not_finite():
+    case = {"law": "z", "family": "way", "quantity": "lost", "value": 0.5}
+    frame = tidy([case | {"setting": setting} for setting in (2.0, 1.5)] + [case | {"law": "a", "setting": 1.0}])
+    found = exact.record(frame, [], 0)["equal_likelihood"]
+    assert [(each["law"], each["setting"], each["lost"]) for each in found] == [
+        ("z", 2.0, 0.5),
+        ("z", 1.5, 0.5),
+        ("a", 1.0, 0.5),
+    ]
+    assert (exact._finite(float("inf")), exact._finite(2.0)) == (None, 2.0)
+
+
+def test_the_table_at_equal_likelihood_has_the_settings_that_are_asked_for():
+    merits = dict.fromkeys((ENTROPY, "length", "distinct texts", "repeated bigrams"), 1.0)
+    values = merits | {f"equal {name}": 2.0 for name in merits} | {"effective_beta": 1.5, "lost": 0.25, "log_likelihood": -3.0}
+    case = {"law": "l", "family": SEQUENTIAL}
+    frame = tidy(
+        case | {"setting": at, "quantity": name, "value": value} for at in (1.5, 3.0) for name, value in values.items()
+    )
+    columns, rows = claims.at_equal_likelihood(frame, {SEQUENTIAL: (3.0,)})
+    assert [row[columns.index("lost")] for row in rows] == ["0.250"]
+    assert rows[0][columns.index("way")] == "τ = 1/3"
+    assert len(claims.at_equal_likelihood(frame)[1]) == 2

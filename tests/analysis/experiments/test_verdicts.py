@@ -77,6 +77,48 @@ def test_exact_laws_are_compared_with_exact_laws_and_draws_with_draws():
     assert row["decision"] == "a difference"
 
 
+def test_every_sampler_of_the_joint_law_is_in_the_table():
+    columns, rows = family_tables.drawn(found(**{MALA: (0.12, 0.001)}))
+    assert all(len(row) == len(columns) for row in rows)
+    decisions = {row[0]: row[-1] for row in rows}
+    assert set(decisions) == {*family_tables.REACHING, families.DRAWN[families.AR], ODE, SDE, EXACT}
+    assert decisions[MALA] == "above"
+    assert decisions[WEIGHTED] == "by less than 0.02"
+
+
+@pytest.mark.parametrize(
+    ("nearest", "says"),
+    [
+        ({2: families.AR, 3: families.AR, 5: families.AR}, "the autoregressive law is nearest up to T = 5, against the hunch."),
+        (
+            {2: families.AR, 3: ODE, 5: ODE},
+            "nearest up to T = 2, against the hunch, and the diffusion ODE is nearest at T = 3, 5",
+        ),
+        ({2: SDE, 3: SDE, 5: SDE}, "the diffusion SDE is nearest at T = 2, 3, 5, as the hunch has it."),
+    ],
+)
+def test_the_hunch_names_the_nearest_law_at_every_length(nearest, says):
+    case = {"law": families.SEQUENCE, "quantity": "w2", "scale": 3.0}
+    rows = [
+        case | {"length": length, "family": family, "value": 0.1 if family == first else 0.2}
+        for length, first in nearest.items()
+        for family in (families.AR, ODE, SDE)
+    ]
+    told = family_tables.hunch(tidy(rows))
+    assert says in told
+    assert told.startswith(says[:5]) or families.AR in nearest.values()
+
+
+@pytest.mark.parametrize(("scale", "shown"), [(1.0, False), (1.5, True)])
+def test_pictures_of_the_plane_are_drawn_at_the_scales_that_are_shown(scale, shown):
+    effort = correction.QUICK._replace(steps=4, plane=240)
+    rows = list(
+        correction._plane({"law": correction.PLANE, "scale": scale, "noise": 0.0}, effort, torch.Generator().manual_seed(0))
+    )
+    assert {row["family"] for row in rows if row["quantity"] == "tv"} == {correction.ODE, correction.EXACT}
+    assert ("draw" in {row["quantity"] for row in rows}) == shown
+
+
 @pytest.fixture(scope="module")
 def small_families():
     effort = families.Effort(200, 2, 12, 2, (3.0,), (2,), (2,), (2,))

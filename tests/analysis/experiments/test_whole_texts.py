@@ -97,6 +97,7 @@ def test_the_table_has_a_row_per_order(frame):
     columns, rows = whole_texts.by_order(frame)
     assert [row[0] for row in rows] == ["2", "4"]
     assert all(len(row) == len(columns) for row in rows)
+    assert whole_texts.EXPERIMENT.tables[0].wide == (sum(map(len, columns)) + 3 * len(columns) > 100)
     joint = pick(frame, family=POOLED, quantity="mean_length_joint", order=2, scale=3.0)["value"].iloc[0]
     assert rows[0][columns.index("joint, pooled")] == f"{joint:.2f}"
     assert "±" in rows[0][2]
