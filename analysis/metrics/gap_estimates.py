@@ -197,7 +197,7 @@ def _texts(read: Any, base: arguide.Autoregressive, tokens: Tensor, sizes: Tenso
     last = tokens.gather(1, sizes[:, None] - 1)[:, 0]
     rows = (read.log_target, read.log_normalizer, retrace(base, tokens).log_proposal)
     summed = (_widened(row, tokens.shape[1]).double().masked_fill(after, 0.0) for row in rows)
-    return Texts(tokens, sizes, torch.isin(last, torch.tensor(ends, dtype=last.dtype)), *summed)
+    return Texts(tokens, sizes, torch.isin(last, torch.tensor(ends)), *summed)
 
 
 def _widened(rows: Tensor, length: int, value: int = 0) -> Tensor:

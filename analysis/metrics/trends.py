@@ -18,8 +18,7 @@ def direction(frame: pd.DataFrame, x: str, by: str) -> int:
         x: the column in whose order the values are read.
         by: the column that separates the groups.
     """
-    steps = [np.diff(rows.sort_values(x)["value"]) for _, rows in frame.groupby(by)]
-    every = np.concatenate(steps) if steps else np.empty(0)
+    every = np.array([step for _, rows in frame.groupby(by) for step in np.diff(rows.sort_values(x)["value"])])
     if (every >= -EQUAL).all() and (every > EQUAL).any():
         return 1
     return -1 if (every <= EQUAL).all() and (every < -EQUAL).any() else 0

@@ -56,7 +56,7 @@ def _informed_once(own: Tensor, step: Tensor, length: int, at: int) -> Tensor:
         length: T.
         at: position, counted from 0.
     """
-    log_p = own.log() if at == 0 else own.mean(0).log().expand(2, -1)
+    log_p = own.log() if at == 0 else own.mean(0).log()[None]
     for t in range(1, length):
         kernel = own[:, None].expand(2, *step.shape) if t == at else step.expand(2, -1, -1)
         log_p = log_p[..., None] + kernel.log().reshape(2, *(1,) * (log_p.ndim - 2), *step.shape)

@@ -137,7 +137,7 @@ class NgramModels(Guided[TextLaw, tuple[TextLaw, Tensor]]):
             unknown = next((token for token in text if token not in code), None)
             checks.require(unknown is None, "texts", "of tokens of the alphabet", unknown)
             checks.require(len(text) < self.length, "texts", f"shorter than {self.length} tokens", len(text))
-            row[: len(text)] = torch.tensor([code[token] for token in text], dtype=torch.long)
+            row[: len(text)] = torch.tensor([code[token] for token in text])
         return rows
 
     def decode(self, texts: Tensor) -> list[str]:

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis import read_ngrams
-from analysis.metrics.temperature.laws import TRANSFORMS, OfTexts
 from analysis.experiments.temperature import exact
+from analysis.metrics.temperature.laws import TRANSFORMS, OfTexts
 
 COMMAND = ("temperature",)
 WAYS = ("--beta", "1,1.2", "--top-k", "1,3,100", "--top-p", ".4,.9")

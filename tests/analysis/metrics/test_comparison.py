@@ -140,5 +140,22 @@ def test_a_disordered_curve_is_sorted_by_adherence():
     own, found = comparison.at_adherence(joint, curve)
     assert own == pytest.approx(1.75)
     assert found.value == pytest.approx(0.0)
+    assert comparison.at_adherence(joint._replace(adherence=Estimate(4.0, 0.0, 3)), curve)[0] == pytest.approx(2.25)
     beyond = joint._replace(adherence=Estimate(6.0, 0.0, 3))
     assert comparison.at_adherence(beyond, curve)[1] is None
+
+
+@pytest.mark.parametrize("freedoms", [(3.0, 9.0), (9.0, 3.0)])
+def test_an_error_that_is_the_sum_of_two_has_the_smaller_freedom(freedoms):
+    adherence, loss = (Estimate(1.0, 0.1, freedom) for freedom in freedoms)
+    assert comparison.Point(2.0, adherence, loss).along(-0.5) == Estimate(1.0, pytest.approx(0.15), 3.0)
+
+
+def test_runs_agree_or_not_at_every_scale():
+    rows = [
+        {"law": "a", "family": family, "scale": scale, "quantity": quantity, "value": value, "std_error": 0.1, "freedom": 3.0}
+        for family in ("joint", "sequential")
+        for scale in (1.0, 2.0)
+        for quantity, value in (("adherence", scale), (comparison.PERPLEXITY, 3.0), ("consistent", float(scale == 1.0)))
+    ]
+    assert [comparison.compared(tidy(rows), "a", scale).consistent for scale in (1.0, 2.0)] == [True, False]

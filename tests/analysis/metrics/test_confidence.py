@@ -31,6 +31,11 @@ def test_a_difference_is_printed_with_its_interval():
     assert str(Difference(0.012, 0.08, 0.05)) == "+0.012 ± 0.080 (0.05 would matter)"
 
 
+@pytest.mark.parametrize(("given", "freedom"), [({"freedom": 3.0}, 3.0), ({"freedom": math.nan}, math.inf), ({}, math.inf)])
+def test_a_row_without_freedom_has_a_normal_error(given, freedom):
+    assert confidence.of_row({"value": 1, "std_error": 0.5} | given) == Estimate(1.0, 0.5, freedom)
+
+
 def test_a_combination_has_the_variance_and_the_freedom_of_its_parts():
     one, two = Estimate(10.0, 3.0, 3), Estimate(4.0, 4.0, 10)
     found = confidence.combined((0.5, -2.0), (one, two))

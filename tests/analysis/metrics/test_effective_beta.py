@@ -55,6 +55,18 @@ def test_a_power_reaches_its_own_beta(beta):
     assert effective_beta(of_cells(torch.tensor(P).log()), likelihood(power(beta))) == pytest.approx(beta, rel=1e-6)
 
 
+@pytest.mark.parametrize(("beta", "low", "high"), [(1.7, 1.0, math.e), (0.5, 1 / math.e, 1.0)])
+def test_no_power_is_asked_for_that_is_farther_from_1_than_needed(beta, low, high):
+    mean, asked = of_cells(torch.tensor(P).log()), []
+    effective_beta(lambda each: asked.append(each) or mean(each), likelihood(power(beta)))
+    assert low <= min(asked) <= max(asked) <= high
+
+
+def test_a_likelihood_that_is_lower_by_rounding_has_the_same_beta():
+    mean = of_cells(torch.tensor(P).log())
+    assert effective_beta(mean, mean(1.0) - 5e-11) == pytest.approx(1.0)
+
+
 def test_the_ends_of_the_range():
     mean = of_cells(torch.tensor(P).log())
     assert effective_beta(mean, math.log(P.max())) == math.inf

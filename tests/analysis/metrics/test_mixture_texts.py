@@ -9,6 +9,7 @@ import torch
 
 import arguide
 from analysis import NgramModels
+from analysis.metrics.confidence import mean_of
 from analysis.metrics.mixture_texts import MixtureLaws
 
 T, END, LABEL, SCALE = 5, 2, 1, 2.5
@@ -78,6 +79,9 @@ def test_the_figures_are_those_of_all_texts(models, drawn):
     assert found["mean_length_conditional"].value == pytest.approx((cond * sizes).sum())
     assert abs(drawn.share_ended.value - ended) < 4 * drawn.share_ended.std_error
     assert 0 < found["kept"].value < 1
+    rows, share = mean_of(drawn.log_probs(drawn.sequential)["log_sequential"]), drawn.share_ended
+    error = math.hypot(rows.std_error, share.std_error / share.value)  # of the mean, and of the log of the share that ends
+    assert found["entropy_sequential"].std_error == pytest.approx(error)
     wrong = MixtureLaws(models, "y").sample(SCALE + 1, 4000, torch.Generator().manual_seed(0)).summary()
     assert abs(wrong["log_z"].value - log_z) > 8 * wrong["log_z"].std_error
 
@@ -90,6 +94,7 @@ def test_texts_carry_their_log_probabilities(models, drawn):
     np.testing.assert_allclose(joint - joint[0], np.log(p)[index] - np.log(p)[index[0]], atol=1e-9)
     np.testing.assert_allclose(sequential - sequential[0], np.log(q)[index] - np.log(q)[index[0]], atol=1e-9)
     assert frame["law"].value_counts().to_dict() == {"conditional": 50, "joint": 50, "sequential": 50}
+    assert frame.index.is_unique
 
 
 def test_a_mixture_needs_a_label_and_a_scale_of_at_least_0(models):

@@ -109,6 +109,12 @@ def test_neighbours_are_mixed_in_the_shares_of_equal_likelihood():
     assert found.gaps[ENTROPY].value == pytest.approx(5.0 - (0.25 * 9.0 + 0.75 * 1.0))
 
 
+def test_the_least_likely_setting_of_a_curve_is_matched_by_itself():
+    curve = [point(4.0, [0.0, 0.0], [1.0, 1.0]), point(1.0, [-4.0, -4.0], [9.0, 9.0]), point(9.0, [2.0, 2.0], [0.0, 0.0])]
+    found = at_likelihood(point(2.0, [-4.0, -4.0], [5.0, 5.0]), curve, (ENTROPY,))
+    assert (found.setting, found.gaps[ENTROPY].value) == (1.0, -4.0)
+
+
 def test_an_error_that_moves_along_the_curve_is_none():
     """Entropy falls by 2 nats per nat of likelihood in the groups as it does on the curve; across the curve it is an error."""
     curve = [point(1.0, [-4.0, -4.0], [8.0, 8.0]), point(4.0, [0.0, 0.0], [0.0, 0.0])]

@@ -139,6 +139,12 @@ def test_groups_have_the_expected_statistics(table):
     assert found[LENGTH] == 3
 
 
+def test_a_group_has_16_texts():
+    """Two texts that are equally likely: each is in a group unless 16 draws miss it."""
+    found = tempered_laws.group_means(torch.full((2, 1), 0.5).log())
+    assert found[tempered_laws.DISTINCT] == pytest.approx(2 * (1 - 0.5**16) / 16)
+
+
 @pytest.fixture(scope="module")
 def texts():
     rows = [[0, 1, 0], [1, 1], [0, 0, 1, 2], [2], [0, 1, 2, 2], [0, 1]]

@@ -153,8 +153,16 @@ def test_at_one_scale_the_joint_law_adheres_more(case):
     plain = text_statistics.sequential(case, 1.5, 32, 6, generator)
     sequential = {name: (value, error) for name, value, error in text_statistics.measures(case, plain, 8, generator)}
     assert diagnosis.log_evidence > 0
+    assert {group.log_evidence for group in plain} == {0.0}
     assert all(error > 0 for name, (_, error) in (joint | sequential).items() if name != "keyword rate")
     assert joint["adherence"][0] > sequential["adherence"][0]  # at one γ the joint law tilts further
+
+
+def test_runs_of_the_joint_law_look_ahead_when_they_resample(case, monkeypatch):
+    given = {}
+    monkeypatch.setattr(arguide, "repeat_joint", lambda *_, **options: given.update(options) or ([], None))
+    text_statistics.joint(case, 1.5, 8, 6, torch.Generator())
+    assert given["twist"] is arguide.particles.ahead
 
 
 def test_a_pretrained_model_adheres_more_at_larger_scales(data):

@@ -26,8 +26,13 @@ def test_a_direction_is_that_of_every_group(groups, says):
     assert direction(frame(**groups).sample(frac=1, random_state=0), "x", "family") == says
 
 
+def test_without_rows_there_is_no_direction():
+    assert direction(frame(a=(1, 2)).iloc[:0], "x", "family") == 0
+
+
 def test_a_law_without_a_gap_is_zero_throughout():
-    assert without_gap(frame(a=(0, 0), b=(0, 0.1), c=(1e-12, -1e-12)), "family") == ["a", "c"]
+    rows = frame(a=(0, 0), b=(0, 0.1), c=(1e-12, -1e-12), d=(0, 9e-10), e=(0, 1.1e-9))
+    assert without_gap(rows, "family") == ["a", "c", "d"]
 
 
 def test_estimates_are_clearly_different_or_not():

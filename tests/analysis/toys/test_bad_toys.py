@@ -9,6 +9,7 @@ from analysis.metrics import distances
 from analysis.toys import gaussian
 from analysis.toys.discrete_diffusion import masked_law, uniform_law
 from analysis.toys.gaussian import Gaussian
+from analysis.toys.law import log_combine
 
 JOINT = torch.tensor([[[0.2, 0.1, 0.05], [0.05, 0.05, 0.1]], [[0.1, 0.05, 0.1], [0.1, 0.05, 0.05]]], dtype=torch.float64)
 TABLE = Table(JOINT, labels=("a", "b"))
@@ -103,6 +104,7 @@ DISCRETE = cases(
     ("guidance", "scale", lambda v: toys.guidance(0, v), NUMBERS),
     ("guidance", "temperature", lambda v: toys.guidance(0, 2.0, v), POSITIVE),
     ("temperature", "temperature", toys.temperature, POSITIVE),
+    ("log_combine", "weights", lambda v: log_combine([LOGS] * len(v), v), [(), (NAN,), (1.0, INF)]),
     ("masked_law", "weights", lambda v: masked_law(TABLE, v, normalized=True), WEIGHTS),
     ("uniform_law", "weights", lambda v: uniform_law(TABLE, v), WEIGHTS),
     ("uniform_law", "time", lambda v: uniform_law(TABLE, {0: 1.0}, time=v), POSITIVE),
@@ -158,6 +160,7 @@ CONTINUOUS = cases(
             OTHER,
             GAUSSIAN._replace(covariance=SKEW),
             GAUSSIAN._replace(covariance=-SKEW @ SKEW.T),
+            GAUSSIAN._replace(covariance=torch.tensor([[1.0, 2.0], [2.0, 1.0]]).double()),
             GAUSSIAN._replace(mean=MEANS),
         ],
     ),

@@ -160,6 +160,11 @@ def test_transitions_that_no_sequence_reaches_do_not_make_a_tilt_improper():
     transition = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.1, 0.9]]])
     law = MarkovChain(initial, transition, 1).joint_guided(0, -1.0)  # one step: no transition at all
     assert law.log_normalizer.isfinite()
+    first = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    transition = torch.tensor([[[0.5, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.5, 0.5]]])
+    assert MarkovChain(first, transition, 2).joint_guided(0, -1.0).log_normalizer.isfinite()  # no step from the last state
+    with pytest.raises(ValueError, match="improper"):
+        MarkovChain(first, transition, 3).joint_guided(0, -1.0)
 
 
 def test_improper_tilts_and_disjoint_laws_raise():

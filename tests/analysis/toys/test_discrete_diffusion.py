@@ -133,6 +133,17 @@ def test_without_guidance_uniform_noise_gives_back_the_law(make_joint):
         np.testing.assert_allclose(uniform_law(table, guidance(1, scale)).exp(), table.log_probs(label).exp(), atol=1e-7)
 
 
+def test_without_guidance_noise_of_a_short_time_is_taken_back(make_joint):
+    """Uniform x at time t become draws of p(x_0 | x_t)."""
+    table, time = Table(make_joint(3, (2, 3, 2))), 0.7
+    keep = [math.exp(-time) * torch.eye(size).double() + (1 - math.exp(-time)) / size for size in table.shape]
+    clean = table.log_probs(1).exp()
+    joint = torch.einsum("ij,ia,jb->ijab", clean, *keep)
+    expected = (joint / joint.sum((0, 1))).mean((2, 3))
+    np.testing.assert_allclose(uniform_law(table, {1: 1.0}, time=time).exp(), expected, atol=1e-7)
+    assert abs(expected - clean).max() > 0.01
+
+
 def test_uniform_noise_on_a_table_with_zeros_is_refused(make_joint):
     with pytest.raises(ValueError, match="zeros"):
         uniform_law(Table(make_joint(8, (2, 3, 2), 0.3)), guidance(1, 2.0))

@@ -242,7 +242,7 @@ def test_texts_are_encoded_and_decoded():
         ({"texts": [[0, 5]], "labels": [0]}, "codes from 0 to 1"),
         ({"labels": [0]}, "one index per text"),
         ({"names": ("x",)}, "indices from 0 to 0"),
-        ({"length": 10**12}, "must fit into the memory"),
+        ({"length": 10**12}, r"must fit into the memory of .*, got at least 1.6e\+05 GB"),  # 4 contexts, 5 doubles per token
         ({"length": 0}, "length must be an integer of at least 1"),
     ],
 )
@@ -252,6 +252,14 @@ def test_bad_arguments_are_refused_in_one_line(change, says):
     with pytest.raises(ValueError, match=says) as caught:
         NgramModels(given.pop("texts"), given.pop("labels"), given.pop("order"), **given)
     assert "\n" not in str(caught.value)
+
+
+def test_a_law_without_a_text_that_ends_in_time_is_refused():
+    law = models_of().log_law()
+    endless = law.log_weights.clone()
+    endless[:, -1] = -math.inf
+    with pytest.raises(ValueError, match="a text of at most 5 tokens must have positive probability"):
+        TextLaw(law.contexts, endless, 5)
 
 
 def test_weights_beyond_float64_are_refused():
