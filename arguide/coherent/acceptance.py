@@ -116,7 +116,7 @@ def proposals(mixture: Autoregressive, component: int | None, n: int, length: in
     """
     state, joint = sampling.init(mixture, n), prior_of(mixture).to(torch.float64)
     log_joint = joint.to(wide(state.x)).to(state.x.device).expand(n, -1)
-    log_weight = torch.zeros_like(log_joint[:, 0])
+    log_weight = log_joint.new_zeros(n)
     for t in range(length):
         ended = state.model if isinstance(state.model, Ended) else None
         laws = state.model.laws if ended is None else ended.weighted_laws
