@@ -49,3 +49,17 @@ def test_a_sweep_deletes_what_a_killed_writer_has_left_and_nothing_else(tmp_path
         (tmp_path / name).write_text("")
     files.sweep(tmp_path, ("a.txt", "part/run-*.json"))
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
+
+
+def test_two_sweeps_of_a_folder_at_once_disturb_no_one(tmp_path):
+    class Shared:
+        """A folder where another sweep deletes each file as soon as it is found."""
+
+        def glob(self, pattern):
+            for path in list(tmp_path.glob(pattern)):
+                path.unlink()
+                yield path
+
+    (tmp_path / ".a-k3x_90zz.txt").write_text("")
+    files.sweep(Shared(), ["a.txt"])
+    assert list(tmp_path.iterdir()) == []

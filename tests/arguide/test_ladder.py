@@ -378,6 +378,10 @@ def test_every_doubt_has_its_sentence(message, changes):
     assert message in found
 
 
+def test_halves_that_differ_by_less_than_a_fiftieth_of_a_nat_raise_no_doubt():
+    assert doubt(halves=(0.019, 0.0)) == [] != doubt(halves=(0.021, 0.0))
+
+
 def test_texts_that_the_target_excludes_are_no_starts():
     joint = torch.tensor([[[0.5, 0.1], [0.1, 0.1]], [[0.1, 0.0], [0.05, 0.05]]]).double()
     table = Table(joint / joint.sum())
