@@ -205,6 +205,14 @@ def test_both_estimators_find_a_known_normalizer():
     assert float(errors.mean()) == pytest.approx(float(bennett.std()), rel=0.2)
 
 
+def test_integration_between_two_levels_is_exact_where_log_z_is_of_degree_four():
+    """log Z_u = 0.3 u + u²/2 + 0.1 u³ + 0.05 u⁴: the means and variances are its first and second derivatives."""
+    means, variances = torch.tensor([[0.3, 1.8], [1.0, 2.2]], dtype=torch.float64)
+    ratios = means[:, None] + variances.sqrt()[:, None] * torch.tensor([-1.0, 1.0])
+    found = estimates.integrated(torch.tensor([0.0, 1.0]), ratios[None], torch.zeros(1, 2).double())
+    assert float(found) == pytest.approx(0.95, abs=1e-12)
+
+
 def test_bennett_exchanges_with_the_levels():
     works, _ = ideal(0)
     changes, influence = estimates.bennett(works)
@@ -215,7 +223,7 @@ def test_bennett_exchanges_with_the_levels():
 
 def test_levels_move_to_where_exchanges_are_rejected_alike():
     u = torch.tensor([0.0, 0.5, 1.0]).double()
-    assert estimates.equalised(u, torch.tensor([0.3, 0.3]).double()).tolist() == pytest.approx([0, 0.5, 1])
+    assert estimates.equalised(u, torch.tensor([0.3, 0.3]).double()).tolist() == pytest.approx([0, 0.5, 1], abs=1e-12)
     assert estimates.equalised(u, torch.tensor([0.6, 0.2]).double()).tolist() == pytest.approx([0, 1 / 3, 1], abs=2e-3)
 
 
