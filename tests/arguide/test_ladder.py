@@ -356,3 +356,29 @@ def test_fields_of_texts_are_replaced_together():
     old, new = (Texts(*(torch.full(shape, value) for shape in ((3, 2), (3, 2), (3, 2), (3, 2, 4)))) for value in (0.0, 1.0))
     found = old.replaced(torch.tensor([False, True, False]), new)
     assert all(each.flatten(1)[:, 0].tolist() == [0, 1, 0] for each in found)
+
+
+def test_where_the_target_is_level_zero_every_move_is_accepted(make_joint):
+    law, length = law_of(make_joint(), 1, (1.0, 0.0))
+    ladder = arguide.sample_ladder(law, 6, length, levels=3, sweeps=8, burn_in=0, generator=seeded())
+    assert ladder.accepted.tolist() == ladder.exchanged.tolist() == [1.0, 1.0]
+
+
+def test_a_scale_per_row_is_refused_for_what_it_is(make_joint):
+    table = Table(make_joint())
+    law = LogLinear.guidance(table.autoregressive(1), table.autoregressive(), torch.ones(2))
+    with pytest.raises(ValueError, match="scale must be one number where rows are reordered"):
+        arguide.sample_ladder(law, 2, table.length, levels=2, sweeps=2)
+
+
+def test_texts_that_have_all_ended_are_read_no_further(make_joint):
+    model, length = law_of(make_joint(3, (2, 2, 2, 2)), 1, (3.0, -2.0), "force")
+    drawn = []
+
+    def draw(law):
+        drawn.append(law)
+        return torch.full((len(law),), END)
+
+    texts = Levels(model, length, 0, U).texts(4, torch.zeros(4, dtype=torch.long), draw)
+    assert texts.tokens.tolist() == [[END] * length] * 4
+    assert len(drawn) == 1
