@@ -46,3 +46,21 @@ def test_a_seed_fixes_the_runs_the_probes_and_the_chains(model):
     assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(runs, again, strict=True))
     assert not all(torch.equal(a.tokens, b.tokens) for a, b in zip(runs, others, strict=True))
     assert not torch.equal(runs[0].tokens, runs[1].tokens)
+
+
+@pytest.mark.parametrize(("block", "expected"), [(None, 12 + 12 + 6 + 6 + 4 + 3), (4, 6 * 3)])
+def test_later_probes_may_resample_after_more_tokens_unless_a_block_is_given(model, block, expected):
+    law, _ = model(*[2] * 12)
+
+    def decisions(probes):
+        """Return how often runs and probes of 12 tokens look at their weights, and at the twist, before they move."""
+        twists = []
+
+        def twist(state):
+            twists.append(torch.zeros(len(state.x)))
+            return twists[-1]
+
+        repeat_joint(law, 8, 12, repeats=2, probes=probes, chains=2, steps=0, block=block, twist=twist, generator=seeded(0))
+        return len(twists)
+
+    assert decisions(PROBES) - decisions(0) == expected
