@@ -73,7 +73,7 @@ def step(
     guided, law = state.model.log_probs, propose(state.model)
     log_normalizer = getattr(state.model, "log_normalizer", None)
     if log_normalizer is None:
-        log_normalizer = torch.where(guided.amax(-1) == -math.inf, -math.inf, torch.zeros_like(guided[:, 0]))
+        log_normalizer = guided.new_zeros(len(guided)).masked_fill(guided.amax(-1) == -math.inf, -math.inf)
     dead = log_normalizer == -math.inf
     if dead.any():
         law = torch.where(dead[:, None], 0.0, law).log_softmax(-1)

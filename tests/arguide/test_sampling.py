@@ -237,6 +237,17 @@ def test_a_dead_end_is_named_not_sampled():
         sample(model, 3, 2)
 
 
+def test_a_dead_end_in_one_row_leaves_the_others_their_law():
+    joint = np.array([[[0.3, 0.0], [0.1, 0.2]], [[0.0, 0.25], [0.05, 0.1]]])  # after token 0 the labels share no token
+    model = guided(Table(joint), {0: 1.0, 1: 1.0})
+    state, _ = sampling.step(model, sampling.init(model, 2), lambda _: torch.tensor([0, 1]))
+    last, info = sampling.step(model, state, lambda _: torch.tensor([1, 1]), last=True)
+    assert last.x.tolist() == [[0, 0], [1, 1]]
+    assert info.log_target[0] == info.log_normalizer[0] == -math.inf
+    assert float(info.log_proposal[1].exp()) == pytest.approx(0.8)  # in proportion to (1/3)² and (2/3)²
+    assert float(info.log_target[1].exp()) == pytest.approx((2 / 3) ** 2)
+
+
 def test_no_token_outside_the_support_is_drawn(make_joint):
     table = Table(make_joint(41, (2, 2, 4, 3), zeros=0.4))
     tokens = sample(guided(table, {None: -1.0, 0: 2.0}), 2000, 3, generator=torch.Generator().manual_seed(0)).tokens
@@ -245,3 +256,11 @@ def test_no_token_outside_the_support_is_drawn(make_joint):
 
 def test_no_tokens_is_a_sample_of_length_zero(make_joint):
     assert sample(guided(Table(make_joint()), {0: 1.0}), 3, 0).tokens.shape == (3, 0)
+
+
+def test_retraced_sequences_have_the_densities_that_they_were_drawn_with(make_joint):
+    table = Table(make_joint(5, (2, 3, 2, 3)))
+    options = {"transform": arguide.temperature(0.5), "propose": sampling.branch(1)}
+    drawn = sample(guided(table, {0: 2.0, None: -1.0}), 20, 3, generator=torch.Generator().manual_seed(0), **options)
+    again = sampling.retrace(guided(table, {0: 2.0, None: -1.0}), drawn.tokens, **options)
+    assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))

@@ -74,6 +74,15 @@ def test_the_probe_that_finds_most_counts(runs):
     diagnosis = diagnose(runs, probes=probes)
     assert diagnosis.missed == pytest.approx(2.0)
     assert not diagnosis.consistent
+    assert "log Ẑ is 2 nats larger with another proposal" in diagnosis.verdict
+
+
+def test_probes_that_find_what_the_runs_find_count_as_further_runs(runs):
+    """The two groups have one mean and one spread, so pooling them halves the variance of log Ẑ."""
+    ratios = torch.stack([run.log_evidence for run in runs]).exp()
+    diagnosis = diagnose(runs, probes=runs)
+    assert diagnosis.log_evidence == pytest.approx(float(ratios.mean().log()))
+    assert diagnosis.std_error == pytest.approx(float(ratios.std() / ratios.mean()) / math.sqrt(2 * len(runs)))
 
 
 def test_chains_start_where_the_particles_stand_by_weight(model):
