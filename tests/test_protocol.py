@@ -127,7 +127,9 @@ def test_options_have_the_same_names(sampler):
     check_names(sampler.joint.sample_joint, joint=True)
     check_names(sampler.joint.sample_joints, joint=True)
     assert list(inspect.signature(sampler.joint.sample_joints).parameters)[1] == "count"
-    assert "count" not in inspect.signature(sampler.joint.sample_joint).parameters
+    single = inspect.signature(sampler.joint.sample_joint)
+    assert "count" not in single.parameters
+    assert getattr(single.return_annotation, "__name__", single.return_annotation) == "JointSample"
     repeated = inspect.signature(sampler.repeats.repeat_joint).parameters
     assert {"repeats", "probes", "generator", "threshold"} <= set(repeated)
     for part in ("init", "step"):

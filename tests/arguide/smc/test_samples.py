@@ -25,6 +25,7 @@ def test_pooled_runs_weigh_by_their_evidence(make_joint):
     mean = (10 * runs[0].log_evidence.exp() + 30 * runs[1].log_evidence.exp()) / 40
     assert whole.log_evidence.exp().item() == pytest.approx(mean.item())
     assert whole.tokens.shape == whole.log_target.shape == (40, 3)
+    assert whole.evidences.tolist() == []  # no move was made by all of them
 
 
 def test_pooled_runs_tell_the_error_of_their_mean(make_joint):
