@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from small import build, letters
@@ -44,6 +46,14 @@ def test_log_likelihoods_are_of_the_law_that_is_asked_for(evaluate, law, negativ
         assert greedy == bool(want.greedy)
     info = model.get_model_info()
     assert (info["law_of_scores"], info["law_of_texts"], info["guidance_scale"]) == (law, "sequential", 2.0)
+
+
+def test_answers_go_to_the_cache_of_the_harness(evaluate):
+    model, kept = evaluate(guidance_scale=2.0), []
+    model.set_cache_hook(SimpleNamespace(add_partial=lambda *each: kept.append(each)))
+    pairs = [(CONTEXTS[0], choice) for choice in CHOICES]
+    answers = model.loglikelihood(requests("loglikelihood", pairs), disable_tqdm=True)
+    assert kept == [("loglikelihood", pair, answer) for pair, answer in zip(pairs, answers, strict=True)]
 
 
 def test_texts_are_written_under_guidance(evaluate):
