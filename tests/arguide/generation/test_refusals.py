@@ -86,6 +86,13 @@ def test_models_that_keep_their_state_to_themselves_are_refused(name):
         guided(model).generate(torch.tensor([PROMPTS[0]]), **given)
 
 
+def test_a_model_without_a_cache_has_no_continuations():
+    config = AutoConfig.for_model("openai-gpt", vocab_size=60, n_embd=8, n_layer=1, n_head=1)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(ValueError, match="model must keep its state in a cache"):
+        continuation(model, PROMPT, guidance_scale=2.0)
+
+
 def test_a_static_cache_is_refused_where_it_is_not_known_to_be_right():
     """GPT-Neo's local attention takes the cache's length for the text's."""
     config = AutoConfig.for_model(
