@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from arguide.training import Recipe, fit
-from diffusion.networks import MLP, UNET, Denoiser
+from diffusion.networks import MLP, UNET, Classifier, Denoiser
 from diffusion.networks.backbones import UNet
 from diffusion.training import denoising_loss
 
@@ -134,3 +134,19 @@ def test_a_file_without_a_parameter_is_refused(tmp_path):
     save_file({name: value for name, value in load_file(path).items() if name != "backbone.last.bias"}, path)
     with pytest.raises(RuntimeError, match=r"last\.bias"):
         Denoiser.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("width", [5, 8])
+def test_a_unet_may_have_any_width(width):
+    with torch.no_grad():
+        assert build([1, 8, 8], width=width)(noise(2, 1, 8, 8), torch.tensor(0.5), 1).shape == (2, 1, 8, 8)
+
+
+def test_a_classifier_of_clean_data_reads_no_noise_level():
+    """At any noise level it is the classifier of noised data at its least level."""
+    clean, noised = (Classifier([2], 3, width=8, depth=1, noised=flag) for flag in (False, True))
+    clean.load_state_dict(noised.state_dict())
+    x = noise(4, 2)
+    with torch.no_grad():
+        assert torch.equal(clean(x, torch.tensor(5.0)), noised(x, torch.tensor(1e-3)))
+        assert not torch.equal(clean(x, torch.tensor(5.0)), noised(x, torch.tensor(5.0)))

@@ -259,3 +259,14 @@ def test_a_density_to_differentiate_must_be_a_function():
 def test_a_start_that_is_no_sample_is_refused_before_any_step(x):
     with pytest.raises(ValueError, match="x must be finite floating-point"):
         annealed(lambda x, sigma: -x, x, torch.tensor([1.0, 0.5]), steps=1)
+
+
+def test_a_proposal_of_density_zero_is_refused_by_the_smallest_uniform_number_too():
+    def target(x):
+        return torch.where(x[:, 0] < 1, 0.0, -math.inf), torch.zeros_like(x)
+
+    state, accepted = step(
+        target, init(target, torch.zeros(2, 1)), 0.5, lambda x: x + torch.tensor([[0.5], [2.0]]), torch.zeros_like
+    )
+    assert accepted.tolist() == [True, False]
+    assert state.x.tolist() == [[0.5], [0.0]]

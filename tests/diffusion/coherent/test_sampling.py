@@ -290,3 +290,11 @@ def test_bad_calls_are_refused_in_one_line(plane):
     refused(lambda: run(mixture.guidance(0, 2.0), (2, 2), GRID, draw=3), "draw must be a function")
     broken = Mixture([score, lambda x, sigma: x * math.nan], [math.log(0.5)] * 2)
     refused(lambda: run(broken.guidance(0, 2.0), (2, 2), GRID), "x must stay finite, got nan in the step from sigma 15;")
+
+
+def test_a_kernel_to_no_noise_draws_nothing():
+    x, score = torch.ones(2, 1), torch.full((2, 1), 0.25)
+    draws = []
+    found = Kernel(x, torch.tensor(2.0), torch.tensor(0.0)).sample(score, lambda mean: draws.append(mean) or mean)
+    assert found.tolist() == [[2.0], [2.0]]
+    assert draws == []
