@@ -200,6 +200,7 @@ def test_populations_are_pooled_and_diagnosed(sampler):
     assert len(drawn) == 2
     assert isinstance(diagnosis, arguide.Diagnosis)
     assert math.isfinite(diagnosis.missed)
+    assert run(sampler, sampler.repeats.repeat_joint, sampler.guided(1.2), repeats=2, probes=1)[1] == diagnosis  # one seed
 
 
 # ------------------------------------------------------------------------------------------------------------------- seeds

@@ -63,6 +63,7 @@ def test_a_grid_too_coarse_for_its_noise_disagrees_with_a_finer_one(guided):
     _, coarse = repeat_joint(model, (500, 2), grid, noise=3.0, generator=seeded(0))
     assert not coarse.consistent
     assert "log Ẑ differs" in coarse.verdict
+    assert "use a finer grid of noise levels" in coarse.verdict
 
 
 def test_a_finer_grid_keeps_every_level():

@@ -11,6 +11,7 @@ from small import build
 
 import arguide
 from arguide import Condition, Guidance, GuidedLM, continuation, guided, schedules, score
+from arguide.text.generation import with_settings
 from arguide.text.settings import Settings
 
 PROMPT, NEGATIVE = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[20, 21, 22]])
@@ -168,3 +169,10 @@ def test_a_setting_out_of_range_is_refused_by_name(name, value):
 def test_the_temperature_of_a_condition_is_checked():
     with pytest.raises(ValueError, match="temperature must be positive"):
         Guidance(guidance_scale=2.0, conditions=[Condition(0.5, temperature=0.0)])
+
+
+def test_a_misnamed_setting_is_refused_with_its_name():
+    with pytest.raises(TypeError, match=r"^unknown argument gamma; try guidance_scale$"):
+        with_settings(None, {"gamma": 2.0})
+    with pytest.raises(TypeError, match=r"^unknown argument nonsense; try help\(arguide.Guidance\)$"):
+        with_settings(None, {"nonsense": 2.0})
