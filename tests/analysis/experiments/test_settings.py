@@ -38,3 +38,8 @@ def test_every_seed_and_every_key_has_random_numbers_of_its_own():
 
 def test_every_chapter_says_what_its_numbers_are_from():
     assert [each.name for each in EXPERIMENTS if not each.source] == []
+
+
+def test_a_terminal_shows_the_tables_of_two_chapters():
+    shown = {each.name: sum(not grid.wide for grid in each.tables) for each in EXPERIMENTS}
+    assert {name: count for name, count in shown.items() if count} == {"temperature": 3, "families": 1}
