@@ -19,7 +19,7 @@ def reproduce(
     text: Annotated[Path | None, typer.Option(help=TEXT)] = None,
     model: Annotated[str | None, options.named("A language model for the chapter on text; a tiny one by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in the folder first.")] = False,
-    jobs: Annotated[int, running(help="Processes; by default one per core, and one on a GPU.", min=0, max=1024)] = 0,
+    jobs: Annotated[int, running(help="Processes; by default one per core, and at most 8.", min=0, max=1024)] = 0,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,
@@ -48,6 +48,6 @@ def reproduce(
         loading.Choice(model).load(loading.find_device(device))
     settings = Settings(quick=quick, seed=seed, device=device, text=text, model=model)
     run_folder.claim(out, argument.config(settings), own=argument.own(), fresh=fresh)
-    jobs = jobs or (min(8, os.cpu_count() or 1) if device == "cpu" else 1)
+    jobs = jobs or min(8, os.cpu_count() or 1)
     done = list(argument.chapters(out, settings, display.bar, jobs))
     display.report("Joint against sequential guidance", argument.publish(out, done), done, conclude(done), as_json=json)

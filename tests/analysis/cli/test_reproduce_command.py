@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from analysis.cli import options as cli_options
 from analysis.experiments import reproduce
 
 COMMAND = ("reproduce",)
@@ -12,13 +11,12 @@ COMMAND = ("reproduce",)
 
 @pytest.mark.parametrize(
     ("options", "cores", "jobs"),
-    [((), 64, 8), ((), 3, 3), ((), None, 1), (("--jobs", 12), 64, 12), (("--device", "cuda"), 64, 1)],
+    [((), 64, 8), ((), 3, 3), ((), None, 1), (("--jobs", 12), 64, 12)],
 )
-def test_every_core_up_to_eight_has_a_process_and_a_gpu_one(fails, monkeypatch, tmp_path, options, cores, jobs):
+def test_every_core_up_to_eight_has_a_process(fails, monkeypatch, tmp_path, options, cores, jobs):
     def chapters(out, settings, track, jobs):
         raise ValueError(f"{jobs} processes")
 
     monkeypatch.setattr(reproduce, "chapters", chapters)
-    monkeypatch.setattr(cli_options, "check_device", lambda device: None)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert fails("--quick", "--out", tmp_path / "out", *options) == f"arguide: {jobs} processes\n"
