@@ -14,7 +14,10 @@ LAWS = {
     ("pooled", "mean_length_joint"): "joint",
     ("mixture", "mean_length_joint"): "AR joint, coherent",
 }
-NAMES = {name: name for name in LAWS.values()} | {"joint": "joint, pooled", "AR joint, coherent": "joint, mixture"}
+NAMES = {name: name for name in LAWS.values()} | {
+    "joint": "joint, pooled",
+    "AR joint, coherent": "joint by acceptance, mixture",
+}
 NAMES["sequential"] = "sequential, pooled"
 
 

@@ -18,7 +18,14 @@ GROUPS = {
     "study": ["Options", "The data", "What is trained and drawn", "Running"],
     "reproduce": ["Options", "Running"],
     "exact": ["Options", "Texts", "Running"],
-    "temperature": ["Options", "Chat", "Ways to lower the temperature", "What is measured", "Running"],
+    "temperature": [
+        "Options",
+        "Chat",
+        "Ways to lower the temperature",
+        "Exact laws of your own file",
+        "What is measured",
+        "Running",
+    ],
 }
 
 

@@ -82,7 +82,7 @@ def test_chapters_of_several_processes_are_the_same_to_the_bit(tmp_path, monkeyp
 
 def test_an_error_in_a_process_is_raised_and_nothing_is_left_running(tmp_path, monkeypatch):
     """The chapter beside it takes much longer."""
-    some = tuple(each for each in EXPERIMENTS if each.name in ("real_data", "families"))
+    some = tuple(each for each in EXPERIMENTS if each.name in ("whole_texts", "families"))
     monkeypatch.setattr(reproduce, "EXPERIMENTS", some)
     settings = Settings(text=tmp_path / "missing.csv", quick=True)
     run_folder.claim(tmp_path / "out", {})
