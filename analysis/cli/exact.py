@@ -138,7 +138,7 @@ def _of_mixture(models: "NgramModels", label: str | int, scale: float, *, sample
     from analysis.metrics.mixture_texts import DRAWS, MixtureLaws
 
     generator = torch.Generator().manual_seed(seed)
-    drawn = MixtureLaws(models, label).sample(scale, max(sample, DRAWS), generator)
+    drawn = MixtureLaws(models, label).sample(scale, max(2 * sample, DRAWS), generator)
     figures: dict[str, float] = {}
     for key, found in drawn.summary().items():
         figures |= {key: found.value} | ({f"{key}_std_error": found.std_error} if found.std_error else {})

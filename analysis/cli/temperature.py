@@ -54,8 +54,8 @@ def temperature(
     options.check_new("--out", out, ".parquet")
     if file is not None and model is not None:
         raise ValueError("--file is for exact laws, and MODEL for those of a language model; leave one of them out")
-    if file is None and (label is not None or order):
-        raise ValueError("--label and --order are for the laws of a --file; give one, or leave them out")
+    if file is None and (label is not None or label_column is not None or order):
+        raise ValueError("--label, --label-column and --order are for the laws of a --file; give one, or leave them out")
     if model is None:
         for option, value in (("--prompt", prompt), ("--out", out)):
             if value is not None:

@@ -56,7 +56,7 @@ class MixtureLaws:
 
     def sequential(self, scale: float) -> arguide.Ending:
         """Return the law guided token by token, cut after T tokens."""
-        return self._ending(self.mixture.guidance(self.label, scale), "truncate")
+        return self.ending(self.mixture.guidance(self.label, scale), "truncate")
 
     def sample(self, scale: float, n: int, generator: torch.Generator | None = None) -> "MixtureDraws":
         """Draw n texts of each law at one γ; arguments and errors as in `sample_scales`."""
@@ -71,15 +71,23 @@ class MixtureLaws:
             generator: of the draws.
 
         Raises:
-            ValueError: γ below 0, or too few accepted proposals (`arguide.LowAcceptanceError`).
+            ValueError: γ below 0, too few accepted proposals (`arguide.LowAcceptanceError`), or fewer than two sequential
+                texts that end in time.
         """
-        target, length = self._ending(self.mixture, "force"), self.models.length
+        target, length = self.ending(self.mixture, "force"), self.models.length
         given = list(map(float, scales))
         joints = arguide.sample_accepted(target, self.label, given, n, length, generator=generator)
         drawn = [arguide.sample(self.sequential(scale), n, length, generator=generator) for scale in given]
-        return [MixtureDraws(self, *each) for each in zip(given, joints, drawn, strict=True)]
+        found = [MixtureDraws(self, *each) for each in zip(given, joints, drawn, strict=True)]
+        for each in found:
+            if (ended := int(each.ended.sum())) < 2:
+                raise ValueError(
+                    f"of {n} sequential texts two must end within {length} tokens, got {ended}; try a larger length"
+                )
+        return found
 
-    def _ending(self, model: Any, cap: str) -> arguide.Ending:
+    def ending(self, model: Any, cap: str) -> arguide.Ending:
+        """Return a law of texts as that of whole texts of at most T tokens; `cap` as in `arguide.Ending`."""
         return arguide.Ending(model, (self.models.size - 1,), self.models.length, cap=cap)
 
 
@@ -119,11 +127,6 @@ class MixtureDraws:
         """Log Z of texts that end in time."""
         return Estimate(float(self.joint.log_evidence), float(self.joint.std_error), math.inf)
 
-    @cached_property
-    def log_conditional(self) -> Tensor:
-        """Log p(x|y) of the joint draws, of texts that end in time, [n]."""
-        return self.laws.conditional.log_prob(self.joint.x)
-
     def kl_sequential_joint(self) -> Estimate:
         """Return KL(sequential ‖ joint) in nats."""
         rows = (self.drawn.log_proposal - self.drawn.log_target).sum(1)[self.ended]
@@ -131,9 +134,9 @@ class MixtureDraws:
 
     def kl_joint_conditional(self) -> Estimate:
         """Return KL(joint ‖ p(x|y)) in nats."""
-        own = self.log_conditional + self.laws.conditional.log_normalizer
-        rows = self._log_target(self.joint.x, own) - self.log_conditional
-        return combined((1, -1), (mean_of(rows), self.log_z))
+        log_ratio = self.joint.log_posterior - self.laws.models.prior[self.laws.label].log()
+        ends = _exact(self.laws.conditional.log_normalizer)
+        return combined((1, 1, -1), (mean_of((self.scale - 1) * log_ratio), ends, self.log_z))
 
     def mean_lengths(self) -> dict[str, Estimate]:
         """Return the mean number of tokens of the texts of each law."""
@@ -147,7 +150,8 @@ class MixtureDraws:
         """Return log_conditional, log_joint and log_sequential of texts that end in time, [n, T] ↦ [n] each."""
         own = self.laws.conditional.log_prob(texts)
         sequential = retrace(self.laws.sequential(self.scale), texts).log_proposal.sum(1) - self._log_share.value
-        target = self._log_target(texts, own + self.laws.conditional.log_normalizer)
+        log_p = retrace(self.laws.ending(self.laws.mixture, "truncate"), texts).log_proposal.sum(1)
+        target = (1 - self.scale) * log_p + self.scale * (own + self.laws.conditional.log_normalizer)
         return {"log_conditional": own, "log_joint": target - self.log_z.value, "log_sequential": sequential}
 
     def summary(self) -> dict[str, Estimate]:
@@ -172,10 +176,17 @@ class MixtureDraws:
         """Return n draws of each law: law, text, log_conditional, log_joint and log_sequential.
 
         Args:
-            n: at most as many as there are draws of the joint and the sequential law.
+            n: draws per law.
             generator: of the draws of the conditional law.
+
+        Raises:
+            ValueError: more draws than sequential texts that end in time.
         """
-        frames = []
+        frames, most = [], int(self.ended.sum())
+        if n > most:
+            raise ValueError(
+                f"draws must be at most {most}, the sequential texts that end in time, got {n}; try a larger length"
+            )
         rows = {"conditional": self.laws.conditional.sample(n, generator), "joint": self.joint.x, "sequential": self.sequential}
         for name, texts in rows.items():
             logs = {key: value.numpy() for key, value in self.log_probs(texts[:n]).items()}
@@ -190,14 +201,6 @@ class MixtureDraws:
     def _log_share(self) -> Estimate:
         found = self.share_ended
         return Estimate(math.log(found.value), found.std_error / found.value, found.freedom)
-
-    def _log_target(self, texts: Tensor, own: Tensor) -> Tensor:
-        """Return log p(x)^{1−γ} p(x|y)^γ of texts, [n, T] ↦ [n], with log p(x|y), [n]."""
-        if texts is self.joint.x:
-            log_p = own + self.laws.models.prior[self.laws.label].log() - self.joint.log_posterior
-        else:
-            log_p = retrace(self.laws._ending(self.laws.mixture, "truncate"), texts).log_proposal.sum(1)
-        return (1 - self.scale) * log_p + self.scale * own
 
 
 def _exact(value: Tensor) -> Estimate:

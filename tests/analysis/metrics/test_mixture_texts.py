@@ -104,6 +104,17 @@ def test_a_mixture_needs_a_label_and_a_scale_of_at_least_0(models):
         MixtureLaws(models, 0).sample(-1.0, 10)
 
 
+def test_too_few_texts_that_end_in_time_are_refused(drawn):
+    """Texts of a label that never end after one token, and more draws than texts that ended."""
+    endless = NgramModels([[0, 1, 0], [1, 0, 1]] * 200, [0, 1] * 200, 2, alphabet=("a", "b"), length=1)
+    with pytest.raises(ValueError, match="sequential texts two must end within 1 tokens"):
+        MixtureLaws(endless, 0).sample(1.0, 64, torch.Generator().manual_seed(0))
+    ended = len(drawn.sequential)
+    assert len(drawn.frame(ended)) == 3 * ended < 3 * 4000
+    with pytest.raises(ValueError, match=f"at most {ended}, "):
+        drawn.frame(ended + 1)
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 3.0])
 def test_acceptance_draws_whole_texts_of_at_most_t_tokens(models, scale):
     """A forced end has its own probability, as everywhere else; a free one gives another Z."""
