@@ -52,7 +52,7 @@ class Law(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a sampler says of a law: log Ẑ, its standard error, whether its verdict is positive, and texts, [n, T]."""
+    """The result of a sampler: log Ẑ, its standard error, whether its verdict is positive, and texts, [n, T]."""
 
     log_z: float
     std_error: float

@@ -1,4 +1,4 @@
-"""The samplers of "one law, every family": the generator decides every draw, and what is measured of draws."""
+"""The samplers of "one law, every family": the generator decides every draw, and draws are measured as by hand."""
 
 import numpy as np
 import pytest
