@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.cli import exact, generate, options, reproduce, scale_factors, study, temperature, train
+from analysis.cli import exact, generate, options, published, reproduce, scale_factors, study, temperature, train
 
 app = typer.Typer(
     name="arguide",
@@ -37,6 +37,7 @@ for name, command, summary in (
     ("exact", exact.exact, "Compute the exact laws of your own distribution."),
     ("generate", generate.generate, "Generate text under guidance."),
     ("scale-factors", scale_factors.scale_factors, "Measure the scale factors of text."),
+    ("published", published.published, "Compute published numbers again."),
     ("temperature", temperature.temperature, "Compare the ways to lower a temperature."),
     ("train", train.train, "Train a model with conditioning dropout."),
     ("study", study.study, "Train both wings on your data and compare them."),

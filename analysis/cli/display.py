@@ -54,7 +54,12 @@ def dump(record: Any, *, nan: bool = True) -> None:
     Raises:
         ValueError: NaN or ±∞ where they are refused.
     """
-    print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=nan))
+    print(as_json(record, nan=nan))
+
+
+def as_json(record: Any, *, nan: bool = True) -> str:
+    """Return a record as JSON; arguments and errors as in `dump`."""
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=nan)
 
 
 def report(title: str, page: Path, done: Sequence["Chapter"], found: Sequence[str], *, as_json: bool) -> None:

@@ -1,0 +1,57 @@
+"""Compute published numbers again, and print them beside the printed ones."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analysis.cli import options
+from analysis.cli.options import Json, Seed, running
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analysis.frames import Row
+
+
+def published(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="<source>", help="A source by its key, see --list; may be given again.")
+    ] = None,
+    sources: Annotated[bool, typer.Option("--list", help="Print the sources and their keys, and compute nothing.")] = False,
+    out: Annotated[Path | None, options.path("Write the rows to this new .json file.")] = None,
+    jobs: Annotated[int, running(help="Processes; by default one per core, and at most 8.", min=0, max=1024)] = 0,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compute again what papers have in print about guidance and temperature: published, ours, difference, verdict."""
+    options.check_new("--out", out, ".json")
+
+    from analysis.cli import display
+    from analysis.experiments.published import run
+    from analysis.files import run_folder
+
+    chosen = run.chosen(only or [])
+    if sources:
+        display.table("Sources of `arguide published`", ("key", "source"), [(each.key, each.title) for each in chosen])
+        return
+    found = run.rows(chosen, seed, display.bar("Sources"), jobs or min(8, os.cpu_count() or 1))
+    if out is not None:
+        run_folder.write_text(out, display.as_json(found) + "\n")
+    if json:
+        display.dump(found)
+        return
+    for source in chosen:
+        _show([row for row in found if row["source"] == source.key])
+    print(f"{len(found)} claims: {run.summary(found)}")
+
+
+def _show(rows: "Sequence[Row]") -> None:
+    from analysis.cli import display
+    from analysis.experiments.published.table import COLUMNS, cells, notes
+
+    first = rows[0]
+    display.table(f"\n{first['title']}, {first['url']}", COLUMNS, [cells(row) for row in rows])
+    for note in notes(rows):
+        print(note)

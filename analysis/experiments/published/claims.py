@@ -1,0 +1,106 @@
+"""A claim: one number that a source has in print, the number found here, and what would turn the verdict.
+
+A claim is *reproduced* if the two numbers agree within the rounding of the printed one plus two standard errors, and *differs*
+otherwise. A claim in words becomes a bound, `<` or `>`. Every claim has a control: the number under another rule. If control and
+ours both agree with the printed number, the errors are too wide to tell the rules apart, and the claim is *not decided*.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+REPRODUCED, DIFFERS, UNDECIDED = "reproduced", "differs", "not decided"
+EXACT = 1e-6  # relative; for a formula, which has no rounding
+
+
+class Claim(NamedTuple):
+    """A published number beside the number found here.
+
+    Attributes:
+        where: the place in the source, for example "table 1".
+        claim: what the number is.
+        published: the number as it is in print, "4.984", or a bound of a claim in words, "> 0.1"; a float for a formula.
+        ours: the number found here, by a way that does not use the source's formula.
+        control: the number under another rule.
+        rule: that other rule, in a few words.
+        std_error: of the difference: that of `ours`, and that of the printed number where it is from draws; 0 if both are exact.
+        note: how `ours` is derived, and where the source is wrong or leaves something open.
+    """
+
+    where: str
+    claim: str
+    published: str | float
+    ours: float
+    control: float
+    rule: str
+    std_error: float = 0.0
+    note: str = ""
+
+    @property
+    def relation(self) -> str:
+        """The first character of a bound, or "="."""
+        return self.published[0] if isinstance(self.published, str) and self.published[0] in "<>" else "="
+
+    @property
+    def value(self) -> float:
+        """The published number, or the bound."""
+        return float(self.published.lstrip("<> ")) if isinstance(self.published, str) else self.published
+
+    @property
+    def rounding(self) -> float:
+        """Half of the last printed digit; for a formula what float64 may lose, and 0 for a bound."""
+        if not isinstance(self.published, str):
+            return EXACT * max(1.0, abs(self.published))
+        return 0.0 if self.relation != "=" else 0.5 * 10.0 ** -len(self.published.partition(".")[2])
+
+    @property
+    def difference(self) -> float:
+        """Ours − published."""
+        return self.ours - self.value
+
+    @property
+    def verdict(self) -> str:
+        """Whether the claim is reproduced, differs, or cannot be told apart from its control."""
+        verdict = self._judge(self.ours)
+        return UNDECIDED if verdict == REPRODUCED == self._judge(self.control) else verdict
+
+    @property
+    def turned(self) -> bool:
+        """Whether the control gets another verdict than ours."""
+        return self._judge(self.control) != self._judge(self.ours)
+
+    def _judge(self, number: float) -> str:
+        gap, slack = number - self.value, self.rounding + 2 * self.std_error
+        if self.relation == "=":
+            return REPRODUCED if abs(gap) <= slack else DIFFERS
+        beyond = gap if self.relation == ">" else -gap
+        return UNDECIDED if abs(beyond) <= slack else REPRODUCED if beyond > 0 else DIFFERS
+
+
+class Source(NamedTuple):
+    """A source, and the computation of its claims.
+
+    Attributes:
+        key: its name for `--only`, which is its arXiv number where it has one.
+        title: authors, title and year.
+        url: where it is.
+        claims: seed ↦ its claims.
+        read: what the printed numbers were taken from.
+    """
+
+    key: str
+    title: str
+    url: str
+    claims: Callable[[int], Iterator[Claim]]
+    read: str = "its text"
+
+
+def arxiv(number: str, title: str, claims: Callable[[int], Iterator[Claim]], read: str = "its text") -> Source:
+    """Return a paper on arXiv as a source.
+
+    Args:
+        number: its arXiv number.
+        title: authors, title and year.
+        claims: seed ↦ its claims.
+        read: what the printed numbers were taken from.
+    """
+    return Source(number, title, f"https://arxiv.org/abs/{number}", claims, read)
