@@ -1,6 +1,7 @@
 """Compute published numbers again, and print them beside the printed ones."""
 
 import os
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,10 +49,13 @@ def published(
 
 
 def _show(rows: "Sequence[Row]") -> None:
+    """Print the claims of a source, a table per place in it; the controls are left to --json."""
     from analysis.cli import display
-    from analysis.experiments.published.table import COLUMNS, cells, notes
+    from analysis.experiments.published.table import COLUMNS, cells, grouped, notes
 
     first = rows[0]
-    display.table(f"\n{first['title']}, {first['url']}", COLUMNS, [cells(row) for row in rows])
+    print(f"\n{first['title']}\n{first['url']}")
+    for part in grouped(rows, "where"):
+        display.table(f"\n{part[0]['where']}", COLUMNS[:-1], [cells(row)[:-1] for row in part])
     for note in notes(rows):
-        print(note)
+        print(textwrap.fill(note, 100))

@@ -1,8 +1,8 @@
 """A claim: one number that a source has in print, the number found here, and what would turn the verdict.
 
 A claim is *reproduced* if the two numbers agree within the rounding of the printed one plus two standard errors, and *differs*
-otherwise. A claim in words becomes a bound, `<` or `>`. Every claim has a control: the number under another rule. If control and
-ours both agree with the printed number, the errors are too wide to tell the rules apart, and the claim is *not decided*.
+otherwise. A claim in words becomes a bound, `<` or `>`. Every claim has a control: the number under another rule. If control
+and ours both agree with the printed number, the errors are too wide to tell the rules apart: the claim is *not decided*.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ class Claim(NamedTuple):
         ours: the number found here, by a way that does not use the source's formula.
         control: the number under another rule.
         rule: that other rule, in a few words.
-        std_error: of the difference: that of `ours`, and that of the printed number where it is from draws; 0 if both are exact.
+        std_error: of the difference: that of `ours`, and that of the printed number if it is from draws; 0 if both are exact.
         note: how `ours` is derived, and where the source is wrong or leaves something open.
     """
 

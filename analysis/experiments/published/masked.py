@@ -40,7 +40,7 @@ def claims(_seed: int) -> Iterator[Claim]:
                 1e3 * float(tilt[x]),
                 "the joint tilt",
                 std_error=1e3 * (exact * (1 - count * exact) / (count * SAMPLES)) ** 0.5,
-                note=f"Theirs are {SAMPLES:,} draws of a small network in 50 steps, and sum to {total:.4f} over all x of the class; "
+                note=f"Theirs: {SAMPLES:,} draws by a small network in 50 steps, which sum to {total:.4f} over all x of the class; "
                 "ours is exact, by dynamic programming over the sets of unmasked x_j." + _chance(text, count, exact),
             )
     one, two = (_distance(length, 2.0) for length in (1, 2))
@@ -55,7 +55,9 @@ def _chance(text: str, count: int, exact: float) -> str:
     if seen > 5:
         return ""
     chance = float(binom.sf(seen - 1, SAMPLES, count * exact))
-    return f" That is {seen} draws where {count * exact * SAMPLES:.2g} are expected; as many or more have probability {chance:.2g}."
+    return (
+        f" That is {seen} draws, and {count * exact * SAMPLES:.2g} are expected: so many or more have probability {chance:.2g}."
+    )
 
 
 def classes(length: int) -> Table:

@@ -74,7 +74,12 @@ def row_of(source: Source, claim: Claim) -> Row:
         "read": source.read,
         "command": f"{COMMAND} --only {source.key}",
     }
-    numbers = {"difference": claim.difference, "verdict": claim.verdict, "turned": claim.turned}
+    numbers = {
+        "rounding": claim.rounding,
+        "difference": claim.difference,
+        "verdict": claim.verdict,
+        "turned": claim.turned,
+    }
     return fields | claim._asdict() | numbers
 
 
