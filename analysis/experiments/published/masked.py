@@ -19,6 +19,10 @@ PRINTED = {  # density × 10³ of an x of the first class by the number of its 2
     2.0: ("5.573", "4.783", "3.867", "2.844", "1.588", "0.200"),
 }
 SAMPLES = 10_000
+NOTE = (
+    "Theirs at w = {w:g}: 10,000 draws by a small network in 50 steps, whose densities sum to {total:.4f} over all x of the "
+    "class. Ours is exact, by dynamic programming over the sets of unmasked x_j."
+)
 
 
 def claims(_seed: int) -> Iterator[Claim]:
@@ -40,8 +44,7 @@ def claims(_seed: int) -> Iterator[Claim]:
                 1e3 * float(tilt[x]),
                 "the joint tilt",
                 std_error=1e3 * (exact * (1 - count * exact) / (count * SAMPLES)) ** 0.5,
-                note=f"Theirs: {SAMPLES:,} draws by a small network in 50 steps, which sum to {total:.4f} over all x of the class; "
-                "ours is exact, by dynamic programming over the sets of unmasked x_j." + _chance(text, count, exact),
+                note=_chance(text, count, exact) or NOTE.format(w=w, total=total),
             )
     one, two = (_distance(length, 2.0) for length in (1, 2))
     yield Claim("theorem 3.1, one dimension", "total variation to the joint tilt at w = 2", 0.0, one, two, "two dimensions")
@@ -55,9 +58,8 @@ def _chance(text: str, count: int, exact: float) -> str:
     if seen > 5:
         return ""
     chance = float(binom.sf(seen - 1, SAMPLES, count * exact))
-    return (
-        f" That is {seen} draws, and {count * exact * SAMPLES:.2g} are expected: so many or more have probability {chance:.2g}."
-    )
+    expected = count * exact * SAMPLES
+    return f"{text} is {seen} draws where {expected:.2g} are expected: so many or more have probability {chance:.2g}."
 
 
 def classes(length: int) -> Table:
