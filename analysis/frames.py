@@ -63,11 +63,12 @@ class Story:
     Attributes:
         name: base of the names of its files.
         title: title of the chapter.
-        claim: what the source says, in its words where they are in quotation marks.
+        claim: what is claimed, in the words of `by` where they are in quotation marks.
         verdict: frame ↦ verdict.
         plots: the figures.
         source: the model or toy, the data and the length that its numbers are from, or a function of the frame.
         tables: shown before the figures, and on the terminal.
+        by: who claims it.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Story:
     plots: tuple[Plot, ...]
     source: str | Callable[[pd.DataFrame], str] = ""
     tables: tuple[Grid, ...] = ()
+    by: str = "The post"
 
 
 class Chapter(NamedTuple):

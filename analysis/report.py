@@ -169,7 +169,7 @@ def _section(folder: Path, number: int, chapter: Chapter) -> str:
     source = f'<p class="source">Measured on: {html(chapter.source)}</p>\n' if chapter.source else ""
     return (
         f'<section id="{experiment.name}"><h2>{number}. {html(experiment.title)}</h2>\n'
-        f"<blockquote><p>The post: {html(experiment.claim)}</p></blockquote>\n"
+        f"<blockquote><p>{html(experiment.by)}: {html(experiment.claim)}</p></blockquote>\n"
         f'<p class="number">{html(verdict.measure)}: <b>{html(verdict.number)}</b></p>\n'
         f"{source}{conclusion}{tables}{figures}</section>\n"
     )

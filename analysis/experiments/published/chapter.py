@@ -1,0 +1,80 @@
+"""The chapter of the report on published numbers, which reads the rows that the package holds."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from analysis.experiments.base import Experiment, Settings
+from analysis.experiments.published.claims import DIFFERS
+from analysis.experiments.published.run import COMMAND, stored, summary
+from analysis.experiments.published.table import COLUMNS, cells, grouped, notes
+from analysis.figures.published import masked_density
+from analysis.frames import Cells, Grid, Plot, Row, Track, Verdict
+
+SHOWN = "shown"
+
+
+def run(_settings: Settings, _track: Track) -> pd.DataFrame:
+    """Return the stored rows, with the cells of their table."""
+    rows = [
+        {"law": row["source"], "quantity": row["claim"], "value": row["ours"], "std_error": row["std_error"]}
+        | {key: row[key] for key in ("title", "where", "claim", "ours", "control", "rule", "note", "verdict", "difference")}
+        | {f"{SHOWN} {name}": cell for name, cell in zip(COLUMNS, cells(row), strict=True)}
+        for row in stored()
+    ]
+    return pd.DataFrame(rows)
+
+
+def verdict(frame: pd.DataFrame) -> Verdict:
+    """Return how many claims are reproduced, and those that differ."""
+    rows: list[Row] = frame.to_dict("records")
+    apart = [
+        f"{row['title']}, {row['where']}: {row['claim']}, {row[f'{SHOWN} published']} in print, is {row[f'{SHOWN} ours']}."
+        for row in rows
+        if row["verdict"] == DIFFERS
+    ]
+    measure = f"claims of {frame['law'].nunique()} sources, computed again"
+    return Verdict(measure, summary(rows), "\n".join([f"`{COMMAND}` computes them. These differ:", *apart]))
+
+
+def _of(title: str) -> Callable[[pd.DataFrame], Cells]:
+    """Return the table of a source."""
+
+    def table(frame: pd.DataFrame) -> Cells:
+        rows: list[Row] = frame[frame["title"] == title].to_dict("records")
+        filled = [
+            [row["where"] if i == 0 else "", *(row[f"{SHOWN} {name}"] for name in COLUMNS)]
+            for part in grouped(rows, "where")
+            for i, row in enumerate(part)
+        ]
+        return ["place", *COLUMNS], filled
+
+    return table
+
+
+def _grids() -> tuple[Grid, ...]:
+    return tuple(
+        Grid(_of(rows[0]["title"]), f"{rows[0]['title']}. {' '.join(notes(rows))}", wide=True)
+        for rows in grouped(stored(), "source")
+    )
+
+
+EXPERIMENT = Experiment(
+    name="published",
+    title="Published numbers, computed again",
+    by="Papers and their notes",
+    claim="numbers about guidance and temperature that are in print, each beside the same number found here by another way.",
+    run=run,
+    verdict=verdict,
+    source="Gaussians, mixtures and small tables, as each source has them",
+    tables=_grids(),
+    plots=(
+        Plot(
+            "published_masked",
+            (masked_density.one, masked_density.two),
+            "Masked diffusion under guidance, on two classes that share only the value 2: density of an x by how many of its "
+            "values are shared. Points: in print, with two standard errors of their 10,000 draws. Bars: exact. Dashes: the "
+            "joint tilt, which guidance does not reach.",
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Figures of published numbers, where a picture decides."""
