@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analysis.cli import options
-from analysis.cli.options import Json, Seed, running
+from analysis.cli.options import Device, Json, Seed, running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +24,11 @@ def published(
     out: Annotated[Path | None, options.path("Write the rows to this new .json file.")] = None,
     jobs: Annotated[int, running(help="Processes; by default one per core, and at most 8.", min=0, max=1024)] = 0,
     seed: Seed = 0,
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Compute again what papers have in print about guidance and temperature: published, ours, difference, verdict."""
+    options.check_device(device)
     options.check_new("--out", out, ".json")
 
     from analysis.cli import display
@@ -45,7 +47,9 @@ def published(
         return
     for source in chosen:
         _show([row for row in found if row["source"] == source.key])
-    print(f"{len(found)} claims: {run.summary(found)}")
+    print(f"\n{len(found)} claims: {run.summary(found)}")
+    if out is not None:
+        print(f"The rows are in {out}")
 
 
 def _show(rows: "Sequence[Row]") -> None:

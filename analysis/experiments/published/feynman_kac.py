@@ -73,8 +73,8 @@ def _forty(seed: int) -> Iterator[Claim]:
             found[name].append(_histogram_distance(exact, x))
     floor = mean_of(found["exact draws"]).value
     note = (
-        f"{FORTY_RUNS} runs of {FORTY_DRAWS:,} draws in {len(FORTY_GRID) - 1:,} steps. Two exact samples are {floor:.3f} apart in "
-        "these histograms. Their five runs share one exact sample, so their error here is the spread of the runs, undivided."
+        f"{FORTY_RUNS} runs of {FORTY_DRAWS:,} draws in {len(FORTY_GRID) - 1:,} steps. Two exact samples are {floor:.3f} "
+        "apart in these histograms. Their five runs share one exact sample, so their error here is the spread of the runs."
     )
     for name, other, text, spread in ((PLAIN, WEIGHTED, "0.487", 0.007), (WEIGHTED, PLAIN, "0.372", 0.020)):
         mine, control = mean_of(found[name]), mean_of(found[other])

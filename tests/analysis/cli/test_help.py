@@ -18,6 +18,7 @@ GROUPS = {
     "study": ["Options", "The data", "What is trained and drawn", "Running"],
     "reproduce": ["Options", "Running"],
     "exact": ["Options", "Texts", "Running"],
+    "published": ["Options", "Running"],
     "temperature": [
         "Options",
         "Chat",
