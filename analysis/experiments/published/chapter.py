@@ -17,7 +17,13 @@ SHOWN = "shown"
 def run(_settings: Settings, _track: Track) -> pd.DataFrame:
     """Return the stored rows, with the cells of their table."""
     rows = [
-        {"law": row["source"], "quantity": row["claim"], "value": row["ours"], "std_error": row["std_error"]}
+        {
+            "law": row["source"],
+            "family": row["where"],
+            "quantity": row["claim"],
+            "value": row["ours"],
+            "std_error": row["std_error"],
+        }
         | {key: row[key] for key in ("title", "where", "claim", "ours", "control", "rule", "note", "verdict", "difference")}
         | {f"{SHOWN} {name}": cell for name, cell in zip(COLUMNS, cells(row), strict=True)}
         for row in stored()

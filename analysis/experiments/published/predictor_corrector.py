@@ -25,11 +25,11 @@ def claims(seed: int) -> Iterator[Claim]:
         yield Claim(WHERE, f"DDIM, {at}", 2 ** (1 - scale), ode, tilt, "the tilt", note=MOMENTS)
         ddpm = (2 - 2 ** (2 - 2 * scale)) / (2 * scale - 1)
         yield Claim(WHERE, f"DDPM, {at}", ddpm, sde, ode, "DDIM", note=MOMENTS)
+    yield from _drawn(seed)
     ratio = _diffused(LARGE, 1.0) / _tilt(LARGE)
     claim = f"DDPM’s variance ÷ the tilt’s, at γ = {LARGE:g}"
     note = "By their own formulas (2 − 2^(2−2γ))/(2γ − 1) ÷ 2/(γ + 1) tends to ½: half, not twice."
     yield Claim("section 3.1: about twice for large γ", claim, "2", ratio, 1 / ratio, "the inverse ratio", note=note)
-    yield from _drawn(seed)
 
 
 def _tilt(scale: float) -> float:
