@@ -12,12 +12,12 @@ from analysis.experiments.base import stream
 from analysis.toys import GaussianSequence
 from analysis.toys.gaussian import Gaussian
 from arguide import continuous
-from arguide.continuous import LogLinear, Mixture, MixtureNetwork
+from arguide.continuous import Conditionals, LogLinear, Mixture, MixtureNetwork
 from arguide.smc.samples import Chains
 from arguide.training import Recipe, fit
 
-POINTS, STEPS, AXIS = 2000, 300, torch.linspace(-3.5, 3.5, 281)
-RECIPE = Recipe(STEPS, batch=256, rate=1e-2, dropout=0.15)
+POINTS, STEPS, AXIS = 4000, 300, torch.linspace(-3.5, 3.5, 281)
+RECIPE = Recipe(STEPS, batch=256, rate=1e-2, dropout=0.3)
 
 
 class LinearGaussian(NamedTuple):
@@ -52,7 +52,7 @@ def curves(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     side = 1 - 2.0 * labels
     centres = torch.stack([0.5 * -side, -0.25 * side], 1)
     arcs = centres + torch.stack([angles.cos(), side * angles.sin()], 1)
-    return arcs + 0.25 * torch.randn((n, 2), generator=generator), labels
+    return arcs + 0.4 * torch.randn((n, 2), generator=generator), labels
 
 
 def trained(seed: int) -> MixtureNetwork:
@@ -60,9 +60,20 @@ def trained(seed: int) -> MixtureNetwork:
     rows, labels = curves(POINTS, stream(seed, 0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = MixtureNetwork(2)
+        network = MixtureNetwork(2, components=3, hidden=16)
     fit(network, rows, labels, network.none, partial(continuous.loss, network), RECIPE, generator=stream(seed, 1))
     return network.requires_grad_(False)
+
+
+def guided(model: Conditionals, label: Any, scale: float) -> LogLinear:
+    """Return p(x)^{1−γ} p(x|y)^γ of a continuous autoregressive model.
+
+    Args:
+        model: p(x_t | x_<t) and p(x_t | x_<t, y).
+        label: y.
+        scale: γ.
+    """
+    return LogLinear.guidance(partial(model, label=label), model, scale)
 
 
 def on_grid(model: LogLinear) -> Grid:
