@@ -18,6 +18,20 @@ from analysis.experiments import (
 )
 from analysis.experiments.base import Experiment
 from analysis.experiments.coherence import causes, coherent
+from analysis.experiments.continuous import chapter as langevin
 
-ORDER = (scale_factors, temperature, correction, classifier, families, coherent, causes, fidelity, real_data, whole_texts, text)
+ORDER = (
+    scale_factors,
+    temperature,
+    correction,
+    classifier,
+    families,
+    langevin,
+    coherent,
+    causes,
+    fidelity,
+    real_data,
+    whole_texts,
+    text,
+)
 EXPERIMENTS: tuple[Experiment, ...] = tuple(module.EXPERIMENT for module in ORDER)

@@ -1,6 +1,6 @@
 """The post on conditioning dropout: what it costs the conditional model, how much is enough, and whether it may come late.
 
-The bounds were fixed before the first run. A network reads four pixels of digits one by one and gives each a mixture of Gaussians.
+The bounds were fixed before the first run. A network reads four pixels of digits in turn and gives each a mixture of Gaussians.
 """
 
 from collections.abc import Iterator
@@ -49,9 +49,9 @@ def claims(seed: int) -> Iterator[Claim]:
     data = pixels(seed)
     found = {name: _losses(data, recipe, seed) for name, recipe in RECIPES.items()}
     note = (
-        f"{SEEDS} trainings of {STEPS} steps each, on {len(data.rows):,} digits, {len(data.held):,} held out. Errors are of rows, "
-        "paired, and of trainings. The bounds were fixed before the run. The post suspects that GLIDE’s way has no reason but an "
-        "older model; at an equal number of steps it costs the unconditional model."
+        f"{SEEDS} trainings of {STEPS} steps each, on {len(data.rows):,} digits, {len(data.held):,} held out. Errors are "
+        "of paired rows and of trainings. The bounds were fixed before the run. The post suspects that GLIDE’s way has no "
+        "reason but an older model; at an equal number of steps it costs the unconditional model."
     )
     cases = (
         ("cost to the conditional model “negligible in practice”", "conditional", KEPT, NONE, NEGLIGIBLE, MOSTLY, NONE),

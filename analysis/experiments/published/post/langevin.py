@@ -81,8 +81,8 @@ def _exact(toy: GaussianSequence, model: continuous.LogLinear, seed: int) -> Ite
     for claim, tilt, found, other, error in cases:
         yield Claim(LANGEVIN, f"{claim}, {SEQUENCE}", tilt, found, other, "guided factors", std_error=error, note=note)
     score = diffusion.LogLinear.guidance(diffusion.conditioned(toy.score, LABEL), diffusion.conditioned(toy.score), SCALE)
-    grid = diffusion.geometric(100, 0.02, 1000.0).double()
-    diffusing = diffusion.sample(score, (CHAINS, LENGTH), grid, generator=stream(seed, 44)).x
+    grid = diffusion.geometric(100, 0.02, 3000.0).double()
+    diffusing = diffusion.sample(score, (4 * CHAINS, LENGTH), grid, generator=stream(seed, 44)).x
     yield Claim(
         "“in a way that’s equivalent to diffusion guidance!”",
         f"mean of x_1, {SEQUENCE}",
