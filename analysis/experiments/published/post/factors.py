@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-import arguide
 from analysis.experiments.base import stream
 from analysis.experiments.published.claims import Claim
 from analysis.metrics import distances
 from analysis.metrics.confidence import mean_of
 from analysis.toys import Table, guidance
 from analysis.toys.example_tables import INDEPENDENT, coupled_table, independent_table, special_tables
+from arguide import LogLinear, sample_joint
 
 LENGTH, LABEL, SCALE, BETA = 4, 1, 3.0, 2.0
 RUNS, PARTICLES = 8, 4000
@@ -98,11 +98,11 @@ def _tractable(table: Table, seed: int) -> Iterator[Claim]:
     """Yield how far weighted autoregressive draws are from the joint law, which the post holds out of their reach."""
     weights = guidance(LABEL, SCALE)
     law = table.log_joint(weights)[0].flatten()
-    model = arguide.LogLinear.guidance(table.autoregressive(LABEL), table.autoregressive(), SCALE)
+    model = LogLinear.guidance(table.autoregressive(LABEL), table.autoregressive(), SCALE)
     place = torch.tensor([3**power for power in range(LENGTH - 1, -1, -1)])
     found = []
     for run in range(RUNS):
-        drawn = arguide.sample_joint(model, PARTICLES, LENGTH, generator=stream(seed, 10, run))
+        drawn = sample_joint(model, PARTICLES, LENGTH, generator=stream(seed, 10, run))
         found.append(float(distances.tv(distances.empirical(drawn.x @ place, len(law), drawn.log_weights), law)))
     estimate = mean_of(found)
     yield Claim(
