@@ -18,6 +18,7 @@ from analysis.experiments import (
 )
 from analysis.experiments.base import Experiment
 from analysis.experiments.coherence import causes, coherent
+from analysis.experiments.continuous import chapter as langevin
 from analysis.experiments.published import chapter as published_numbers
 
 ORDER = (
@@ -26,6 +27,7 @@ ORDER = (
     correction,
     classifier,
     families,
+    langevin,
     coherent,
     causes,
     fidelity,

@@ -1,0 +1,1 @@
+"""Figures of continuous autoregressive models."""
