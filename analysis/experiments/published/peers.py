@@ -28,7 +28,7 @@ class Case(NamedTuple):
         wrong: the same at γ + 1.
         peer: runs the peer.
         ours: runs arguide, or what `rule` says.
-        defect: what the peer does wrong, shown while it is wrong.
+        defect: a sentence on what the peer does wrong, without its full stop; shown while it is wrong.
         unit: what a trial is.
         rule: what `ours` is.
     """
@@ -39,7 +39,7 @@ class Case(NamedTuple):
     peer: Callable[[], Tensor]
     ours: Callable[[], Tensor]
     defect: str = ""
-    unit: str = "prompts with the right tokens"
+    unit: str = "texts"
     rule: str = "arguide"
 
 
@@ -57,12 +57,12 @@ def judge(case: Case) -> Claim:
     right = theirs == 1
     return Claim(
         case.where,
-        f"share of {TRIALS} {case.unit}",
+        f"share of {TRIALS} {case.unit} that are right",
         1.0,
         theirs,
         share(case.wrong, case.exact) if right else ours,
         f"γ + 1 ({case.rule}: {ours:g})" if right else case.rule,
-        note="" if right else f"{case.where}: {case.defect}{error}.",
+        note="" if right else f"{case.defect}{error}.",
     )
 
 

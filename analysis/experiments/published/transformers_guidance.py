@@ -47,12 +47,12 @@ SIMPLE: tuple[tuple[str, str, dict[str, Any], str], ...] = (
         "three samples per prompt, top-k of 1",
         "llama",
         {"do_sample": True, "top_k": 1, "num_return_sequences": 3},
-        "negative_prompt_ids are not expanded",
+        "Several samples per prompt: `negative_prompt_ids` are not expanded to them",
     ),
-    ("recurrent state (Mamba)", "mamba", {}, "the second branch loses its state"),
-    ("encoder–decoder (T5)", "t5", {}, "the second branch gets no decoder input"),
+    ("recurrent state (Mamba)", "mamba", {}, "Recurrent state: the mask of the whole text multiplies the last token, so the second branch reads it several times"),
+    ("encoder–decoder (T5)", "t5", {}, "Encoder–decoders: the second branch gets no decoder input"),
 )
-DRAFTED = "tokens that are not accepted stay in the cache of the second branch"
+DRAFTED = "Prompt lookup: tokens that are not accepted stay in the cache of the second branch"
 
 
 def claims(seed: int) -> Iterator[Claim]:
@@ -78,7 +78,7 @@ def _cases(seed: int) -> Iterator[Case]:
         _built(MODELS["llama"](), seed, impossible=10),
         prompts,
         negatives,
-        "−∞ of both branches becomes NaN, and a NaN is the best token",
+        "Probability 0: −∞ in both branches becomes NaN, which greedy decoding takes for the largest number",
     )
 
 
@@ -172,7 +172,7 @@ def _padded(model: Any, prompts: Tensor, negatives: Tensor) -> Case:
         model,
         prompts,
         ids,
-        "the second branch counts its positions from the padding",
+        "Padding: the second branch counts positions from the first token of the padding",
         negative_prompt_attention_mask=mask,
     )
     exact, wrong = (torch.cat([greedy(model, *row, scale) for row in rows]) for scale in (SCALE, SCALE + 1))
@@ -187,7 +187,7 @@ def _beams(model: Any, prompts: Tensor) -> Case:
         *_both(best, model, prompts, prompts[:, -1:]),
         peer=lambda: model.generate(prompts, **mode)[:, -SHORT:],
         ours=lambda: arguide.guided(model).generate(prompts, **mode, beam_law="joint")[:, -SHORT:],
-        defect="the cache of the second branch is not reordered with the beams. The processor acts on log-probabilities that "
+        defect="Beams: the cache of the second branch is not reordered with the beams. The processor acts on log-probabilities that "
         "are not normalised again, so the best text has the largest Σ γ log p_c + (1 − γ) log p_u",
     )
 
@@ -200,7 +200,7 @@ def _embedded(model: Any, prompts: Tensor) -> Case:
         *_both(greedy, model, prompts, prompts[:, -1:]),
         peer=lambda: model.generate(**mode),
         ours=lambda: arguide.guided(model).generate(**mode),
-        defect="the second branch has no token to start with",
+        defect="Embeddings: the second branch has no token to start with",
     )
 
 
@@ -218,7 +218,7 @@ def _twice(model: Any, prompts: Tensor, negatives: Tensor) -> Case:
         *_both(greedy, model, prompts, negatives),
         peer=peer,
         ours=lambda: [_written(view, prompts, negatives) for _ in range(2)][1],
-        defect="the second branch goes on from the first text",
+        defect="One processor: the second branch continues the first text",
     )
 
 
