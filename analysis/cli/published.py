@@ -40,7 +40,7 @@ def published(
     there = [source for source in chosen if not source.missing]
     for source in chosen:
         if source.missing:
-            print(f"arguide: left out, {source.missing}", file=sys.stderr)
+            print(f"arguide: {source.key} is left out: {source.missing}", file=sys.stderr)
     found = run.rows(there, seed, display.bar("Sources"), jobs or min(8, os.cpu_count() or 1))
     if out is not None:
         run_folder.write_text(out, display.as_json(found) + "\n")

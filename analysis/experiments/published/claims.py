@@ -100,7 +100,7 @@ class Source(NamedTuple):
     def missing(self) -> str:
         """How to install the package, or "" if nothing is missing."""
         there = not self.package or find_spec(self.package) is not None
-        return "" if there else f"{self.key} needs {self.package}; try pip install 'arguide[{self.package}]'"
+        return "" if there else f"{self.package} is not installed; try pip install 'arguide[{self.package}]'"
 
 
 def arxiv(number: str, title: str, claims: Callable[[int], Iterator[Claim]], read: str = "its text") -> Source:

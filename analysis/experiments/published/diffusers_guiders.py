@@ -41,7 +41,7 @@ def _case(
     where: str, formula: Formula, peer: Callable[[], Tensor], ours: Callable[[], Tensor], defect: str, scale: float = SCALE
 ) -> Case:
     """Return a case of a formula, γ ↦ the guided predictions."""
-    return Case(where, formula(scale), formula(scale + 1), peer, ours, defect, "samples")
+    return Case(where, formula(scale), formula(scale - 1), peer, ours, defect, "samples")
 
 
 def _guide(cond: Tensor, uncond: Tensor, scale: float | Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Claims about other packages: the documented law against what the installed release returns, case by case.
 
-A peer that is wrong stands beside arguide, which must turn the verdict. A peer that is right stands beside the law at γ + 1, for
-a number that two right packages share shows nothing.
+A peer that is wrong stands beside arguide, which must turn the verdict. A peer that is right stands beside the law at γ − 1, the
+scale of Ho and Salimans' ω taken for γ, because a number that two right packages share shows nothing.
 """
 
 import logging
@@ -25,7 +25,7 @@ class Case(NamedTuple):
     Attributes:
         where: the use.
         exact: the result by the documented formula.
-        wrong: the same at γ + 1.
+        wrong: the same at γ − 1.
         peer: runs the peer.
         ours: runs arguide, or what `rule` says.
         defect: a sentence on what the peer does wrong, without its full stop; shown while it is wrong.
@@ -61,7 +61,7 @@ def judge(case: Case) -> Claim:
         1.0,
         theirs,
         share(case.wrong, case.exact) if right else ours,
-        f"γ + 1 ({case.rule}: {ours:g})" if right else case.rule,
+        f"γ − 1 ({case.rule}: {ours:g})" if right else case.rule,
         note="" if right else f"{case.defect}{error}.",
     )
 

@@ -31,7 +31,7 @@ def chosen(keys: Sequence[str]) -> list[Source]:
         if key not in known:
             raise ValueError(f"no source {key!r}; the sources are {', '.join(known)}")
         if known[key].missing:
-            raise ValueError(known[key].missing)
+            raise ValueError(f"no claims of {key!r}: {known[key].missing}")
     return [source for source in SOURCES if not keys or source.key in keys]
 
 

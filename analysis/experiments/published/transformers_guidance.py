@@ -18,7 +18,7 @@ from analysis.experiments.base import stream
 from analysis.experiments.published.claims import Claim, Source
 from analysis.experiments.published.peers import TRIALS, Case, judged, version
 
-SCALE, TOKENS = 2.5, 10
+SCALE, TOKENS = 2.5, 8
 WORDS, PAD = 40, 0
 FEW, SHORT = 6, 3  # tokens and length of the texts that are enumerated
 SIZES: dict[str, Any] = {
@@ -49,7 +49,12 @@ SIMPLE: tuple[tuple[str, str, dict[str, Any], str], ...] = (
         {"do_sample": True, "top_k": 1, "num_return_sequences": 3},
         "Several samples per prompt: `negative_prompt_ids` are not expanded to them",
     ),
-    ("recurrent state (Mamba)", "mamba", {}, "Recurrent state: the mask of the whole text multiplies the last token, so the second branch reads it several times"),
+    (
+        "recurrent state (Mamba)",
+        "mamba",
+        {},
+        "Recurrent state: the mask of the whole text multiplies the last token, so the second branch reads it several times",
+    ),
     ("encoder–decoder (T5)", "t5", {}, "Encoder–decoders: the second branch gets no decoder input"),
 )
 DRAFTED = "Prompt lookup: tokens that are not accepted stay in the cache of the second branch"
@@ -132,7 +137,7 @@ def best(model: Any, prompts: Tensor, negatives: Tensor, scale: float) -> Tensor
 
 
 def _both(reference: Callable[..., Tensor], *given: Any) -> tuple[Tensor, Tensor]:
-    return reference(*given, SCALE), reference(*given, SCALE + 1)
+    return reference(*given, SCALE), reference(*given, SCALE - 1)
 
 
 def _written(model: Any, prompts: Tensor, negatives: Tensor, **mode: Any) -> Tensor:
@@ -175,7 +180,7 @@ def _padded(model: Any, prompts: Tensor, negatives: Tensor) -> Case:
         "Padding: the second branch counts positions from the first token of the padding",
         negative_prompt_attention_mask=mask,
     )
-    exact, wrong = (torch.cat([greedy(model, *row, scale) for row in rows]) for scale in (SCALE, SCALE + 1))
+    exact, wrong = (torch.cat([greedy(model, *row, scale) for row in rows]) for scale in (SCALE, SCALE - 1))
     return case._replace(exact=exact, wrong=wrong)
 
 

@@ -71,7 +71,7 @@ def guiders():
 def check(claim, verdict):
     """Check that arguide or a wrong law turns the verdict, and that a row that differs says why."""
     assert (claim.verdict, claim.turned) == (verdict, True)
-    assert (claim.control, claim.rule) == (1, "arguide") if verdict == DIFFERS else claim.rule == "γ + 1 (arguide: 1)"
+    assert (claim.control, claim.rule) == (1, "arguide") if verdict == DIFFERS else claim.rule == "γ − 1 (arguide: 1)"
     assert bool(claim.note) == (verdict == DIFFERS)
     assert CRASHES.get(claim.where, "") in claim.note
 
@@ -102,9 +102,10 @@ class Mended(LogitsProcessor):
         if self.model.config.is_encoder_decoder:
             logits = self.model(input_ids=before, decoder_input_ids=input_ids, use_cache=False).logits[:, -1]
         else:
-            kept = torch.ones_like(before) if self.mask is None else self.mask
-            texts = [torch.cat([b[m > 0], row[self.width :]]) for b, m, row in zip(before, kept, input_ids, strict=True)]
-            logits = torch.stack([self.model(text[None], use_cache=False).logits[0, -1] for text in texts])
+            texts = torch.cat([before, input_ids[:, self.width :]], 1)
+            starts = [0] if self.mask is None else self.mask.argmax(1).tolist()
+            parts = [part[:, start:] for part, start in zip(texts.chunk(len(starts)), starts, strict=True)]
+            logits = torch.cat([self.model(part, use_cache=False).logits[:, -1] for part in parts])
         cond = scores.log_softmax(-1)
         guided = self.scale * cond + (1 - self.scale) * logits.log_softmax(-1)
         return guided.masked_fill(cond == -torch.inf, -torch.inf)
@@ -116,8 +117,10 @@ def test_mended_transformers_is_seen(monkeypatch):
     for module in (transformers.generation.utils, transformers_guidance):
         monkeypatch.setattr(module, name, Mended)
     found = rows(transformers_guidance)
-    assert {where for where, claim in found.items() if claim.verdict != REPRODUCED} == {"inputs_embeds without a negative prompt"}
-    assert all(claim.rule == "γ + 1 (arguide: 1)" for claim in found.values() if claim.verdict == REPRODUCED)
+    assert {where for where, claim in found.items() if claim.verdict != REPRODUCED} == {
+        "inputs_embeds without a negative prompt"
+    }
+    assert all(claim.rule == "γ − 1 (arguide: 1)" for claim in found.values() if claim.verdict == REPRODUCED)
     assert all(claim.turned for claim in found.values())
 
 
@@ -158,7 +161,7 @@ def test_mended_diffusers_is_seen(monkeypatch, guiders):
     mend(monkeypatch)
     found = rows(diffusers_guiders)
     assert {claim.verdict for claim in found.values()} == {REPRODUCED}
-    assert all(claim.turned and claim.rule == "γ + 1 (arguide: 1)" and not claim.note for claim in found.values())
+    assert all(claim.turned and claim.rule == "γ − 1 (arguide: 1)" and not claim.note for claim in found.values())
 
 
 def test_a_wrong_arguide_turns_nothing(monkeypatch, guiders):
@@ -246,7 +249,7 @@ class TestWithoutDiffusers:
         monkeypatch.setattr(run, "SOURCES", (diffusers_guiders.SOURCE, powers.SOURCE))
         code, out, err = run_command("published", "--jobs", "1")
         assert (code, powers.SOURCE.title in out, diffusers_guiders.SOURCE.title in out) == (0, True, False)
-        assert "left out, diffusers needs diffusers; try pip install 'arguide[diffusers]'" in err
+        assert "diffusers is left out: diffusers is not installed; try pip install 'arguide[diffusers]'" in err
 
 
 @pytest.fixture
