@@ -1,7 +1,7 @@
 """Claims about other packages: the documented law against what the installed release returns, case by case.
 
-A peer that is wrong stands beside arguide, which must turn the verdict. A peer that is right stands beside the law at γ − 1, the
-scale of Ho and Salimans' ω taken for γ, because a number that two right packages share shows nothing.
+A peer that is wrong stands beside arguide, which must turn the verdict. A peer that is right stands beside the law at γ − 1, as
+if its scale were the ω of Ho and Salimans, because a number that two right packages share shows nothing.
 """
 
 import logging
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from analysis.experiments.published.claims import Claim

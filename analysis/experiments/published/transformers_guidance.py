@@ -53,7 +53,7 @@ SIMPLE: tuple[tuple[str, str, dict[str, Any], str], ...] = (
         "recurrent state (Mamba)",
         "mamba",
         {},
-        "Recurrent state: the mask of the whole text multiplies the last token, so the second branch reads it several times",
+        "Recurrent state: the mask of all tokens multiplies the last one, and the second branch reads it several times",
     ),
     ("encoder–decoder (T5)", "t5", {}, "Encoder–decoders: the second branch gets no decoder input"),
 )
@@ -114,13 +114,21 @@ def log_probs(model: Any, before: Tensor, text: Tensor) -> Tensor:
 
 
 def guided(model: Any, prompts: Tensor, negatives: Tensor, text: Tensor, scale: float) -> Tensor:
-    """Return γ log p_c + (1 − γ) log p_u, −∞ where p_c is 0, in the shape of `log_probs`."""
+    """Return γ log p_c + (1 − γ) log p_u, −∞ where p_c is 0, in the shape of `log_probs`.
+
+    Args:
+        model: a language model.
+        prompts: the tokens before the text in the conditional branch, [N, L].
+        negatives: those in the unconditional one, [N, M].
+        text: x, [N, T].
+        scale: γ.
+    """
     cond, uncond = (log_probs(model, before, text) for before in (prompts, negatives))
     return (scale * cond + (1 - scale) * uncond).masked_fill(cond == -torch.inf, -torch.inf)
 
 
 def greedy(model: Any, prompts: Tensor, negatives: Tensor, scale: float) -> Tensor:
-    """Return the best token after the best token, [N, TOKENS]."""
+    """Return the best token after the best token, [N, TOKENS]; arguments as in `guided`."""
     text = prompts[:, :0]
     for _ in range(TOKENS):
         text = torch.cat([text, guided(model, prompts, negatives, text, scale)[:, -1:].argmax(-1)], 1)
@@ -128,7 +136,7 @@ def greedy(model: Any, prompts: Tensor, negatives: Tensor, scale: float) -> Tens
 
 
 def best(model: Any, prompts: Tensor, negatives: Tensor, scale: float) -> Tensor:
-    """Return the text of the largest Σ_t (γ log p_c + (1 − γ) log p_u) by enumeration, [N, SHORT]."""
+    """Return the text of the largest Σ_t (γ log p_c + (1 − γ) log p_u) by enumeration, [N, SHORT]; arguments as in `guided`."""
     texts = torch.tensor(list(product(range(FEW), repeat=SHORT)))
     n, many = len(prompts), len(texts)
     rows = texts.repeat(n, 1)
@@ -159,7 +167,7 @@ def _one_by_one(where: str, model: Any, prompts: Tensor, negatives: Tensor, defe
     case = _case(where, model, prompts, negatives, defect)
 
     def each(model: Any) -> Tensor:
-        rows = zip(prompts.split(1), negatives.split(1), strict=True)
+        rows = zip(prompts.chunk(TRIALS), negatives.chunk(TRIALS), strict=True)
         return torch.cat([_written(model, prompt, negative, **mode) for prompt, negative in rows])
 
     return case._replace(peer=lambda: each(model), ours=lambda: each(arguide.guided(model)))
@@ -192,8 +200,8 @@ def _beams(model: Any, prompts: Tensor) -> Case:
         *_both(best, model, prompts, prompts[:, -1:]),
         peer=lambda: model.generate(prompts, **mode)[:, -SHORT:],
         ours=lambda: arguide.guided(model).generate(prompts, **mode, beam_law="joint")[:, -SHORT:],
-        defect="Beams: the cache of the second branch is not reordered with the beams. The processor acts on log-probabilities that "
-        "are not normalised again, so the best text has the largest Σ γ log p_c + (1 − γ) log p_u",
+        defect="Beams: the cache of the second branch is not reordered with the beams. Nothing is normalised after the "
+        "processor, so the best text has the largest Σ γ log p_c + (1 − γ) log p_u",
     )
 
 

@@ -117,9 +117,8 @@ def test_mended_transformers_is_seen(monkeypatch):
     for module in (transformers.generation.utils, transformers_guidance):
         monkeypatch.setattr(module, name, Mended)
     found = rows(transformers_guidance)
-    assert {where for where, claim in found.items() if claim.verdict != REPRODUCED} == {
-        "inputs_embeds without a negative prompt"
-    }
+    wrong = [where for where, claim in found.items() if claim.verdict != REPRODUCED]
+    assert wrong == ["inputs_embeds without a negative prompt"]
     assert all(claim.rule == "γ − 1 (arguide: 1)" for claim in found.values() if claim.verdict == REPRODUCED)
     assert all(claim.turned for claim in found.values())
 
@@ -136,7 +135,7 @@ def mend(monkeypatch):
     )
 
     def projected(cond, uncond, scale, momentum, eta, threshold, *_):
-        return diffusers_guiders.projection(cond, uncond, scale, parallel=eta, threshold=threshold)
+        return diffusion.projected(scale, parallel=eta, threshold=threshold)(cond, uncond, torch.tensor(1.0))
 
     def mambo(cond, uncond, scale, alpha, _):
         ratio = (cond - uncond).flatten(1).norm(dim=1) / uncond.flatten(1).norm(dim=1)
@@ -173,7 +172,8 @@ def test_a_wrong_arguide_turns_nothing(monkeypatch, guiders):
     prompts, negatives = (torch.randint(1, 40, (peers.TRIALS, length), generator=draw) for length in (6, 3))
     model = transformers_guidance._built(transformers_guidance.MODELS["gpt2"](), 0)
     cond, uncond = (torch.randn(diffusers_guiders.SHAPE, generator=draw) for _ in range(2))
-    cases = [transformers_guidance._padded(model, prompts, negatives), *diffusers_guiders._projected(cond, uncond)]
+    padded, projected = transformers_guidance._padded(model, prompts, negatives), diffusers_guiders._projected
+    cases = [padded, projected("", 2 * cond, 2 * uncond), projected("", cond, uncond, eta=0.0)]
     assert [(claim.verdict, claim.turned, claim.rule) for claim in peers.judged(cases)] == [(DIFFERS, False, "arguide")] * 3
 
 
