@@ -1,6 +1,7 @@
 """Compute published numbers again, and print them beside the printed ones."""
 
 import os
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,7 @@ def published(
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
-    """Compute again what papers have in print about guidance and temperature: published, ours, difference, verdict."""
+    """Compute again what papers and packages say of guidance and temperature: published, ours, difference, verdict."""
     options.check_device(device)
     options.check_new("--out", out, ".json")
 
@@ -39,13 +40,17 @@ def published(
     if sources:
         display.table("Sources of `arguide published`", ("key", "source"), [(each.key, each.title) for each in chosen])
         return
-    found = run.rows(chosen, seed, display.bar("Sources"), jobs or min(8, os.cpu_count() or 1))
+    there = [source for source in chosen if not source.missing]
+    for source in chosen:
+        if source.missing:
+            print(f"arguide: {source.key} is left out: {source.missing}", file=sys.stderr)
+    found = run.rows(there, seed, display.bar("Sources"), jobs or min(8, os.cpu_count() or 1))
     if out is not None:
         run_folder.write_text(out, display.as_json(found) + "\n")
     if json:
         display.dump(found)
         return
-    for source in chosen:
+    for source in there:
         _show([row for row in found if row["source"] == source.key])
     print(f"\n{len(found)} claims: {run.summary(found)}")
     if out is not None:

@@ -6,6 +6,7 @@ and ours both agree with the printed number, the errors are too wide to tell the
 """
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import NamedTuple
 
 REPRODUCED, DIFFERS, UNDECIDED = "reproduced", "differs", "not decided"
@@ -85,6 +86,7 @@ class Source(NamedTuple):
         url: where it is.
         claims: seed ↦ its claims.
         read: what the printed numbers were taken from.
+        package: an optional package that the claims run; without it there are none.
     """
 
     key: str
@@ -92,6 +94,13 @@ class Source(NamedTuple):
     url: str
     claims: Callable[[int], Iterator[Claim]]
     read: str = "its text"
+    package: str = ""
+
+    @property
+    def missing(self) -> str:
+        """How to install the package, or "" if nothing is missing."""
+        there = not self.package or find_spec(self.package) is not None
+        return "" if there else f"{self.package} is not installed; try pip install 'arguide[{self.package}]'"
 
 
 def arxiv(number: str, title: str, claims: Callable[[int], Iterator[Claim]], read: str = "its text") -> Source:

@@ -24,12 +24,14 @@ def chosen(keys: Sequence[str]) -> list[Source]:
     """Return the sources of these keys, all of them for none.
 
     Raises:
-        ValueError: no such source.
+        ValueError: no such source, or a source whose package is not installed.
     """
     known = {source.key: source for source in SOURCES}
     for key in keys:
         if key not in known:
             raise ValueError(f"no source {key!r}; the sources are {', '.join(known)}")
+        if known[key].missing:
+            raise ValueError(f"no claims of {key!r}: {known[key].missing}")
     return [source for source in SOURCES if not keys or source.key in keys]
 
 

@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -87,6 +88,68 @@ def test_a_context_may_be_full():
     for (context, text), (value, _) in zip([(long[-63:], [31, 32]), (short, long[:40])], answers, strict=True):
         want = arguide.score(torch_model, torch.tensor([context]), torch.tensor([text]), guidance_scale=2.0).joint
         assert value == pytest.approx(float(want), abs=1e-3)
+
+
+TEXTS = ["abdcefg", "bcdefghijklmnopqrstuvwxyz"]
+OUTPUTS = {
+    "loglikelihood": {"doc_to_text": "{{context}}", "doc_to_target": "{{choices[0]}}", "metric_list": [{"metric": "acc"}]},
+    "multiple_choice": {
+        "doc_to_text": "{{context}}",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "{{answer}}",
+        "metric_list": [{"metric": "acc"}],
+    },
+    "loglikelihood_rolling": {"doc_to_text": "", "doc_to_target": "{{text}}", "metric_list": [{"metric": "byte_perplexity"}]},
+    "generate_until": {
+        "doc_to_text": "{{context}}",
+        "doc_to_target": "{{choices[0]}}",
+        "generation_kwargs": {"until": ["!"], "max_gen_toks": 6, "do_sample": False},
+        "metric_list": [{"metric": "exact_match"}],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """One local task per output type, on two documents."""
+    folder = tmp_path_factory.mktemp("task")
+    rows = [{"context": c, "choices": CHOICES, "answer": 1, "text": t} for c, t in zip(CONTEXTS[:2], TEXTS, strict=True)]
+    (folder / "rows.json").write_text("\n".join(map(json.dumps, rows)))
+    data = {"data_files": {"test": str(folder / "rows.json")}, "cache_dir": str(folder / "cache")}
+    shared = {"dataset_path": "json", "dataset_kwargs": data, "test_split": "test", "target_delimiter": ""}
+    return [{"task": kind, "output_type": kind} | shared | own for kind, own in OUTPUTS.items()]
+
+
+@pytest.mark.parametrize("law", ["joint", "sequential"])
+def test_tasks_of_every_output_type_are_evaluated(evaluate, tasks, law):
+    import lm_eval
+    from lm_eval import utils
+    from lm_eval.tasks import TaskManager
+
+    tokenizer, torch_model = letters(), build("llama")
+
+    def score(pairs):
+        pairs = [[torch.tensor([ids]) for ids in pair] for pair in pairs]
+        return sum(float(getattr(arguide.score(torch_model, *pair, guidance_scale=2.0), law)) for pair in pairs)
+
+    model = evaluate(guidance_scale=2.0, law=law, max_length=10)
+    manager = TaskManager(include_defaults=False)  # the index of all tasks takes seconds
+    found = lm_eval.simple_evaluate(model, tasks=tasks, task_manager=manager, bootstrap_iters=0, log_samples=True)
+    responses = {kind: [each["filtered_resps"] for each in found["samples"][kind]] for kind in OUTPUTS}
+    scored = [[score([map(tokenizer.encode, (c, choice))]) for choice in CHOICES] for c in CONTEXTS[:2]]
+    for i, (context, text) in enumerate(zip(CONTEXTS, TEXTS, strict=False)):
+        assert float(responses["loglikelihood"][i][0][0]) == pytest.approx(scored[i][0], abs=1e-3)
+        assert [float(each[0]) for each in responses["multiple_choice"][i]] == pytest.approx(scored[i], abs=1e-3)
+        windows = utils.get_rolling_token_windows(tokenizer.encode(text), model.prefix_token_id, 10, 1)
+        pairs = [utils.make_disjoint_window(window) for window in windows]
+        assert len(pairs) == [1, 3][i]
+        assert float(responses["loglikelihood_rolling"][i][0]) == pytest.approx(score(pairs), abs=1e-3)
+        ids = torch.tensor([tokenizer.encode(context)[-4:]])  # what the limit leaves beside six new tokens
+        given = {"attention_mask": torch.ones_like(ids), "guidance_scale": 2.0, "max_new_tokens": 6}
+        out = arguide.guided(torch_model).generate(ids, **given)
+        assert responses["generate_until"][i][0] == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+    right = sum(row.index(max(row)) == 1 for row in scored) / 2
+    assert found["results"]["multiple_choice"]["acc,none"] == right
 
 
 def test_an_unknown_law_is_refused(evaluate):
