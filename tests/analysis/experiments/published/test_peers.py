@@ -11,8 +11,11 @@ from transformers import LogitsProcessor
 import arguide
 import diffusion
 from analysis.experiments.published import claims as claims_module
-from analysis.experiments.published import diffusers_guiders, peers, powers, run, transformers_guidance
+from analysis.experiments.published import run
 from analysis.experiments.published.claims import DIFFERS, REPRODUCED
+from analysis.experiments.published.papers import powers
+from analysis.experiments.published.peers import cases as peers
+from analysis.experiments.published.peers import diffusers_guiders, transformers_guidance
 
 MODES = {
     "greedy decoding": REPRODUCED,
@@ -246,9 +249,9 @@ class TestWithoutDiffusers:
         assert "pip install 'arguide[diffusers]'" in fails("published", "--only", "diffusers")
 
     def test_the_other_sources_are_shown(self, run_command, monkeypatch):
-        monkeypatch.setattr(run, "SOURCES", (diffusers_guiders.SOURCE, powers.SOURCE))
+        monkeypatch.setattr(run, "SOURCES", (diffusers_guiders.SOURCE, powers.SOURCES[0]))
         code, out, err = run_command("published", "--jobs", "1")
-        assert (code, powers.SOURCE.title in out, diffusers_guiders.SOURCE.title in out) == (0, True, False)
+        assert (code, powers.SOURCES[0].title in out, diffusers_guiders.SOURCE.title in out) == (0, True, False)
         assert "diffusers is left out: diffusers is not installed; try pip install 'arguide[diffusers]'" in err
 
 

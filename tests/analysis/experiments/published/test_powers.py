@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from analysis.experiments.published import powers, rescaled_score, run, stay_on_topic
+from analysis.experiments.published import run
 from analysis.experiments.published.claims import DIFFERS, REPRODUCED
+from analysis.experiments.published.papers import powers, rescaled_score, stay_on_topic
 from analysis.toys import Table
 
 

@@ -16,7 +16,7 @@ from transformers import LogitsProcessorList, UnbatchedClassifierFreeGuidanceLog
 import arguide
 from analysis.experiments.base import stream
 from analysis.experiments.published.claims import Claim, Source
-from analysis.experiments.published.peers import TRIALS, Case, judged, version
+from analysis.experiments.published.peers.cases import TRIALS, Case, judged, version
 
 SCALE, TOKENS = 2.5, 8
 WORDS, PAD = 40, 0

@@ -14,7 +14,7 @@ from torch import Tensor
 import diffusion
 from analysis.experiments.base import stream
 from analysis.experiments.published.claims import Claim, Source
-from analysis.experiments.published.peers import TRIALS, Case, judged, version
+from analysis.experiments.published.peers.cases import TRIALS, Case, judged, version
 
 SCALE, SKIP, ALPHA, THRESHOLD = 4.0, 2.8, 0.5, 15.0
 SHAPE = (TRIALS, 3, 8, 8)

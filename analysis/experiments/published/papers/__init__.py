@@ -1,0 +1,1 @@
+"""Papers whose numbers are computed again, a module each, or for several on one subject."""

@@ -1,0 +1,1 @@
+"""Packages whose documented laws are compared with what their installed releases return."""
