@@ -97,6 +97,12 @@ def langevin(model: LogLinear, x: Tensor, step_size: float, steps: int, generato
 
 
 def draw(law: Gaussian, n: int, generator: torch.Generator) -> Tensor:
-    """Return n draws of a Gaussian, [n, T]."""
+    """Return draws of a Gaussian, [n, T].
+
+    Args:
+        law: the Gaussian.
+        n: number of draws.
+        generator: of all randomness.
+    """
     noise = torch.randn((n, len(law.mean)), generator=generator, dtype=torch.float64)
     return law.mean + noise @ torch.linalg.cholesky(law.covariance).mT

@@ -68,8 +68,7 @@ def claims(seed: int) -> Iterator[Claim]:
         (f"{ASIDE} at no cost", "conditional", "<", NEGLIGIBLE, (LATE, KEPT), (MOSTLY, KEPT)),
     )
     for where, which, relation, bound, pair, others in cases:
-        value, error = _difference(*(found[name] for name in pair), which)
-        control, _ = _difference(*(found[name] for name in others), which)
+        (value, error), (control, _) = (_difference(found[left], found[right], which) for left, right in (pair, others))
         yield Claim(
             where,
             f"held-out {which} loss in nats per pixel, {' − '.join(pair)}",
@@ -91,7 +90,7 @@ def pixels(seed: int) -> Pixels:
     rows, labels = images[:, 0, 1:3, 1:3].flatten(1), torch.from_numpy(loaded.target)
     rows = rows + (torch.rand(rows.shape, generator=stream(seed, 20)) - 0.5) / 32
     order = torch.randperm(len(rows), generator=stream(seed, 21))
-    held, kept = order.split([len(order) // 3, len(order) - len(order) // 3])
+    held, kept = order[: len(order) // 3], order[len(order) // 3 :]
     return Pixels(rows[kept], labels[kept], rows[held], labels[held])
 
 

@@ -113,7 +113,7 @@ def _tractable(table: Table, seed: int) -> Iterator[Claim]:
         float(distances.tv(table.log_sequential(weights)[0].flatten(), law)),
         "no weights",
         std_error=estimate.std_error,
-        note=f"{RUNS} runs of {PARTICLES:,} particles, each weighted by Π_t Z_t; exact draws of this number are about as far. "
+        note=f"{RUNS} runs of {PARTICLES:,} particles, each weighted by Π_t Z_t; exact draws of this number measure 0.03. "
         "The post asks for other model classes: weights make an autoregressive model one.",
     )
 

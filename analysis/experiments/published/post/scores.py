@@ -83,18 +83,21 @@ def _correction(seed: int) -> Iterator[Claim]:
         std_error=max(error, float(chains.var()) * (2 / CHAINS) ** 0.5),
         note=f"{STEPS} Langevin steps at each of {LEVELS} noise levels end in the tilt of the last level, by the same scores.",
     )
-    # The noised tilt of p_0 and the tilt of p_t, both exact, at σ = 1.
-    (a, b), tau = (float(law.covariance) for law in (PAIR.cond, PAIR.uncond)), 1.0
-    of_noised = 1 / (SCALE / (a + tau) + (1 - SCALE) / (b + tau))
     yield Claim(
         "the same correction",
         f"variance of the tilt of p_t − that of the noised tilt of p_0 at σ = 1, {GAUSSIANS}",
         "< -0.1",
-        of_noised - (float(tilt.covariance) + tau),
-        0.0,
+        _noised_gap(SCALE),
+        _noised_gap(1.0),
         "γ = 1",
         note="Precisions add: γ/(a + 1) + (1 − γ)/(b + 1) against 1 over the tilt’s variance plus 1.",
     )
+
+
+def _noised_gap(scale: float) -> float:
+    """Return the variance of the tilt of p_t minus that of the noised tilt of p_0, at σ = 1."""
+    (a, b), noise = (float(law.covariance) for law in (PAIR.cond, PAIR.uncond)), 1.0
+    return 1 / (scale / (a + noise) + (1 - scale) / (b + noise)) - float(PAIR.joint_guided(0, scale).law.covariance) - noise
 
 
 def _classifier(seed: int) -> Iterator[Claim]:
@@ -113,6 +116,17 @@ def _classifier(seed: int) -> Iterator[Claim]:
         "the exact classifier of noised data",
         std_error=2 / shape[0] ** 0.5,
         note="The classifier of clean data is the exact p(y|x_0), read at x_t. All samplers start from the same noise.",
+    )
+    x, level = torch.full((1, 1), 0.5, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64)
+    at = {name: float(field(x, level)) for name, field in classifier.fields(mixture, 1.0).items()}
+    yield Claim(
+        "“All we need to turn an unconditional diffusion model into a conditional one, is a classifier!”",
+        "conditional score of two Gaussian classes at x = ½, σ = 1",
+        float(mixture.score(x, level, classifier.LABEL)),
+        at[classifier.AWARE],
+        at[classifier.BLIND],
+        "a classifier of clean data",
+        note="The unconditional score plus the gradient of log p(y|x_t), by automatic differentiation.",
     )
     far, near = (_pull(mixture, sigma) for sigma in (10.0, 0.1))
     yield Claim(
