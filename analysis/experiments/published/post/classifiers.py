@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import MultivariateNormal
 
 import diffusion
 from analysis.experiments import classifier
@@ -14,6 +13,7 @@ from analysis.experiments.published.claims import Claim
 from analysis.metrics.confidence import mean_of
 from analysis.toys import GaussianMixture
 from analysis.toys.example_tables import two_classes
+from analysis.toys.gaussian import Gaussian
 
 SCALE = 2.0
 DRAWS, STEPS = 4000, 100
@@ -141,10 +141,13 @@ def _shares(generator: torch.Generator, seed: int) -> Shares:
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-    moments = [(part.mean(0), torch.cov(part.T)) for part in (x[labels == 0], x[labels == 1])]
-    fitted = [MultivariateNormal(mean, covariance) for mean, covariance in moments]
-    free = [MultivariateNormal(mean, covariance.diagonal().diag()) for mean, covariance in moments]
-    exact = [MultivariateNormal(side * torch.eye(DIMENSIONS)[0], torch.eye(DIMENSIONS)) for side in (-1.0, 1.0)]
+    moments = [(part.mean(0), torch.cov(part.T)) for part in (x[labels == 0].double(), x[labels == 1].double())]
+    fitted = [Gaussian(mean, covariance) for mean, covariance in moments]
+    free = [Gaussian(mean, covariance.diagonal().diag()) for mean, covariance in moments]
+    exact = [
+        Gaussian(side * torch.eye(DIMENSIONS, dtype=torch.float64)[0], torch.eye(DIMENSIONS, dtype=torch.float64))
+        for side in (-1.0, 1.0)
+    ]
 
     def share(logits_of: Callable[[Tensor], Tensor]) -> float:
         at = points.clone().requires_grad_()
@@ -153,7 +156,7 @@ def _shares(generator: torch.Generator, seed: int) -> Shares:
         squares = gradient.square().sum(0)
         return float(squares[1:].sum() / squares.sum())
 
-    def of(laws: list[MultivariateNormal]) -> Callable[[Tensor], Tensor]:
-        return lambda at: torch.stack([law.log_prob(at) for law in laws], 1)
+    def of(laws: list[Gaussian]) -> Callable[[Tensor], Tensor]:
+        return lambda at: torch.stack([law.log_density(at.double()) for law in laws], 1)
 
     return Shares(share(network), share(of(fitted)), share(of(free)), share(of(exact)))
