@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from analysis.experiments.published.claims import Claim, Source
-from analysis.experiments.published.post import dropout, factors, langevin, scores
+from analysis.experiments.published.post import classifiers, dropout, factors, langevin, scores
 
-PARTS = (factors, scores, dropout, langevin)
+PARTS = (factors, scores, classifiers, dropout, langevin)
 
 
 def claims(seed: int) -> Iterator[Claim]:

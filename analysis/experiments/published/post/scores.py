@@ -1,16 +1,15 @@
-"""The post on scores: its formula, its correction, classifiers of clean data, and scores multiplied by γ."""
+"""The post on scores: its formula, its correction, its hunch, and scores multiplied by γ."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 import diffusion
-from analysis.experiments import classifier
 from analysis.experiments.base import stream
 from analysis.experiments.published.claims import Claim
 from analysis.metrics.confidence import mean_of
-from analysis.toys import GaussianMixture, GaussianPair, GaussianSequence
+from analysis.toys import GaussianPair, GaussianSequence
 from analysis.toys.example_tables import one_gaussian, two_classes, two_modes
 from analysis.toys.gaussian import diffused, w2
 from diffusion.models import Field
@@ -29,7 +28,6 @@ def claims(seed: int) -> Iterator[Claim]:
     """Yield the claims on guided and multiplied scores."""
     yield from _formula()
     yield from _correction(seed)
-    yield from _classifier(seed)
     yield from _multiplied(seed)
     yield from _hunch()
 
@@ -98,61 +96,6 @@ def _noised_gap(scale: float) -> float:
     """Return the variance of the tilt of p_t minus that of the noised tilt of p_0, at σ = 1."""
     (a, b), noise = (float(law.covariance) for law in (PAIR.cond, PAIR.uncond)), 1.0
     return 1 / (scale / (a + noise) + (1 - scale) / (b + noise)) - float(PAIR.joint_guided(0, scale).law.covariance) - noise
-
-
-def _classifier(seed: int) -> Iterator[Claim]:
-    """Yield the mean of guided draws under a classifier of clean data, and under the exact classifier of noised data."""
-    grid, shape, mixture = diffusion.edm(STEPS, sigma_min=0.01, sigma_max=10.0), (DRAWS // 5, 1), two_classes()
-    fields = classifier.fields(mixture, SCALE)
-    ratio = _log_ratios(
-        {name: diffusion.sample(field, shape, grid, generator=stream(seed, 32)).x for name, field in fields.items()}
-    )
-    yield Claim(
-        "a classifier for guidance “needs to be able to cope with high noise levels”",
-        "|log ratio| of the variance of guided draws to that of classifier-free ones, two classes, γ = 2",
-        "> 0.2",
-        ratio[classifier.BLIND],
-        ratio[classifier.AWARE],
-        "the exact classifier of noised data",
-        std_error=2 / shape[0] ** 0.5,
-        note="The classifier of clean data is the exact p(y|x_0), read at x_t. All samplers start from the same noise.",
-    )
-    x, level = torch.full((1, 1), 0.5, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64)
-    at = {name: float(field(x, level)) for name, field in classifier.fields(mixture, 1.0).items()}
-    yield Claim(
-        "“All we need to turn an unconditional diffusion model into a conditional one, is a classifier!”",
-        "conditional score of two Gaussian classes at x = ½, σ = 1",
-        float(mixture.score(x, level, classifier.LABEL)),
-        at[classifier.AWARE],
-        at[classifier.BLIND],
-        "a classifier of clean data",
-        note="The unconditional score plus the gradient of log p(y|x_t), by automatic differentiation.",
-    )
-    far, near = (_pull(mixture, sigma) for sigma in (10.0, 0.1))
-    yield Claim(
-        "“useful signal all the way through the sampling process”",
-        "mean size of the clean classifier’s gradient ÷ that of the right one, at σ = 10",
-        "> 2",
-        far,
-        near,
-        "σ = 0.1",
-        note="By quadrature over the noised data.",
-    )
-
-
-def _log_ratios(draws: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return |log of the variance ÷ that of classifier-free draws| by name."""
-    free = draws[classifier.FREE].var()
-    return {name: abs(float((x.var() / free).log())) for name, x in draws.items()}
-
-
-def _pull(mixture: GaussianMixture, sigma: float) -> float:
-    """Return E|∇log p(y|x_0 = x_σ)| ÷ E|∇log p(y|x_σ)| at a noise level."""
-    x = torch.linspace(-8, 8, 2001, dtype=torch.float64)[:, None] * (1 + sigma**2) ** 0.5
-    mass, level = mixture.log_density(x, sigma).softmax(0), torch.tensor(sigma, dtype=torch.float64)
-    fields, base = classifier.fields(mixture, 1.0), mixture.score(x, level)
-    blind, aware = (mass @ (fields[name](x, level) - base)[:, 0].abs() for name in (classifier.BLIND, classifier.AWARE))
-    return float(blind / aware)
 
 
 def _multiplied(seed: int) -> Iterator[Claim]:
