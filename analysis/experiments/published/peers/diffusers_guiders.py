@@ -37,7 +37,8 @@ def _cases(seed: int) -> Iterator[Case]:
     yield _projected(f"by default, ‖c − u‖ over its threshold of {THRESHOLD:g}", 2 * cond, 2 * uncond)
     for name, layers in (("Skip-Layer", "skip_layer"), ("Perturbed-Attention", "perturbed"), ("Smoothed-Energy", "seg")):
         yield _skipped(name, layers, cond, uncond, skip)
-    yield _magnitude(cond, uncond)
+    if hasattr(import_module("diffusers.guiders"), "MagnitudeAwareGuidance"):  # older releases have none
+        yield _magnitude(cond, uncond)
     yield _tangential(cond, uncond)
     yield _by_frequency("first", cond, uncond)
     yield _by_frequency("second", cond, uncond)
