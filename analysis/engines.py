@@ -6,20 +6,19 @@ and the files at the same paths. A call whose worker is lost runs again, so it m
 
 import multiprocessing
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+
+from analysis import clusters
 
 T = TypeVar("T")
 Run = Callable[[Sequence[Callable[[], Any]]], Iterator[Any]]
 ENGINES = ("here", "processes", "ray")
 RETRIES = 10  # of a call on Ray whose worker is lost; a call that always ends its worker must stop at some time
-PATIENCE = 10.0  # seconds in which a cluster must answer
 
 
 class Engine(NamedTuple):
@@ -51,8 +50,7 @@ class Engine(NamedTuple):
         if self.address is not None and self.name != "ray":
             raise ValueError("--address is of a Ray cluster; add --engine ray, or leave it out")
         if self.name == "ray":
-            _ray()
-            _check_address(self.address)
+            clusters.check(self.address)
 
 
 @contextmanager
@@ -109,7 +107,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _on_ray(jobs: int, address: str | None) -> Iterator[Run]:
-    with cluster(jobs, address) as ray:
+    with clusters.connected(jobs, address) as ray:
         call_remotely = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
 
         def run(calls: Sequence[Callable[[], Any]]) -> Iterator[Any]:
@@ -121,78 +119,7 @@ def _on_ray(jobs: int, address: str | None) -> Iterator[Run]:
         yield run
 
 
-@contextmanager
-def cluster(jobs: int, address: str | None) -> Iterator[Any]:
-    """Yield the package ray, connected to a cluster; its errors become those of the calls, or of a lost process.
-
-    Args:
-        jobs: the number of processes, where Ray starts on this machine.
-        address: as in `Engine`.
-
-    Raises:
-        ValueError: no such cluster.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends reports to its makers otherwise
-    ray, place = _ray(), _known(address)
-    own = {"num_cpus": jobs or None, "include_dashboard": False} if place is None else {}
-    try:
-        ray.init(place or "local", logging_level="ERROR", log_to_driver=False, **own)
-    except (ConnectionError, TimeoutError, RuntimeError) as error:
-        raise ValueError(f"no Ray cluster answers at {place or 'this machine'}; start one with: ray start --head") from error
-    try:
-        yield ray
-    except ray.exceptions.RayError as error:
-        raise _reason(ray, error) from None
-    finally:
-        ray.shutdown()  # ends the calls that still run
-
-
 def _call(folder: Path, call: Callable[[], T]) -> T:
     """Do a call in the folder of the command, because its paths may be relative."""
     os.chdir(folder)
     return call()
-
-
-def _reason(ray: Any, error: BaseException) -> BaseException:
-    """Return the error of a call that Ray reports, of a machine that cannot do it, or of a worker that was lost too often."""
-    while isinstance(error, ray.exceptions.RayError):
-        inner = getattr(error, "cause", None) or error.__cause__
-        if isinstance(error, ray.exceptions.RaySystemError):
-            return ValueError(f"{str(error).splitlines()[0]}; all machines of --address need the same packages")
-        if inner is None:
-            return BrokenExecutor(str(error))
-        error = inner
-    return error
-
-
-def _ray() -> Any:
-    try:
-        import ray
-
-        ray.init  # noqa: B018, a folder of that name can be imported too
-    except (ImportError, AttributeError) as error:
-        raise ValueError("--engine ray needs the package ray: pip install 'arguide[ray]'") from error
-    return ray
-
-
-def _known(address: str | None) -> str | None:
-    return address or os.environ.get("RAY_ADDRESS") or None
-
-
-def _check_address(address: str | None) -> None:
-    """Refuse an address where nothing answers; Ray itself would try for minutes."""
-    place = _known(address)
-    if place in (None, "auto", "local"):
-        return
-    try:
-        parts = urlsplit(f"//{str(place).removeprefix('ray://')}")
-        host, port = parts.hostname, parts.port
-        if not host or not port:
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"--address must be host:port, ray://host:port or auto, got {place!r}; try auto") from None
-    try:
-        socket.create_connection((host, port), PATIENCE).close()
-    except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"no Ray cluster answers at --address {place} ({reason}); start one with: ray start --head") from None

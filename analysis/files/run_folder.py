@@ -4,6 +4,7 @@ The folder holds `run.json` (program, settings, versions) and the parts of the r
 mark: a digest of its content and of the record of the run. A part without its mark is computed again.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -130,7 +131,8 @@ def claim(
             clear(folder, own)
         if found is None or fresh:
             record = {"program": program, "config": dict(config), "versions": versions()} | dict(notes or {})
-            _write_record(folder, record, replace=found is not None)
+            text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+            _create(folder, text) if shared else write_text(folder / RECORD, text)
             found = read_record(folder, program) or record
         check_same(folder, found, config)
         for part in parts:
@@ -141,20 +143,13 @@ def claim(
         raise ValueError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _write_record(folder: Path, record: Mapping[str, Any], *, replace: bool) -> None:
-    """Write the record of a run; without `replace`, keep the one of another process that is faster."""
-    place = folder / f".{Path(RECORD).stem}-{os.urandom(4).hex()}.json"  # `sweep` knows such names
-    write_text(place, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    try:
-        if not replace:
-            (folder / RECORD).hardlink_to(place)  # which never replaces a file, and shows all of its content at once
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        replace = True
-    if replace:
-        place.replace(folder / RECORD)
-    place.unlink(missing_ok=True)
+def _create(folder: Path, record: str) -> None:
+    """Write the record of a run, unless another process has been faster."""
+    place = folder / f".{Path(RECORD).stem}-{os.urandom(4).hex()}.json"  # a name that `sweep` knows
+    write_text(place, record)
+    with contextlib.suppress(FileExistsError):
+        (folder / RECORD).hardlink_to(place)  # which never replaces a file, and shows all of its content at once
+    place.unlink()
 
 
 def clear(folder: Path, own: Sequence[str]) -> None:

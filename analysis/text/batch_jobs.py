@@ -16,7 +16,8 @@ import torch
 
 from analysis.engines import Engine
 from analysis.files import paths, run_folder
-from analysis.text.completer import batches, complete_batches, completed, part
+from analysis.text.batches import batches, completed, part
+from analysis.text.completer import complete_batches
 from analysis.text.completions import Sampling, complete
 from analysis.text.distributed import Team
 from analysis.text.loading import Choice, Loaded

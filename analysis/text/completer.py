@@ -8,49 +8,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import engines
+from analysis import clusters, engines
 from analysis.engines import Engine
 from analysis.files import run_folder
 from analysis.text import loading
-from analysis.text.completions import Completion, Sampling, complete
+from analysis.text.batches import completed, part
+from analysis.text.completions import Sampling, complete
 from analysis.text.loading import Choice
 from analysis.text.prompt_files import requests
-from analysis.text.tokens import Encoded, Request
-
-
-def batches(prompts: Sequence[Request], size: int) -> list[pd.DataFrame]:
-    """Return one frame per batch, with the columns batch, index, prompt, negative and scale."""
-    frame = pd.DataFrame(prompts, columns=list(Request._fields)).astype({"prompt": object, "negative": object, "scale": float})
-    frame.insert(0, "index", range(len(frame)))
-    frame.insert(0, "batch", frame["index"] // size)
-    return [rows for _, rows in frame.groupby("batch")]
-
-
-def completed(index: Sequence[int], prompts: Sequence[Encoded], done: Sequence[Sequence[Completion]]) -> pd.DataFrame:
-    """Return the completions of a batch, one row each.
-
-    Args:
-        index: the rows of the prompts in their file.
-        prompts: the prompts.
-        done: the completions of every prompt.
-    """
-    return pd.DataFrame(
-        {"index": row, "sample": sample, "scale": prompt.scale} | completion.record()
-        for row, prompt, completions in zip(index, prompts, done, strict=True)
-        for sample, completion in enumerate(completions)
-    )
-
-
-def part(folder: Path, batch: int) -> tuple[Path, str]:
-    """Return the file of a batch and its identity, which differs between batches and runs."""
-    return folder / f"{batch:08}.parquet", run_folder.part_of(folder, str(batch))
 
 
 class Completer:
     """Complete one batch per call: a callable class for `map_batches` of Ray Data, which makes one per actor.
 
-    A batch is a frame of `batches`. Its draws depend on its number and the seed alone, and nothing but the models is kept
-    between calls, so any actor may complete any batch, again if an actor was lost.
+    A batch is a frame of `analysis.text.batches.batches`. Its draws depend on its number and the seed alone; only the models
+    are kept between calls, so any actor may complete any batch, again if an actor was lost.
     """
 
     def __init__(
@@ -100,7 +72,7 @@ def complete_batches(
     """Complete batches, write each into a folder, and yield the number of prompts of each that is finished.
 
     Args:
-        frames: the batches, see `batches`.
+        frames: the batches, see `analysis.text.batches.batches`.
         choice: the models.
         sampling: the settings of the draws.
         device: where each process computes.
@@ -118,7 +90,7 @@ def complete_batches(
 
 
 def _on_ray(frames: Sequence[pd.DataFrame], given: tuple[Choice, Sampling, str, Path, Path], engine: Engine) -> Iterator[int]:
-    with engines.cluster(engine.jobs, engine.address) as ray:
+    with clusters.connected(engine.jobs, engine.address) as ray:
         from ray import data
 
         data.DataContext.get_current().enable_progress_bars = False

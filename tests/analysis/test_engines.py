@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from analysis import engines
+from analysis import clusters
 from analysis.engines import Engine, engine, share
 
 LONG = 40.0  # seconds
@@ -65,13 +65,13 @@ def closed():
     ],
 )
 def test_an_unknown_engine_is_refused(chosen, says, monkeypatch):
-    monkeypatch.setattr(engines, "_ray", lambda: None)
+    monkeypatch.setattr(clusters, "_package", lambda: None)
     with pytest.raises(ValueError, match=says):
         chosen.check()
 
 
 def test_an_address_that_does_not_answer_is_refused(closed, monkeypatch):
-    monkeypatch.setattr(engines, "_ray", lambda: None)
+    monkeypatch.setattr(clusters, "_package", lambda: None)
     for address in (closed, f"ray://{closed}"):
         with pytest.raises(ValueError, match=f"no Ray cluster answers at --address {address}"):
             Engine("ray", 2, address).check()

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from command import ARGUIDE
 from labelled_names import write_names
+from short_calls import node, note
 from tiny import save
 
 from analysis.engines import engine
-from arguide.files import write
 
 psutil = pytest.importorskip("psutil")
 pytest.importorskip("ray")
@@ -83,22 +83,6 @@ def with_kills(kind, work, pause):
     finally:
         stop.set()
         thread.join()
-
-
-def note(folder, n):
-    """Note that a call begins, work, and write its file."""
-    with (folder / "begun").open("a") as file:
-        file.write(f"{n}\n")
-    time.sleep(0.4)
-    write(folder / f"{n}.txt", lambda place: place.write_text(str(n)))
-    return n
-
-
-def node(n):
-    import ray
-
-    time.sleep(1)
-    return ray.get_runtime_context().get_node_id()
 
 
 def test_calls_run_on_both_nodes(address):

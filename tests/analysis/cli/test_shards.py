@@ -105,16 +105,6 @@ def test_shards_that_claim_a_folder_at_once_agree_on_its_run(tmp_path, alike):
             assert all("holds a run with other settings" in each for each in refused), refused
 
 
-def test_a_disk_without_links_has_runs_too(tmp_path, monkeypatch):
-    def refuse(path, target):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(run_folder.Path, "hardlink_to", refuse)
-    run_folder.claim(tmp_path / "run", {"a": 1})
-    assert run_folder.read_record(tmp_path / "run")["config"] == {"a": 1}
-    assert [path.name for path in (tmp_path / "run").iterdir() if path.is_file()] == ["run.json"]
-
-
 COMMANDS = {
     "generate": ("some/model", "--prompts", "p.txt", "--out", "o.parquet"),
     "study": ("--data", "digits"),
