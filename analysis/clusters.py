@@ -2,9 +2,10 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,7 +31,8 @@ def connected(jobs: int, address: str | None) -> Iterator[Any]:
     except (ConnectionError, TimeoutError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster answers at {place or 'this machine'}; start one with: ray start --head") from error
     try:
-        yield ray
+        with redirect_stdout(sys.stderr):  # Ray prints there when a worker is lost, between the results of a command
+            yield ray
     except ray.exceptions.RayError as error:
         raise _reason(ray, error) from None
     finally:
