@@ -127,14 +127,34 @@ def test_killed_actors_lose_no_prompt(address, prompts, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 
 
-@pytest.mark.parametrize("options", [("--jobs", 2), ("--engine", "ray")], ids=["processes", "ray"])
-def test_a_killed_command_resumes(request, prompts, tmp_path, options):
+@pytest.mark.parametrize("kind", ["processes", "ray"])
+def test_a_driver_that_is_killed_resumes(request, tmp_path, kind):
+    """The driver loads no models, so that the kills are among its calls and not in its imports."""
+    address = [request.getfixturevalue("address")] if kind == "ray" else []
+    start = [sys.executable, "-m", "short_calls", tmp_path, "200", kind, "2", *address]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    seed, finished = random.Random(1), [0]
+    for _ in range(KILLS):
+        driver = subprocess.Popen(start, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert driver.stdout.readline()  # it works
+        time.sleep(seed.uniform(0, 2))
+        driver.kill()
+        driver.wait()
+        time.sleep(2)  # its calls end with it
+        finished.append(len(list(tmp_path.glob("[0-9]*"))))
+    print("finished calls at the kills:", *finished)
+    assert sorted(finished) == finished
+    assert 0 < finished[-1] < 200
+    said = subprocess.run(start, env=environment, capture_output=True, text=True, check=True).stdout.split()
+    assert len(said) == 200 - finished[-1]  # nothing that was finished is done again
+    assert {path.name: path.read_text() for path in tmp_path.glob("[0-9]*")} == {f"{n}.txt": str(n) for n in range(200)}
+
+
+def test_a_killed_command_resumes(prompts, tmp_path):
     given, here = prompts
     out, seed, finished = tmp_path / "out.parquet", random.Random(1), [0]
-    if "ray" in options:
-        options = (*options, "--address", request.getfixturevalue("address"))
     for _ in range(KILLS):
-        child = command(*given, "--out", out, *options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        child = command(*given, "--out", out, "--jobs", 2, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         parts, limit = tmp_path / ".out.parquet.parts", time.monotonic() + 120
         while len(list(parts.glob("0*"))) == finished[-1] and child.poll() is None and time.monotonic() < limit:
             time.sleep(0.01)  # until it works
@@ -145,7 +165,7 @@ def test_a_killed_command_resumes(request, prompts, tmp_path, options):
     print("finished batches at the kills:", *finished)
     assert sorted(finished) == finished
     assert 0 < finished[-1] < 120
-    finish(*given, "--out", out, *options)
+    finish(*given, "--out", out, "--jobs", 2)
     assert out.read_bytes() == here
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 

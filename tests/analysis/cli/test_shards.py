@@ -10,6 +10,7 @@ import pytest
 from command import ARGUIDE
 from labelled_names import write_names
 from prompts import write_prompts
+from short_calls import claim_at
 
 from analysis.engines import engine
 from analysis.experiments import EXPERIMENTS, reproduce
@@ -79,24 +80,12 @@ def test_shards_of_the_argument_leave_the_other_chapters(run, tmp_path, monkeypa
     assert not (tmp_path / "r" / "report.html").exists()
 
 
-def claim_at(folder, moment, config):
-    """Claim a folder at a moment; return the settings of the run that has it, or the error."""
-    while time.time() < moment:
-        pass
-    try:
-        run_folder.claim(folder, config, parts=("experiments", "figures"), shared=True)
-        (folder / "experiments" / f"{config}").touch()
-    except ValueError as error:
-        return str(error)
-    return config
-
-
 @pytest.mark.parametrize("alike", [True, False], ids=["one run", "two runs"])
 def test_shards_that_claim_a_folder_at_once_agree_on_its_run(tmp_path, alike):
     """Of two runs with different settings one gets the folder, and all shards of the other fail."""
     with engine("processes", 4) as run:
         list(run([partial(time.sleep, 0.5)] * 4))  # until all processes are there
-        for n in range(40):
+        for n in range(25):
             moment, folder = time.time() + 0.05, tmp_path / f"{n}"
             found = list(run([partial(claim_at, folder, moment, {"a": alike or i % 2}) for i in range(4)]))
             config = run_folder.read_record(folder)["config"]
