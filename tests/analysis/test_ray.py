@@ -59,22 +59,25 @@ def kill_one(kind, seed):
     return bool(found)
 
 
-def killer(kind, killed, seed, stop, pause):
-    """Kill `KILLS` times, at random moments."""
-    begin = time.monotonic()
+def killer(kind, killed, seed, stop, finished):
+    """Kill `KILLS` times, each at a random moment after more work is finished than at the last kill."""
+    begin, last = time.monotonic(), 0
     while len(killed) < KILLS and not stop.is_set():
-        time.sleep(seed.uniform(0, pause))
+        while finished() == last and not stop.is_set():
+            time.sleep(0.01)
+        time.sleep(seed.uniform(0, 1))
         try:
             if kill_one(kind, seed):
                 killed.append(time.monotonic() - begin)
+                last = finished()
         except psutil.Error:  # it has ended by itself
             continue
 
 
-def with_kills(kind, work, pause):
+def with_kills(kind, work, finished):
     """Return what the work returns, and the number of kills beside it."""
     killed, stop = [], threading.Event()
-    thread = threading.Thread(target=killer, args=(kind, killed, random.Random(0), stop, pause))
+    thread = threading.Thread(target=killer, args=(kind, killed, random.Random(0), stop, finished))
     thread.start()
     try:
         done = work()
@@ -95,7 +98,7 @@ def test_killed_workers_lose_nothing_and_repeat_nothing(address, tmp_path):
         with engine("ray", 1, address) as run:
             return list(run([partial(note, tmp_path, n) for n in range(80)]))
 
-    done, kills = with_kills("_call", work, 2.0)
+    done, kills = with_kills("_call", work, lambda: len(list(tmp_path.glob("[0-9]*"))))
     assert kills == KILLS
     assert sorted(done) == list(range(80))
     assert {path.name: path.read_text() for path in tmp_path.glob("[0-9]*")} == {f"{n}.txt": str(n) for n in range(80)}
@@ -118,9 +121,9 @@ def prompts(tmp_path_factory):
 
 def test_killed_actors_lose_no_prompt(address, prompts, tmp_path):
     given, here = prompts
-    out = tmp_path / "out.parquet"
+    out, parts = tmp_path / "out.parquet", tmp_path / ".out.parquet.parts"
     work = partial(finish, *given, "--out", out, "--engine", "ray", "--address", address)
-    said, kills = with_kills("Completer", work, 6.0)
+    said, kills = with_kills("Completer", work, lambda: len(list(parts.glob("0*"))))
     assert kills == KILLS
     assert said == f"240 completions are in {out}\n"
     assert out.read_bytes() == here
