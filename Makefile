@@ -20,7 +20,7 @@ INSTALL = $(BIN)/python -m pip install $$([ -t 2 ] || echo --quiet) -c constrain
 NEWER = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
 # Tests share the cores among themselves; benchmarks count the time of one thread.
-test test-slow test-transformers test-oldest test-newest audit benchmark notebooks docs: export OMP_NUM_THREADS := 1
+test test-slow test-transformers test-oldest test-newest audit benchmark benchmark-gpu notebooks docs: export OMP_NUM_THREADS := 1
 
 # Releases that are tested in environments of their own, which hold what differs from .venv and take the rest from there.
 TRANSFORMERS = 5.5.0 5.10.4 5.12.1 5.15.1 5.20.2 5.24.0
@@ -31,7 +31,7 @@ TEXT_TESTS := tests/arguide/generation tests/analysis/cli/test_generate.py
 OLDEST_TESTS := tests/diffusion/test_diffusers_bridge.py tests/arguide/generation/test_evaluation.py tests/analysis/learning/test_datasets.py \
 	tests/analysis/toys/test_from_files.py
 
-.PHONY: help reproduce test test-slow test-transformers test-oldest test-newest audit benchmark notebooks docs clean
+.PHONY: help reproduce test test-slow test-transformers test-oldest test-newest audit benchmark benchmark-gpu notebooks docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo "make test-slow   long commands, faults, and the releases of transformers and others that arguide supports"
 	@echo "make audit       change the code, five places per module, and list what no test notices (ARGS='--modules arguide/*.py')"
 	@echo "make benchmark   measure against peers and print a table of ratios (ARGS='--rounds 5')"
+	@echo "make benchmark-gpu  the same on a GPU, if there is one (ARGS='--out gpu.md')"
 	@echo "make notebooks   execute the notebooks and write their outputs (ARGS=NAME for one of them)"
 	@echo "make docs        build the documentation site into docs/_build/html; warnings are errors"
 	@echo "make clean       remove .venv, caches and builds; reports stay"
@@ -80,6 +81,9 @@ audit: .venv/installed-dev
 
 benchmark: .venv/installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+benchmark-gpu: .venv/installed-dev
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 notebooks: .venv/installed-dev
 	@PYTHONPATH=tests/support $(BIN)/python -m notebook_outputs $(ARGS)

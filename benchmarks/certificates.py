@@ -2,7 +2,8 @@
 
 The texts are stories of six pets, cut after one to six sentences, or those of `--file`. A law has a label, an order, a length
 T, and either a scale γ at β = 1 or a power β at γ = 1. Every sampler of `SAMPLERS` draws every law once, with its own verdict.
-Finished rows are kept in the file, and the same command goes on; `--table` prints what a file has.
+Finished rows are kept in the file, and the same command goes on; `--table` prints what a file has. A shard of an array job
+has a file of its own; together the files of all shards, joined by `cat`, are that of one run.
 
 A verdict is false if it is positive and log Ẑ is off by more than half a nat. The limit is that of Clopper and Pearson.
 """
@@ -13,7 +14,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from time import process_time
 from typing import Any, NamedTuple
@@ -23,7 +24,10 @@ import torch
 from tqdm import tqdm
 
 import arguide
+from analysis.cli import options
+from analysis.engines import ENGINES, engine, share
 from analysis.learning import toy_stories
+from analysis.text.loading import quiet_thread
 from analysis.toys import NgramModels, TextLaw, read_ngrams
 from analysis.toys.law import Weights
 from analysis.toys.ngrams.models import codes_of
@@ -113,9 +117,10 @@ def certified(law: Law, sampler: str, file: Path | None) -> dict[str, Any]:
     guided = arguide.LogLinear(branches, tuple(law.weights.values()))
     model = arguide.Ending(guided, (models.size - 1,), law.length, cap="force")
     generator = torch.Generator().manual_seed(hash(law) % 2**31)
-    begin = process_time()
-    found = SAMPLERS[sampler](model, generator)
-    seconds = process_time() - begin
+    with quiet_thread():
+        begin = process_time()
+        found = SAMPLERS[sampler](model, generator)
+        seconds = process_time() - begin
     sizes = lengths(found.texts, (models.size - 1,)).double()
     return law._asdict() | {
         "sampler": sampler,
@@ -165,24 +170,47 @@ def table(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def read(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file in the order of the laws, whatever order they were finished in; a torn last line is no row."""
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    if lines and not lines[-1].endswith("\n"):  # of a run that was killed; the next row must not be added to it
+        file.write_text("".join(lines := lines[:-1]))
+    rows = [json.loads(line) for line in lines]
+    order = {law: i for i, law in enumerate(laws())}
+    return sorted(rows, key=lambda row: (order[law_of(row)], list(SAMPLERS).index(row["sampler"])))
+
+
+def law_of(row: dict[str, Any]) -> Law:
+    """Return the law of a row."""
+    return Law(*(row[name] for name in Law._fields))
+
+
 def main() -> None:
-    """Certify on one thread, and print a table in Markdown."""
+    """Certify, and print a table in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.certificates", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True, help="a file of JSON lines, with what is finished")
     parser.add_argument("--file", type=Path, help="labelled texts in place of the stories")
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--every", type=int, default=1, help="take every n-th law only (default: %(default)s)")
     parser.add_argument("--table", action="store_true", help="print the table of what is finished, and nothing else")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--engine", choices=ENGINES, default="processes", help="default: %(default)s")
+    parser.add_argument("--address", help="of a Ray cluster")
+    parser.add_argument("--shard", metavar="I/N", help="do part I of N, in a file of its own")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
-    done = {(Law(*(row[name] for name in Law._fields)), row["sampler"]) for row in rows}
-    left = [pair for pair in itertools.product(list(laws())[:: given.every], given.samplers) if pair not in done]
-    for law, sampler in tqdm(() if given.table else left, desc="certificates", unit="run", dynamic_ncols=True, disable=None):
-        rows.append(certified(law, sampler, given.file))
-        with given.out.open("a") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
-    print(table(pd.DataFrame(rows)))
+    try:
+        part = options.shard(given.shard, fresh=False)
+        with engine(given.engine, given.jobs, given.address) as run:
+            done = {(law_of(row), row["sampler"]) for row in read(given.out)}
+            pairs = share(list(itertools.product(list(laws())[:: given.every], given.samplers)), part)
+            left = [] if given.table else [pair for pair in pairs if pair not in done]
+            found = run([partial(certified, *pair, given.file) for pair in left])
+            for row in tqdm(found, total=len(left), desc="certificates", unit="run", dynamic_ncols=True, disable=None):
+                with given.out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+    except ValueError as error:
+        parser.exit(2, f"{error}\n")
+    print(table(pd.DataFrame(read(given.out))))
 
 
 if __name__ == "__main__":

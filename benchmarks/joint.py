@@ -61,12 +61,12 @@ class Setting(NamedTuple):
     law: Any
 
 
-def setting(name: str, stories: Path) -> Setting:
+def setting(name: str, stories: Path, device: str = "cpu") -> Setting:
     """Return a model with two texts as prompts, or random ones where it knows no words."""
-    models = pair(name, stories)
+    models = pair(name, stories, device)
     if name == "stories260K":
         tokenizer = AutoTokenizer.from_pretrained(stories)
-        ids, negative = (tokenizer(text, return_tensors="pt").input_ids for text in TEXTS)
+        ids, negative = (tokenizer(text, return_tensors="pt").input_ids.to(device) for text in TEXTS)
     else:
         ids, negative = (random_ids(models.plain, 1, 16, seed) for seed in (0, 1))
     law = arguide.continuation(models.plain, ids, guidance_scale=SCALE, negative_prompt_ids=negative)

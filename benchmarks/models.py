@@ -47,11 +47,11 @@ class Pair(NamedTuple):
     guided: Any
 
 
-def pair(name: str, stories: Path = STORIES) -> Pair:
+def pair(name: str, stories: Path = STORIES, device: str = "cpu") -> Pair:
     """Return a model with random weights, or the one in `stories`, and a guided view of a copy; no token ends a text."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model: Any = _build(name, stories).eval()
+        model: Any = _build(name, stories).eval().to(device)
     model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
     return Pair(model, arguide.guided(copy.deepcopy(model)))
 
@@ -86,7 +86,8 @@ def check_agreement(models: Pair, ids: Tensor, tokens: int, guidance: dict[str, 
 
 def random_ids(model: Any, n: int, length: int, seed: int = 0) -> Tensor:
     """Return random prompts [n, L] without the special tokens."""
-    return torch.randint(3, model.config.vocab_size, (n, length), generator=torch.Generator().manual_seed(seed))
+    ids = torch.randint(3, model.config.vocab_size, (n, length), generator=torch.Generator().manual_seed(seed))
+    return ids.to(model.device)
 
 
 def _build(name: str, stories: Path) -> Any:

@@ -110,6 +110,8 @@ def _seconds(job: Job, calls: int) -> float:
     start = clock()
     for _ in range(calls):
         job()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     elapsed = clock() - start
     gc.enable()
     return elapsed / calls

@@ -62,6 +62,23 @@ def as_json(record: Any, *, nan: bool = True) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=nan)
 
 
+def shard(part: tuple[int, int], left: str, *, as_json: bool) -> None:
+    """Print that a shard is finished, and what is left to the others.
+
+    Args:
+        part: (i, n) of the shard.
+        left: the tasks that are left, "" for none.
+        as_json: whether to print JSON.
+    """
+    name = f"{part[0]}/{part[1]}"
+    if as_json:
+        dump({"shard": name, "left": left or None})
+    elif left:
+        print(f"Shard {name} is finished; {left} are left to other shards. When they have ended, run all shards again.")
+    else:
+        print(f"Shard {name} is finished, and all others are; the same command without --shard writes the results.")
+
+
 def report(title: str, page: Path, done: Sequence["Chapter"], found: Sequence[str], *, as_json: bool) -> None:
     """Print what was found, where a report is, and the numbers of its chapters.
 

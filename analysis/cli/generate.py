@@ -9,7 +9,20 @@ import typer
 
 from analysis import limits
 from analysis.cli import options
-from analysis.cli.options import Dtype, Json, Model, Negative, NegativeSystem, NoChat, Seed, System, running
+from analysis.cli.options import (
+    Address,
+    Dtype,
+    Json,
+    Model,
+    Name,
+    Negative,
+    NegativeSystem,
+    NoChat,
+    Seed,
+    Shard,
+    System,
+    running,
+)
 from analysis.files import paths
 
 PROMPTS = (
@@ -60,6 +73,10 @@ def generate(
     device: Annotated[
         str | None, running(help="cpu, cuda, cuda:0 or mps; under torchrun by default one GPU per process.")
     ] = None,
+    jobs: Annotated[int, running(help="Processes for --prompts; by default 1, on Ray all.", min=0, max=1024)] = 0,
+    engine: Name = "processes",
+    address: Address = None,
+    shard: Shard = None,
     json: Json = False,
 ) -> None:
     """Generate text under guidance, from prompts or from a file of prompts; the same command resumes an interrupted file."""
@@ -67,6 +84,8 @@ def generate(
 
     def check_options() -> None:
         _check_files(prompt or [], prompts, out, compare)
+        if (jobs, engine, address, shard) != (0, "processes", None, None) and (prompts is None or not limits.alone()):
+            raise ValueError("--jobs, --engine, --address and --shard are for --prompts, without torchrun; leave them out")
         if stream and (len(prompt or []) != 1 or compare or json or num_samples > 1 or use_joint):
             others = "--compare, --json, --prompts, --num-samples and --joint"
             raise ValueError(f"--stream prints one completion of one --prompt; leave out {others}")
@@ -80,6 +99,8 @@ def generate(
 
     if limits.alone():
         check_options()  # before torch is imported, which takes seconds
+    runs = options.engine(engine, jobs, address)._replace(jobs=jobs or int(engine != "ray"))  # 0 on Ray for all
+    part = options.shard(shard, fresh=fresh)
 
     from analysis.cli import display
     from analysis.text import batch_jobs, completions, distributed, joint_draws, loading, tokens
@@ -98,13 +119,17 @@ def generate(
         )
 
     loading.silence()
-    with distributed.team(device) as team:
+    with distributed.team(device, remote=engine == "ray") as team:
         choice, sampling, scales = team.together(check)
         if prompts is not None and out is not None:
             bar = partial(display.bar(""), desc=prompts.name, unit="prompt", disable=not team.leads)
             task = batch_jobs.Task(prompts, out, negative, scale, batch_size, fresh)
-            count = batch_jobs.complete_file(task, choice, sampling, team, bar)
-            if team.leads:
+            count = batch_jobs.complete_file(task, choice, sampling, team, bar, runs, part)
+            if part is not None:
+                display.dump({"shard": shard, "prompts": count}) if json else print(
+                    f"Shard {shard} is finished: {count} prompts."
+                )
+            elif team.leads:
                 display.dump({"out": str(out), "completions": count}) if json else print(f"{count} completions are in {out}")
             return
         loaded = choice.load(team.device)

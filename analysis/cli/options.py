@@ -2,13 +2,14 @@
 
 import functools
 import math
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from analysis import limits
+from analysis import engines, limits
 from analysis.files import paths
 
 
@@ -56,6 +57,11 @@ NegativeSystem = Annotated[
     str | None, chat(help="System prompt to steer away from, before --negative or else the prompt; may be empty.")
 ]
 Dtype = Annotated[str, running(help="auto, float32, bfloat16 or float16.")]
+Name = Annotated[str, running("--engine", help="Run tasks here (in this process), in processes, or on ray.")]
+Address = Annotated[str | None, running(help="A Ray cluster, host:port or auto; by default Ray starts on this machine.")]
+Shard = Annotated[
+    str | None, running(metavar="<i/n>", help="Run part i of n only, for array jobs; the plain command ends them.")
+]
 Device = Annotated[str, running("--device", help="Where to compute; exact laws need the cpu.")]
 
 
@@ -158,3 +164,39 @@ def known(label: str, labels: tuple[str, ...], *, numbered: bool = False) -> str
     if not (numbered and label.isdecimal() and int(label) < len(labels)):
         raise ValueError(f"no label {label!r}; the labels are {', '.join(labels[:20])}")
     return int(label)
+
+
+def engine(name: str, jobs: int, address: str | None) -> engines.Engine:
+    """Return the engine of these options, once it works.
+
+    Args:
+        name: of `engines.ENGINES`.
+        jobs: the number of processes; by default one per core, and at most 8.
+        address: of a Ray cluster.
+
+    Raises:
+        ValueError: an engine that is unknown, not installed, or does not answer.
+    """
+    chosen = engines.Engine(name, jobs or min(8, os.cpu_count() or 1), address)
+    chosen.check()
+    return chosen
+
+
+def shard(text: str | None, *, fresh: bool) -> tuple[int, int] | None:
+    """Return the part i and the number n of parts of a text i/n.
+
+    Args:
+        text: as given; None for all parts.
+        fresh: whether earlier results are to be deleted.
+
+    Raises:
+        ValueError: another text, or a part that would delete the results of the others.
+    """
+    if text is None:
+        return None
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n) <= limits.LARGEST):
+        raise ValueError(f"--shard must be i/n with i from 1 to n, got {text!r}; try 1/2")
+    if fresh:
+        raise ValueError("--fresh would delete the results of other shards; delete the earlier results first, without --shard")
+    return int(i), int(n)

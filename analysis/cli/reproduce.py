@@ -1,13 +1,12 @@
 """Run every experiment, and write the report."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from analysis.cli import options
-from analysis.cli.options import Device, Json, Seed, running
+from analysis.cli.options import Address, Device, Json, Name, Seed, Shard, running
 from analysis.files import paths
 
 TEXT = "Labelled text: .csv, .parquet, .json, .jsonl, or lines label<tab>text."
@@ -20,6 +19,9 @@ def reproduce(
     model: Annotated[str | None, options.named("A language model for the chapter on text; a tiny one by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in the folder first.")] = False,
     jobs: Annotated[int, running(help="Processes; by default one per core, and at most 8.", min=0, max=1024)] = 0,
+    engine: Name = "processes",
+    address: Address = None,
+    shard: Shard = None,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,
@@ -30,8 +32,10 @@ def reproduce(
     options.check_device(device)
     if model is not None:
         paths.check_model(model)
+    runs, part = options.engine(engine, jobs, address), options.shard(shard, fresh=fresh)
 
     from analysis.cli import display
+    from analysis.experiments import EXPERIMENTS
     from analysis.experiments import reproduce as argument
     from analysis.experiments.base import Settings
     from analysis.experiments.conclusion import conclude
@@ -47,7 +51,10 @@ def reproduce(
         loading.silence()
         loading.Choice(model).load(loading.find_device(device))
     settings = Settings(quick=quick, seed=seed, device=device, text=text, model=model)
-    run_folder.claim(out, argument.config(settings), own=argument.own(), fresh=fresh)
-    jobs = jobs or min(8, os.cpu_count() or 1)
-    done = list(argument.chapters(out, settings, display.bar, jobs))
+    run_folder.claim(out, argument.config(settings), own=argument.own(), fresh=fresh, shared=part is not None)
+    if part is not None:
+        left = argument.run_left(out, settings, display.bar, runs, part)
+        display.shard(part, f"{left} of {len(EXPERIMENTS)} chapters" if left else "", as_json=json)
+        return
+    done = list(argument.chapters(out, settings, display.bar, runs))
     display.report("Joint against sequential guidance", argument.publish(out, done), done, conclude(done), as_json=json)

@@ -1,13 +1,12 @@
 """Train and compare both wings on one data set."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from analysis.cli import options
-from analysis.cli.options import Device, Json, Seed, running
+from analysis.cli.options import Address, Device, Json, Name, Seed, Shard, running
 from analysis.cli.train import DATA
 from analysis.files import paths
 
@@ -36,7 +35,10 @@ def study(
     samples: Annotated[int, drawing(help="Samples per label, scale and seed.", min=2)] = 32,
     effort: Annotated[float, drawing(help="Factor on the steps of every training.")] = 1.0,
     models: Annotated[str | None, options.named(MODELS, SAMPLES)] = None,
-    jobs: Annotated[int, running(help="Processes; by default one per core.", min=0, max=1024)] = 0,
+    jobs: Annotated[int, running(help="Processes; by default one per core, and at most 8.", min=0, max=1024)] = 0,
+    engine: Name = "processes",
+    address: Address = None,
+    shard: Shard = None,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,
@@ -52,12 +54,13 @@ def study(
     options.check_memory(samples, samples=samples)
     if models is not None and not Path(models).is_dir():
         raise ValueError(f"no folder {models}")
+    runs, part = options.engine(engine, jobs, address), options.shard(shard, fresh=fresh)
 
     from analysis.cli import display
     from analysis.learning import datasets as sources
     from analysis.study.findings.conclusion import conclude
     from analysis.study.plan import Plan
-    from analysis.study.run import publish
+    from analysis.study.run import prepare, publish, run
     from analysis.text import loading
 
     column, images = sources.kind_of(data, text_column, image_column)
@@ -70,5 +73,9 @@ def study(
     def track(what: str, items: Any, total: int) -> Any:
         return display.bar(what)(items, total=total)
 
-    page, chapters = publish(plan, out, track, jobs or min(8, os.cpu_count() or 1), fresh=fresh)
+    if part is not None:
+        prepare(plan, out, shared=True)
+        display.shard(part, run(plan, out, track, runs, part), as_json=json)
+        return
+    page, chapters = publish(plan, out, track, runs, fresh=fresh)
     display.report(f"A study of {data}", page, chapters, conclude(chapters), as_json=json)

@@ -2,22 +2,23 @@
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from threadpoolctl import threadpool_limits
 
-from analysis import processes, report
+from analysis import engines, report
+from analysis.engines import Engine
 from analysis.experiments import EXPERIMENTS
 from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.conclusion import conclude
 from analysis.files import run_folder
 from analysis.frames import Chapter, Track
 from analysis.text import loading
+
+HERE = Engine("here")
 
 
 def config(settings: Settings) -> dict[str, Any]:
@@ -28,27 +29,45 @@ def config(settings: Settings) -> dict[str, Any]:
     return asdict(settings) | {"text": name, "model": model}
 
 
-def chapters(folder: Path, settings: Settings, track: Callable[[str], Track], jobs: int = 1) -> Iterator[Chapter]:
+def chapters(folder: Path, settings: Settings, track: Callable[[str], Track], engine: Engine = HERE) -> Iterator[Chapter]:
     """Run the experiments and yield each, in their order, when its frame is on disk.
 
     Args:
         folder: the folder of this run, see `analysis.files.run_folder.claim`.
         settings: settings of the run.
         track: maps the title of an experiment to a progress bar.
-        jobs: number of processes; with several, all unfinished experiments run before the first one is yielded.
+        engine: the way to run them; all unfinished experiments run before the first one is yielded, unless it is this process.
     """
     found = {experiment.name: _finished(folder, experiment.name) is not None for experiment in EXPERIMENTS}
-    left = [name for name in found if not found[name]]
-    if jobs > 1 and len(left) > 1:
-        with processes.pool(min(jobs, len(left))) as executor:
-            futures = [executor.submit(_alone, folder, settings, name) for name in left]
-            for _, future in zip(track("Chapters")(range(len(left))), as_completed(futures), strict=True):
-                future.result()
+    if not engine.here:
+        run_left(folder, settings, track, engine)
     for experiment in EXPERIMENTS:
         frame = _finished(folder, experiment.name)
         if frame is None:
             frame = _run(folder, settings, experiment, track(experiment.title))
         yield Chapter(experiment, frame, found[experiment.name], settings.quick)
+
+
+def run_left(
+    folder: Path, settings: Settings, track: Callable[[str], Track], engine: Engine, shard: tuple[int, int] | None = None
+) -> int:
+    """Run the unfinished experiments of a shard, and return how many are unfinished in all.
+
+    Args:
+        folder: as in `chapters`.
+        settings: of the run.
+        track: as in `chapters`.
+        engine: the way to run them.
+        shard: (i, n) for part i of n, None for all.
+    """
+    names = [experiment.name for experiment in EXPERIMENTS]
+    left = [name for name in engines.share(names, shard) if _finished(folder, name) is None]
+    if left:
+        with engines.engine(*engine._replace(jobs=min(engine.jobs, len(left)))) as run:
+            done = run([partial(_alone, folder, settings, name) for name in left])
+            for _ in zip(track("Chapters")(range(len(left))), done, strict=True):
+                pass
+    return sum(_finished(folder, name) is None for name in names)
 
 
 def _finished(folder: Path, name: str) -> pd.DataFrame | None:
@@ -58,7 +77,8 @@ def _finished(folder: Path, name: str) -> pd.DataFrame | None:
 
 def _run(folder: Path, settings: Settings, experiment: Experiment, track: Track) -> pd.DataFrame:
     """Run an experiment, and write its frame."""
-    frame = experiment.run(settings, track)
+    with loading.quiet_thread():
+        frame = experiment.run(settings, track)
     frame.insert(0, "experiment", experiment.name)
     path = folder / "experiments" / f"{experiment.name}.parquet"
     run_folder.write_frame(path, run_folder.marked(frame, run_folder.part_of(folder, experiment.name)))
@@ -66,11 +86,8 @@ def _run(folder: Path, settings: Settings, experiment: Experiment, track: Track)
 
 
 def _alone(folder: Path, settings: Settings, name: str) -> None:
-    """Run the experiment of a name in this process, on one thread, because processes share the cores."""
-    loading.silence()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        _run(folder, settings, next(each for each in EXPERIMENTS if each.name == name), lambda items: items)
+    """Run the experiment of a name, without a progress bar."""
+    _run(folder, settings, next(each for each in EXPERIMENTS if each.name == name), lambda items: items)
 
 
 def publish(folder: Path, done: list[Chapter]) -> Path:

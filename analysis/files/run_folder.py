@@ -4,8 +4,10 @@ The folder holds `run.json` (program, settings, versions) and the parts of the r
 mark: a digest of its content and of the record of the run. A part without its mark is computed again.
 """
 
+import contextlib
 import json
 import logging
+import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -16,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from arguide.files import digest as digest
-from arguide.files import sweep
+from arguide.files import sweep as sweep
 from arguide.files import write as write
 
 PROGRAM = "arguide reproduce"
@@ -101,6 +103,7 @@ def claim(
     *,
     own: Sequence[str] = (),
     fresh: bool = False,
+    shared: bool = False,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Create the folder of a run and its record, or check that it already belongs to this run.
@@ -112,6 +115,7 @@ def claim(
         parts: the folders to create in it.
         own: the names of the files that the program writes there; wildcards and folders are allowed.
         fresh: first delete the `own` files of an earlier run, whatever its settings, and no others.
+        shared: whether other processes may claim it or work in it at the same time; their temporary files stay.
         notes: further entries of a new record, which are not compared.
 
     Raises:
@@ -119,21 +123,33 @@ def claim(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        others = any(not path.name.startswith(".") for path in folder.iterdir())  # before the record, which is the first file
         found = read_record(folder, program)
-        if found is None and any(not path.name.startswith(".") for path in folder.iterdir()):
+        if found is None and others:
             raise ValueError(f"{folder} is not empty and holds no run of {program}; choose another --out")
         if found is not None and fresh:
             clear(folder, own)
         if found is None or fresh:
             record = {"program": program, "config": dict(config), "versions": versions()} | dict(notes or {})
-            write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        else:
-            check_same(folder, found, config)
+            text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+            _create(folder, text) if shared else write_text(folder / RECORD, text)
+            found = read_record(folder, program) or record
+        check_same(folder, found, config)
         for part in parts:
             (folder / part).mkdir(exist_ok=True)
-        sweep(folder, (RECORD, *own))
+        if not shared:
+            sweep(folder, (RECORD, *own))
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _create(folder: Path, record: str) -> None:
+    """Write the record of a run, unless another process has been faster."""
+    place = folder / f".{Path(RECORD).stem}-{os.urandom(4).hex()}.json"  # a name that `sweep` knows
+    write_text(place, record)
+    with contextlib.suppress(FileExistsError):
+        (folder / RECORD).hardlink_to(place)  # which never replaces a file, and shows all of its content at once
+    place.unlink()
 
 
 def clear(folder: Path, own: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from analysis.learning.label_models import Causal
 from analysis.study import coherent, controls, samplers, temperatures
 from analysis.study.plan import BLIND, WEAK, Plan, model_name, other, read, recipe_of, trained
 from analysis.study.samplers import Drawn
-from analysis.study.workers import Task
+from analysis.study.task import Task
 from diffusion.networks import Classifier, Denoiser
 
 SHOWN = 8  # texts per label that a study keeps for its report

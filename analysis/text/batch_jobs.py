@@ -1,19 +1,24 @@
 """Complete a file of prompts in batches, and keep each finished batch, so that the same command resumes the run.
 
 Beside OUT.parquet stands the folder `.OUT.parquet.parts`, see `analysis.files.run_folder`, with a file per finished batch. At
-the end the batches become OUT.parquet, in one move, and the folder is removed. Process r of n computes the batches r, r + n, ….
+the end the batches become OUT.parquet, in one move, and the folder is removed. Process r of n, or shard
+r + 1, computes the batches r, r + n, ….
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
+from analysis.engines import Engine
 from analysis.files import paths, run_folder
-from analysis.text.completions import Completion, Sampling, complete
+from analysis.text.batches import batches, completed, part
+from analysis.text.completer import complete_batches
+from analysis.text.completions import Sampling, complete
 from analysis.text.distributed import Team
 from analysis.text.loading import Choice, Loaded
 from analysis.text.prompt_files import read_prompts, requests
@@ -22,6 +27,7 @@ from analysis.text.tokens import Encoded
 PROGRAM = "arguide generate"
 REPLACES = "digest of the output to replace"
 WHOLE = "whole.parquet"
+HERE = Engine("here")
 OWN = ("[0-9]" * 8 + ".parquet", WHOLE, run_folder.RECORD)  # the record last: it says whose the other files are
 
 
@@ -55,10 +61,6 @@ class Run:
         """Return the rows of a batch."""
         return range(len(self.frame))[batch * self.size : (batch + 1) * self.size]
 
-    def part(self, batch: int) -> tuple[Path, str]:
-        """Return the file of a batch and its identity, which differs between batches and runs."""
-        return self.folder / f"{batch:08}.parquet", run_folder.part_of(self.folder, str(batch))
-
     def check(self, *, fresh: bool = False) -> None:
         """Refuse an output that must not be written, or batches of another run.
 
@@ -82,11 +84,12 @@ class Run:
         if self.out.exists() and (record is None or record.get(REPLACES) != run_folder.digest(self.out)):
             raise ValueError(f"{self.out} exists already; nothing was overwritten; choose another --out, or --fresh")
 
-    def claim(self, *, fresh: bool = False) -> None:
+    def claim(self, *, fresh: bool = False, shared: bool = False) -> None:
         """Create the folder of batches, or check that it belongs to this run.
 
         Args:
             fresh: delete the batches of an earlier run first; `merge` replaces its output.
+            shared: whether other processes may claim the folder or work in it at the same time.
 
         Raises:
             ValueError: as `check`, or a folder that cannot be written or holds other files.
@@ -94,11 +97,12 @@ class Run:
         self.check(fresh=fresh)
         notes = {REPLACES: run_folder.digest(self.out)} if self.out.exists() else {}
         try:
-            if run_folder.read_record(self.folder, PROGRAM) is None:
+            if not shared and run_folder.read_record(self.folder, PROGRAM) is None:
                 run_folder.clear(self.folder, OWN)  # batches without a record may be of any settings
         except OSError as error:
             raise ValueError(f"cannot write to {self.folder}: {error.strerror}") from error
-        run_folder.claim(self.folder, self._settings(), PROGRAM, (), own=OWN, fresh=fresh, notes=notes)
+        settings = self._settings()
+        run_folder.claim(self.folder, settings, PROGRAM, (), own=OWN, fresh=fresh, shared=shared, notes=notes)
 
     def share(self, team: Team) -> range:
         """Return the batches of this process."""
@@ -106,23 +110,12 @@ class Run:
 
     def missing(self, team: Team) -> list[int]:
         """Return the batches of this process that are not finished."""
-        return [batch for batch in self.share(team) if run_folder.read_finished(*self.part(batch)) is None]
+        return [batch for batch in self.share(team) if run_folder.read_finished(*part(self.folder, batch)) is None]
 
-    def keep(self, batch: int, prompts: Sequence[Encoded], done: Sequence[Sequence[Completion]]) -> None:
-        """Write the completions of a batch, one row each.
-
-        Args:
-            batch: its index.
-            prompts: its prompts.
-            done: the completions of every prompt.
-        """
-        frame = pd.DataFrame(
-            {"index": row, "sample": sample, "scale": prompt.scale} | completion.record()
-            for row, prompt, completions in zip(self.rows(batch), prompts, done, strict=True)
-            for sample, completion in enumerate(completions)
-        )
-        path, part = self.part(batch)
-        run_folder.write_frame(path, run_folder.marked(frame, part))
+    def keep(self, batch: int, frame: pd.DataFrame) -> None:
+        """Write the completions of a batch."""
+        path, mark = part(self.folder, batch)
+        run_folder.write_frame(path, run_folder.marked(frame, mark))
 
     def merge(self) -> int:
         """Write the output, remove the batches, and return the number of completions.
@@ -130,8 +123,8 @@ class Run:
         Raises:
             ValueError: a batch is missing or damaged, or the output was created or changed meanwhile.
         """
-        parts = [run_folder.read_marked(*self.part(batch)) for batch in self.batches]
-        if any(part is None for part in parts):
+        parts = [run_folder.read_marked(*part(self.folder, batch)) for batch in self.batches]
+        if any(frame is None for frame in parts):
             raise ValueError(f"a batch in {self.folder} is missing or damaged; run the same command again to complete it")
         self._check_kept(run_folder.read_record(self.folder, PROGRAM))
         done = pd.concat(parts, ignore_index=True)
@@ -140,6 +133,7 @@ class Run:
         frame = pd.concat([first, kept, done.drop(columns=list(first))], axis=1)
         run_folder.write_frame(self.folder / WHOLE, run_folder.marked(frame, PROGRAM))  # here, so that it is swept if killed
         (self.folder / WHOLE).replace(self.out)
+        run_folder.sweep(self.folder, OWN)  # of processes that were lost
         run_folder.clear(self.folder, OWN)
         with contextlib.suppress(OSError):  # it holds a file of the user
             self.folder.rmdir()
@@ -190,8 +184,18 @@ class Task:
         return run
 
 
-def complete_file(task: Task, choice: Choice, sampling: Sampling, team: Team, track: Callable[..., Any]) -> int:
+def complete_file(
+    task: Task,
+    choice: Choice,
+    sampling: Sampling,
+    team: Team,
+    track: Callable[..., Any],
+    engine: Engine = HERE,
+    shard: tuple[int, int] | None = None,
+) -> int:
     """Complete a file of prompts, or the rest of it after an interruption; return the number of completions in the output.
+
+    A shard writes no output and returns the number of its prompts.
 
     Args:
         task: the files.
@@ -199,6 +203,8 @@ def complete_file(task: Task, choice: Choice, sampling: Sampling, team: Team, tr
         sampling: the settings of the samples.
         team: the processes that share the batches.
         track: makes a progress bar, as tqdm does.
+        engine: the way to run the batches of a team of one.
+        shard: (i, n) to complete part i of n of the batches, None to complete all and write the output.
 
     Raises:
         ValueError: options, prompts or files that do not fit, before any decoding.
@@ -207,17 +213,27 @@ def complete_file(task: Task, choice: Choice, sampling: Sampling, team: Team, tr
     def prepare() -> tuple[Run, Loaded, list[Encoded]]:
         run = task.run(choice, sampling, team.device.type)
         run.check(fresh=task.fresh)
-        loaded = choice.load(team.device)
+        loaded = choice.load(torch.device("cpu") if engine.name == "ray" else team.device)  # a cluster has its own devices
         return run, loaded, sampling.encode(loaded, requests(run.frame, task.negative, task.scale))
 
     run, loaded, prompts = team.together(prepare)
-    team.together(lambda: run.claim(fresh=task.fresh) if team.leads else None)
-    left = run.missing(team)
-    share, missing = (sum(len(run.rows(batch)) for batch in batches) for batches in (run.share(team), left))
+    team.together(lambda: run.claim(fresh=task.fresh, shared=shard is not None) if team.leads else None)
+    own = team if shard is None else team._replace(rank=shard[0] - 1, size=shard[1])
+    left = run.missing(own)
+    share, missing = (sum(len(run.rows(batch)) for batch in some) for some in (run.share(own), left))
     with track(total=share, initial=share - missing) as bar:
-        for batch in left:
-            given = [prompts[row] for row in run.rows(batch)]
-            run.keep(batch, given, complete(loaded, given, sampling, batch))
-            bar.update(len(given))
+        if engine.here:
+            for batch in left:
+                given = [prompts[row] for row in run.rows(batch)]
+                run.keep(batch, completed(run.rows(batch), given, complete(loaded, given, sampling, batch)))
+                bar.update(len(given))
+        elif left:
+            del loaded, prompts
+            frames = batches(requests(run.frame, task.negative, task.scale), run.size)
+            some, place = [frames[batch] for batch in left], team.device.type if engine.name == "ray" else str(team.device)
+            for count in complete_batches(some, choice, sampling, place, run.folder, engine):
+                bar.update(count)
     team.wait()
+    if shard is not None:
+        return share
     return team.together(lambda: run.merge() if team.leads else 0)

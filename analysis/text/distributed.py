@@ -68,17 +68,18 @@ class Team(NamedTuple):
 
 
 @contextmanager
-def team(device: str | None) -> Iterator[Team]:
+def team(device: str | None, *, remote: bool = False) -> Iterator[Team]:
     """Join the processes that torchrun started, if any, and leave them at the end.
 
     Args:
         device: the name of the device; by default the cpu, or a GPU for each of several processes if there are any.
+        remote: whether the device is on the machines of a cluster, not here.
 
     Raises:
         ValueError: no such device, or `accelerate` is missing.
     """
     if limits.alone():
-        yield Team(0, 1, find_device(device or "cpu"))
+        yield Team(0, 1, find_device(device or "cpu", remote=remote))
         return
     state = _join(device)
     found = state.device if state.device.type == "cuda" else find_device(device or "cpu")

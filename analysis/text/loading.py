@@ -6,6 +6,7 @@ own are refused.
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from huggingface_hub import errors as hub
+from threadpoolctl import threadpool_limits
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -78,8 +80,8 @@ class Choice:
         return {"model": _identity(self.name), "negative model": negative, "dtype": self.dtype}
 
 
-def find_device(name: str) -> torch.device:
-    """Return the device with a name.
+def find_device(name: str, *, remote: bool = False) -> torch.device:
+    """Return the device with a name; a remote one need not be on this machine.
 
     Raises:
         ValueError: a device that torch does not know or find.
@@ -91,7 +93,7 @@ def find_device(name: str) -> torch.device:
         device = torch.device("meta")
     if device.type not in found:
         raise ValueError(f"no device {name!r}; --device must be cpu, cuda, cuda:0 (and so on) or mps")
-    if (device.index or 0) >= found[device.type]:
+    if not remote and (device.index or 0) >= found[device.type]:
         raise ValueError(f"no device {name!r}: torch finds {found[device.type]} {device.type} devices; try --device cpu")
     return device
 
@@ -100,6 +102,19 @@ def silence() -> None:
     """Turn off the warnings and progress bars of transformers; the errors of this module replace them."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+
+
+@contextmanager
+def quiet_thread() -> Iterator[None]:
+    """Compute in silence and on one thread: processes share the cores, and the number of threads decides the last bits."""
+    silence()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _config(name: str) -> Any:

@@ -65,8 +65,8 @@ def test_a_stream_prints_the_same_text(run, model):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_of_several_processes_the_first_alone_prints(run, monkeypatch, tmp_path, rank):
-    monkeypatch.setattr(distributed, "team", lambda device: nullcontext(distributed.Team(rank, 2, torch.device("cpu"))))
-    monkeypatch.setattr(batch_jobs, "complete_file", lambda task, choice, sampling, team, bar: len(list(bar(range(3)))))
+    monkeypatch.setattr(distributed, "team", lambda device, **_: nullcontext(distributed.Team(rank, 2, torch.device("cpu"))))
+    monkeypatch.setattr(batch_jobs, "complete_file", lambda task, choice, sampling, team, bar, *_: len(list(bar(range(3)))))
     (tmp_path / "p.txt").write_text("one\n")
     code, out, err = run("some/model", "--prompts", tmp_path / "p.txt", "--out", tmp_path / "a.parquet")
     assert code == 0

@@ -14,8 +14,8 @@ COMMAND = ("reproduce",)
     [((), 64, 8), ((), 3, 3), ((), None, 1), (("--jobs", 12), 64, 12)],
 )
 def test_every_core_up_to_eight_has_a_process(fails, monkeypatch, tmp_path, options, cores, jobs):
-    def chapters(out, settings, track, jobs):
-        raise ValueError(f"{jobs} processes")
+    def chapters(out, settings, track, engine):
+        raise ValueError(f"{engine.jobs} processes")
 
     monkeypatch.setattr(reproduce, "chapters", chapters)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)

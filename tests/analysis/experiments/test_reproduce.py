@@ -2,7 +2,6 @@ import dataclasses
 import json
 import multiprocessing
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -10,13 +9,15 @@ import pytest
 import torch
 from readable import check_figure, check_table
 
-from analysis import report
+from analysis import engines, report
+from analysis.engines import Engine
 from analysis.experiments import EXPERIMENTS, reproduce
 from analysis.experiments.base import Experiment, Settings
 from analysis.figures import pictures, style
 from analysis.files import run_folder
 from analysis.frames import Chapter, Plot, Verdict, tidy
 
+TWO = Engine("processes", 2)
 DECISIVE = ("scale_factors", "classifier")
 
 
@@ -71,13 +72,13 @@ def test_chapters_of_several_processes_are_the_same_to_the_bit(tmp_path, monkeyp
     for jobs in (1, 2):
         folder = tmp_path / str(jobs)
         run_folder.claim(folder, reproduce.config(settings))
-        done = list(reproduce.chapters(folder, settings, lambda title: bars.append(title) or list, jobs))
+        done = list(reproduce.chapters(folder, settings, lambda title: bars.append(title) or list, Engine("processes", jobs)))
         assert [chapter.found for chapter in done] == [False, False]
         frames[jobs] = [chapter.frame for chapter in done]
     for one, two in zip(frames[1], frames[2], strict=True):
         pd.testing.assert_frame_equal(one.reset_index(drop=True), two.reset_index(drop=True), check_exact=True)
     assert bars == [*(each.title for each in some), "Chapters"]
-    assert [chapter.found for chapter in reproduce.chapters(folder, settings, bar, 2)] == [True, True]
+    assert [chapter.found for chapter in reproduce.chapters(folder, settings, bar, TWO)] == [True, True]
 
 
 def test_an_error_in_a_process_is_raised_and_nothing_is_left_running(tmp_path, monkeypatch):
@@ -87,14 +88,14 @@ def test_an_error_in_a_process_is_raised_and_nothing_is_left_running(tmp_path, m
     settings = Settings(text=tmp_path / "missing.csv", quick=True)
     run_folder.claim(tmp_path / "out", {})
     with pytest.raises(ValueError, match="missing"):
-        list(reproduce.chapters(tmp_path / "out", settings, bar, 2))
+        list(reproduce.chapters(tmp_path / "out", settings, bar, TWO))
     assert multiprocessing.active_children() == []
 
 
 def test_an_error_of_a_chapter_in_another_process_is_not_tried_again(tmp_path, monkeypatch):
     runs = []
     monkeypatch.setattr(reproduce, "EXPERIMENTS", (experiment("one", runs), experiment("two", runs)))
-    monkeypatch.setattr(reproduce.processes, "pool", ThreadPoolExecutor)
+    monkeypatch.setattr(engines, "_pool", lambda jobs: engines._in_turn())
 
     def alone(folder, settings, name):
         raise ValueError(f"{name} failed")
@@ -102,7 +103,7 @@ def test_an_error_of_a_chapter_in_another_process_is_not_tried_again(tmp_path, m
     monkeypatch.setattr(reproduce, "_alone", alone)
     run_folder.claim(tmp_path / "out", {})
     with pytest.raises(ValueError, match="failed"):
-        list(reproduce.chapters(tmp_path / "out", Settings(), bar, 2))
+        list(reproduce.chapters(tmp_path / "out", Settings(), bar, TWO))
     assert runs == []
 
 

@@ -16,7 +16,8 @@ from analysis.files import run_folder
 from analysis.learning import datasets, learners, training
 from analysis.learning.learners import Size
 from analysis.study import plan as plans
-from analysis.study import tasks, workers
+from analysis.study import task as study_task
+from analysis.study import tasks
 from analysis.text import batch_jobs
 from arguide import files
 from arguide.training import Recipe
@@ -286,7 +287,7 @@ def test_a_killed_generate_leaves_no_partial_file(run, tmp_path, monkeypatch, ki
 
 def test_a_task_writes_its_file_atomically(tmp_path, monkeypatch):
     run_folder.claim(tmp_path, {}, plans.PROGRAM)
-    task = workers.Task("one", lambda plan, folder: FRAME)
+    task = study_task.Task("one", lambda plan, folder: FRAME)
     with monkeypatch.context() as patch:
         patch.setattr(pd.DataFrame, "to_parquet", lambda self, path, **_: Path(path).write_text("half") and 1 / 0)
         with pytest.raises(ZeroDivisionError):

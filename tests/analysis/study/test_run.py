@@ -12,10 +12,11 @@ from coherent_study import study
 from command import ARGUIDE
 
 from analysis.cli import display
+from analysis.engines import Engine
 from analysis.files import run_folder
 from analysis.frames import tidy
 from analysis.learning import datasets, learners
-from analysis.study import plan, temperatures, workers
+from analysis.study import plan, task, temperatures
 from analysis.study import run as study_run
 from analysis.study.findings.conclusion import conclude
 from analysis.study.samplers import JOINT, SEQUENTIAL
@@ -52,18 +53,19 @@ def test_a_study_joins_the_rows_of_its_tasks(tmp_path, monkeypatch):
     """A checkpoint that a kill has left behind goes, though its training is not repeated."""
     done = []
 
-    def task(name):
+    def named(name):
         rows = [{"family": name, "quantity": "accuracy", "value": value} for value in (0.1, 0.2)]
-        return workers.Task(name, lambda *_: done.append(name) or tidy(rows))
+        return task.Task(name, lambda *_: done.append(name) or tidy(rows))
 
-    monkeypatch.setattr(study_run, "training", lambda plan: [task("lm-0")])
-    monkeypatch.setattr(study_run, "sampling", lambda plan: [task("samples-0-1"), task("samples-0-2")])
+    monkeypatch.setattr(study_run, "training", lambda plan: [named("lm-0")])
+    monkeypatch.setattr(study_run, "sampling", lambda plan: [named("samples-0-1"), named("samples-0-2")])
     run_folder.claim(tmp_path, {}, plan.PROGRAM, parts=("experiments", "models"))
     checkpoint = tmp_path / "models" / "lm-0" / learners.CHECKPOINT
     checkpoint.parent.mkdir(parents=True)
     for _ in range(2):
         checkpoint.write_text("")
-        frame = study_run.run(None, tmp_path, lambda title, items, total: items, 1)
+        assert study_run.run(None, tmp_path, lambda title, items, total: items, Engine("here")) == ""
+        frame = study_run.frame_of(None, tmp_path)
         assert not checkpoint.exists()
     assert done == ["lm-0", "samples-0-1", "samples-0-2"]
     assert frame["family"].tolist() == [name for name in done for _ in range(2)]
@@ -72,9 +74,10 @@ def test_a_study_joins_the_rows_of_its_tasks(tmp_path, monkeypatch):
 
 def test_the_report_has_the_conclusion_of_the_study(names, tmp_path, monkeypatch):
     given = {}
-    monkeypatch.setattr(study_run, "run", lambda *_: study())
+    monkeypatch.setattr(study_run, "run", lambda *_: "")
+    monkeypatch.setattr(study_run, "frame_of", lambda *_: study())
     monkeypatch.setattr(study_run.report, "publish", lambda *_, **more: given.update(more) or tmp_path)
-    _, chapters = study_run.publish(plan.Plan(datasets.Source(str(names), "text"), False), tmp_path / "s", None, 1)
+    _, chapters = study_run.publish(plan.Plan(datasets.Source(str(names), "text"), False), tmp_path / "s", None, Engine("here"))
     assert given["conclusion"] == conclude(chapters)
     assert "differ at every γ above 1" in given["conclusion"][0]
 
@@ -152,7 +155,7 @@ def test_a_killed_process_fails_in_one_line(fails, names, tmp_path, monkeypatch)
     (tmp_path / "dying.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)  # which processes of ours take over
     die = importlib.import_module("dying").die
-    monkeypatch.setattr(study_run, "training", lambda plan: [workers.Task("lm-0", die)])
+    monkeypatch.setattr(study_run, "training", lambda plan: [task.Task("lm-0", die)])
     monkeypatch.setattr(display, "bar", lambda what: lambda items, total: items)
     said = fails("study", "--data", names, "--out", tmp_path / "s", "--seeds", 2, "--jobs", 2)
     assert "a process was killed" in said

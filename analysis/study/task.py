@@ -1,21 +1,14 @@
-"""Run tasks that each leave a file, one after another or in several processes."""
+"""Define the tasks of a study, each of which leaves a file."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
-from threadpoolctl import threadpool_limits
 
-from analysis import processes
 from analysis.files import run_folder
 from analysis.learning import learners
 from analysis.text import loading
-
-Work = Callable[[Sequence["Task"], Any, Path], Iterator[None]]
 
 
 class Task(NamedTuple):
@@ -45,32 +38,9 @@ class Task(NamedTuple):
         return name is None
 
     def work(self, plan: Any, folder: Path) -> None:
-        """Do the task on one thread, because tasks share the cores, and write the file."""
-        loading.silence()
-        torch.set_num_threads(1)
-        with threadpool_limits(1):
+        """Do the task, and write the file."""
+        with loading.quiet_thread():
             frame = self.run(plan, folder)
         files = learners.files_of(folder / "models" / self.name) if self.model else []
         mark = run_folder.marked(frame, run_folder.part_of(folder, self.name), run_folder.digests(folder, files))
         run_folder.write_frame(self.path(folder), mark)
-
-
-@contextmanager
-def workers(jobs: int) -> Iterator[Work]:
-    """Yield a function that does tasks and yields after each; with several jobs it uses that many processes."""
-    if jobs == 1:
-        yield _in_turn
-        return
-    with processes.pool(jobs) as executor:
-
-        def work(tasks: Sequence[Task], plan: Any, folder: Path) -> Iterator[None]:
-            for future in as_completed([executor.submit(task.work, plan, folder) for task in tasks]):
-                yield future.result()
-
-        yield work
-
-
-def _in_turn(tasks: Sequence[Task], plan: Any, folder: Path) -> Iterator[None]:
-    for task in tasks:
-        task.work(plan, folder)
-        yield

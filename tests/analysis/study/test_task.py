@@ -1,14 +1,16 @@
 """Tasks leave files, in turn, each on one thread and without the notices of other libraries."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
 import transformers
 
+from analysis import engines
 from analysis.files import run_folder
 from analysis.frames import tidy
-from analysis.study import workers
+from analysis.study.task import Task
 
 
 @pytest.fixture
@@ -30,11 +32,12 @@ def test_tasks_are_done_in_turn_on_one_thread_in_silence(loud, tmp_path):
         return tidy([{"quantity": "loss", "value": plan}])
 
     run_folder.claim(tmp_path, {}, parts=("experiments",))
-    tasks = [workers.Task(name, run) for name in ("a", "b")]
+    tasks = [Task(name, run) for name in ("a", "b")]
 
     def done():
-        with workers.workers(1) as work:
-            return [[task.finished(tmp_path) for task in tasks] for _ in work(tasks, 0.5, tmp_path)]
+        with engines.engine("processes", 1) as work:
+            calls = [partial(task.work, 0.5, tmp_path) for task in tasks]
+            return [[task.finished(tmp_path) for task in tasks] for _ in work(calls)]
 
     with ThreadPoolExecutor(1) as fresh:  # torch sets the threads of one when it first asks
         assert fresh.submit(done).result() == [[True, False], [True, True]]

@@ -1,0 +1,86 @@
+"""Calls in this process, in processes and on Ray: the same results, and an error here ends their work at once."""
+
+import socket
+import sys
+import time
+from functools import partial
+
+import pytest
+
+from analysis import clusters
+from analysis.engines import Engine, engine, share
+
+LONG = 40.0  # seconds
+
+
+def fail_beside_work():
+    with engine("processes", 2) as run:
+        for _ in run([partial(time.sleep, 0), partial(time.sleep, LONG)]):
+            raise KeyError("mine")
+
+
+def test_an_error_ends_the_work_of_all_processes_at_once():
+    begin = time.monotonic()
+    with pytest.raises(KeyError, match="mine"):
+        fail_beside_work()
+    assert time.monotonic() - begin < LONG / 2
+
+
+@pytest.mark.parametrize("chosen", [Engine("here", 2), Engine("processes", 1), Engine("processes", 2)], ids=str)
+def test_every_call_is_done_once(chosen):
+    with engine(*chosen) as run:
+        assert sorted(run([partial(divmod, n, 2) for n in range(7)])) == [divmod(n, 2) for n in range(7)]
+        assert list(run([])) == []
+
+
+def test_the_error_of_a_call_is_raised():
+    for chosen in (Engine("here"), Engine("processes", 2)):
+        with pytest.raises(ZeroDivisionError), engine(*chosen) as run:
+            list(run([partial(divmod, 1, 0)]))
+
+
+def test_shards_partition_the_items():
+    items = list(range(11))
+    shards = [share(items, (i, 4)) for i in (1, 2, 3, 4)]
+    assert sorted(item for shard in shards for item in shard) == items
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+    assert share(items, None) == items
+
+
+@pytest.fixture
+def closed():
+    """Return an address where nothing answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        (Engine("dask"), "--engine must be one of here, processes, ray, got 'dask'; try processes"),
+        (Engine("processes", 2, "auto"), "--address is of a Ray cluster"),
+        (Engine("ray", 2, "nowhere"), "--address must be host:port, ray://host:port or auto, got 'nowhere'"),
+        (Engine("ray", 2, "host:port"), "--address must be host:port"),
+    ],
+)
+def test_an_unknown_engine_is_refused(chosen, says, monkeypatch):
+    monkeypatch.setattr(clusters, "_package", lambda: None)
+    with pytest.raises(ValueError, match=says):
+        chosen.check()
+
+
+def test_an_address_that_does_not_answer_is_refused(closed, monkeypatch):
+    monkeypatch.setattr(clusters, "_package", lambda: None)
+    for address in (closed, f"ray://{closed}"):
+        with pytest.raises(ValueError, match=f"no Ray cluster answers at --address {address}"):
+            Engine("ray", 2, address).check()
+    monkeypatch.setenv("RAY_ADDRESS", closed)
+    with pytest.raises(ValueError, match="no Ray cluster answers"):
+        Engine("ray", 2).check()
+
+
+def test_ray_must_be_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match=r"needs the package ray: pip install 'arguide\[ray\]'"):
+        Engine("ray").check()
