@@ -1,6 +1,5 @@
 """Compute published numbers again, and print them beside the printed ones."""
 
-import os
 import sys
 import textwrap
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analysis.cli import options
-from analysis.cli.options import Device, Json, Seed, running
+from analysis.cli.options import Address, Device, Json, Name, Seed, running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,8 @@ def published(
     sources: Annotated[bool, typer.Option("--list", help="Print the sources and their keys, and compute nothing.")] = False,
     out: Annotated[Path | None, options.path("Write the rows to this new .json file.")] = None,
     jobs: Annotated[int, running(help="Processes; by default one per core, and at most 8.", min=0, max=1024)] = 0,
+    engine: Name = "processes",
+    address: Address = None,
     seed: Seed = 0,
     device: Device = "cpu",
     json: Json = False,
@@ -31,6 +32,7 @@ def published(
     """Compute again what papers and packages say of guidance and temperature: published, ours, difference, verdict."""
     options.check_device(device)
     options.check_new("--out", out, ".json")
+    runs = options.engine(engine, jobs, address)
 
     from analysis.cli import display
     from analysis.experiments.published import run
@@ -44,7 +46,7 @@ def published(
     for source in chosen:
         if source.missing:
             print(f"arguide: {source.key} is left out: {source.missing}", file=sys.stderr)
-    found = run.rows(there, seed, display.bar("Sources"), jobs or min(8, os.cpu_count() or 1))
+    found = run.rows(there, seed, display.bar("Sources"), runs)
     if out is not None:
         run_folder.write_text(out, display.as_json(found) + "\n")
     if json:

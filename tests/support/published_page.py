@@ -6,6 +6,7 @@ Run `python -m published_page` with `tests/support` on the path.
 from pathlib import Path
 
 from analysis.cli.display import as_json, bar
+from analysis.engines import Engine
 from analysis.experiments.published import SOURCES
 from analysis.experiments.published.run import STORED, rows, stored, summary
 from analysis.experiments.published.table import markdown
@@ -22,5 +23,5 @@ def page(found):
 
 
 if __name__ == "__main__":
-    DATA.write_text(as_json(rows(SOURCES, 0, bar("Sources"), 2)) + "\n", encoding="utf-8")
+    DATA.write_text(as_json(rows(SOURCES, 0, bar("Sources"), Engine("processes", 2))) + "\n", encoding="utf-8")
     PAGE.write_text(page(stored()), encoding="utf-8")

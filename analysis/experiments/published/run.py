@@ -2,22 +2,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import as_completed
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
-import torch
-from threadpoolctl import threadpool_limits
-
-from analysis import processes
+from analysis import engines
+from analysis.engines import Engine
 from analysis.experiments.published import SOURCES
 from analysis.experiments.published.claims import DIFFERS, REPRODUCED, UNDECIDED, Claim, Source
-from analysis.frames import Row, Track
+from analysis.frames import Row
 from analysis.text import loading
 
 COMMAND = "arguide published"
 STORED = "stored.json"
+HERE = Engine("here")
 
 
 def chosen(keys: Sequence[str]) -> list[Source]:
@@ -35,25 +34,22 @@ def chosen(keys: Sequence[str]) -> list[Source]:
     return [source for source in SOURCES if not keys or source.key in keys]
 
 
-def rows(sources: Sequence[Source], seed: int, track: Track, jobs: int = 1) -> list[Row]:
+def rows(sources: Sequence[Source], seed: int, track: Callable[..., Iterable[Any]], engine: Engine = HERE) -> list[Row]:
     """Return one row per claim, in the order of the sources.
 
     Args:
         sources: of the claims.
         seed: of every generator.
-        track: a progress bar over the sources.
-        jobs: number of processes.
+        track: (items, total=number of items) ↦ the items, for a progress bar.
+        engine: the way to run them.
+
+    Raises:
+        ValueError: an engine that does not work.
     """
-    keys = [source.key for source in sources]
-    found: dict[str, list[Row]] = {}
-    if jobs == 1 or len(keys) == 1:
-        found = {key: _alone(key, seed) for key in track(keys)}
-    else:
-        with processes.pool(min(jobs, len(keys))) as executor:
-            futures = {executor.submit(_alone, key, seed): key for key in keys}
-            for _, future in zip(track(range(len(keys))), as_completed(futures), strict=True):
-                found[futures[future]] = future.result()
-    return [row for key in keys for row in found[key]]
+    with engines.engine(*engine) as run:
+        calls = [partial(_claims, source.key, seed) for source in sources]
+        found = dict(track(run(calls), total=len(calls)))
+    return [row for source in sources for row in found[source.key]]
 
 
 def stored() -> list[Row]:
@@ -85,10 +81,8 @@ def row_of(source: Source, claim: Claim) -> Row:
     return fields | claim._asdict() | numbers
 
 
-def _alone(key: str, seed: int) -> list[Row]:
-    """Compute the claims of a source in this process, on one thread, because processes share the cores."""
-    loading.silence()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
+def _claims(key: str, seed: int) -> tuple[str, list[Row]]:
+    """Return a source's key and its rows, computed on one thread, because processes share the cores."""
+    with loading.quiet_thread():
         source = chosen([key])[0]
-        return [row_of(source, claim) for claim in source.claims(seed)]
+        return key, [row_of(source, claim) for claim in source.claims(seed)]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import diffusion
+from analysis.engines import Engine
 from analysis.experiments.published import SOURCES
 from analysis.experiments.published.claims import DIFFERS, REPRODUCED
 from analysis.experiments.published.papers import feynman_kac, guided_density, masked, powers, predictor_corrector, rectified
@@ -127,7 +128,9 @@ def test_the_rows_are_ready_for_json_and_for_a_table(few):
 
 def test_processes_compute_what_one_process_does():
     sources = [powers.SOURCES[0], masked.SOURCE]
-    assert rows(sources, 0, lambda items: items, 2) == rows(sources, 0, lambda items: items)
+    here, apart = (rows(sources, 0, lambda items, total: items, engine) for engine in (Engine("here"), Engine("processes", 2)))
+    assert [row["source"] for row in apart] == ["2510.14901"] * 3 + ["2506.10971"] * 16
+    assert apart == here
 
 
 def test_every_stored_row_has_a_control_that_turns_it_unless_it_is_not_decided():
