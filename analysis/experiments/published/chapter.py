@@ -12,6 +12,7 @@ from analysis.figures.published import masked_density
 from analysis.frames import Cells, Grid, Plot, Row, Track, Verdict
 
 SHOWN = "shown"
+PEERS = ("transformers", "diffusers")
 
 
 def run(_settings: Settings, _track: Track) -> pd.DataFrame:
@@ -34,13 +35,19 @@ def run(_settings: Settings, _track: Track) -> pd.DataFrame:
 def verdict(frame: pd.DataFrame) -> Verdict:
     """Return how many claims are reproduced, and those that differ."""
     rows: list[Row] = frame.to_dict("records")
-    apart = [
+    apart = [row for row in rows if row["verdict"] == DIFFERS]
+    lines = [
         f"{row['title']}, {row['where']}: {row['claim']}, {row[f'{SHOWN} published']} in print, is {row[f'{SHOWN} ours']}."
-        for row in rows
-        if row["verdict"] == DIFFERS
+        for row in apart
+        if row["law"] not in PEERS
     ]
+    for peer in PEERS:
+        uses, wrong = ([row for row in some if row["law"] == peer] for some in (rows, apart))
+        lines += (
+            [f"{uses[0]['title']}: {len(wrong)} of {len(uses)} uses return another law than is documented."] if uses else []
+        )
     measure = f"claims of {frame['law'].nunique()} sources, computed again"
-    return Verdict(measure, summary(rows), "\n".join([f"`{COMMAND}` computes them. These differ:", *apart]))
+    return Verdict(measure, summary(rows), "\n".join([f"`{COMMAND}` computes them. These differ:", *lines]))
 
 
 def _of(title: str) -> Callable[[pd.DataFrame], Cells]:
