@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from analysis.engines import engine
-from analysis.files import run_folder
 from arguide.files import write
 
 
@@ -29,6 +28,8 @@ def node(n):
 
 def claim_at(folder, moment, config):
     """Claim a folder at a moment; return the settings of the run that has it, or the error."""
+    from analysis.files import run_folder  # which imports pandas, in a second
+
     while time.time() < moment:
         pass
     try:
