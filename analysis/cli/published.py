@@ -60,13 +60,13 @@ def published(
 
 
 def _show(rows: "Sequence[Row]") -> None:
-    """Print the claims of a source, a table per place in it; the controls are left to --json."""
+    """Print the claims of a source under their places in it; the controls are left to --json."""
     from analysis.cli import display
     from analysis.experiments.published.table import COLUMNS, cells, grouped, notes
 
-    first = rows[0]
-    print(f"\n{first['title']}\n{first['url']}")
+    first, columns, shown = rows[0], COLUMNS[:-1], list[tuple[str, ...]]()
     for part in grouped(rows, "where"):
-        display.table(f"\n{part[0]['where']}", COLUMNS[:-1], [cells(row)[:-1] for row in part])
+        shown += [(part[0]["where"], *[""] * (len(columns) - 1)), *((f"· {row[0]}", *row[1:-1]) for row in map(cells, part))]
+    display.table(f"\n{first['title']}\n{first['url']}", columns, shown)
     for note in notes(rows):
         print(textwrap.fill(note, 100))

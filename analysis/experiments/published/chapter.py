@@ -55,14 +55,15 @@ def _of(title: str) -> Callable[[pd.DataFrame], Cells]:
 
     def table(frame: pd.DataFrame) -> Cells:
         rows: list[Row] = frame[frame["title"] == title].to_dict("records")
-        filled = [
-            [row["where"] if i == 0 else "", *(row[f"{SHOWN} {name}"] for name in COLUMNS)]
-            for part in grouped(rows, "where")
-            for i, row in enumerate(part)
-        ]
-        return ["place", *COLUMNS], filled
+        parts = grouped(rows, "where")
+        shown = [[row["where"] if i == 0 else "", *_cells(row)] for part in parts for i, row in enumerate(part)]
+        return ["place", *COLUMNS], shown
 
     return table
+
+
+def _cells(row: Row) -> list[str]:
+    return [row[f"{SHOWN} {name}"] for name in COLUMNS]
 
 
 def _grids() -> tuple[Grid, ...]:

@@ -8,20 +8,21 @@ from analysis.typeset import signed
 
 COLUMNS = ("claim", "published", "ours", "difference", "verdict", "control")
 DIGITS = ".4g"
+LEAST = 1e-9  # smaller numbers are shown as 0
 
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return the cells of a row, in the order of `COLUMNS`; a difference that is less than the rounding is 0."""
     error = f" ± {2 * row['std_error']:.1g}" if row["std_error"] else ""
-    published = row["published"] if isinstance(row["published"], str) else f"{row['published']:{DIGITS}}"
+    published = row["published"] if isinstance(row["published"], str) else _number(row["published"])
     bound = published[0] in "<>"
     return (
         row["claim"],
         published,
-        f"{row['ours']:z{DIGITS}}{error}",
+        f"{_number(row['ours'])}{error}",
         "–" if bound else "0" if abs(row["difference"]) <= row["rounding"] else signed(row["difference"], ".2g"),
         row["verdict"],
-        f"{row['control']:z{DIGITS}} by {row['rule']}" + ("" if row["turned"] else " (does not turn it)"),
+        f"{_number(row['control'])} by {row['rule']}" + ("" if row["turned"] else " (does not turn it)"),
     )
 
 
@@ -36,15 +37,23 @@ def grouped(rows: Sequence[Row], column: str) -> Iterator[list[Row]]:
         yield list(group)
 
 
+def placed(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Return the cells of rows after their place, which is named once where several rows follow each other."""
+    parts = grouped(rows, "where")
+    return [(row["where"] if i == 0 else "", *cells(row)) for part in parts for i, row in enumerate(part)]
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """Return a section per source: its title, its table, and its notes."""
     parts = []
     for group in grouped(rows, "source"):
-        first = group[0]
-        parts += [f"## {first['title']}", f"<{first['url']}>, read in {first['read']}. Command: `{first['command']}`."]
-        for part in grouped(group, "where"):
-            lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-            lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in part]
-            parts += [f"**{part[0]['where']}**", "\n".join(lines)]
-        parts.append("\n".join(f"- {note}" for note in notes(group)))
+        first, columns = group[0], ("place", *COLUMNS)
+        lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in placed(group)]
+        about = f"<{first['url']}>, read in {first['read']}. Command: `{first['command']}`."
+        parts += [f"## {first['title']}", about, "\n".join(lines), "\n".join(f"- {note}" for note in notes(group))]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{0.0 if abs(value) < LEAST else value:z{DIGITS}}"

@@ -10,7 +10,7 @@ from analysis.experiments.published import SOURCES
 from analysis.experiments.published.claims import DIFFERS, REPRODUCED
 from analysis.experiments.published.papers import feynman_kac, guided_density, masked, powers, predictor_corrector, rectified
 from analysis.experiments.published.run import row_of, rows, stored, summary
-from analysis.experiments.published.table import cells, markdown, notes
+from analysis.experiments.published.table import cells, markdown, notes, placed
 
 
 def found(module, key=""):
@@ -123,6 +123,7 @@ def test_the_rows_are_ready_for_json_and_for_a_table(few):
     assert json.loads(json.dumps(row)) == row
     assert cells(row) == ("tilt, variance at γ = 2", "0.6667", "0.6667", "0", REPRODUCED, "0.5 by DDIM")
     assert "| tilt, variance at γ = 2 | 0.6667 | 0.6667 | 0 | reproduced | 0.5 by DDIM |" in markdown([row])
+    assert [line[0] for line in placed([row, row, row | {"where": "next"}])] == [row["where"], "", "next"]
     assert notes([row, row]) == [row["note"]]
 
 
