@@ -57,6 +57,8 @@ class Engine(NamedTuple):
 def engine(name: str = "processes", jobs: int = 1, address: str | None = None) -> Iterator[Run]:
     """Yield a function that does calls, and yields their results as they come; an error or an interrupt ends all calls at once.
 
+    On Ray what is printed meanwhile goes to stderr, because Ray prints notices of its own between the lines of a command.
+
     Args:
         name: as in `Engine`.
         jobs: as in `Engine`.

@@ -46,7 +46,7 @@ def main():
     left = [n for n in range(int(count)) if not (Path(folder) / f"{n}.txt").exists()]
     with engine(name, int(jobs), *address) as run:
         for n in run([partial(note, Path(folder), n) for n in left]):
-            print(n, flush=True)
+            print(n, flush=True, file=sys.__stdout__)
 
 
 if __name__ == "__main__":
