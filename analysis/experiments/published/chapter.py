@@ -34,7 +34,7 @@ def run(_settings: Settings, _track: Track) -> pd.DataFrame:
 
 def verdict(frame: pd.DataFrame) -> Verdict:
     """Return how many claims are reproduced, and those that differ."""
-    rows: list[Row] = frame.to_dict("records")
+    rows = _rows(frame)
     apart = [row for row in rows if row["verdict"] == DIFFERS]
     lines = [
         f"{row['title']}, {row['where']}: {row['claim']}, {row[f'{SHOWN} published']} in print, is {row[f'{SHOWN} ours']}."
@@ -54,12 +54,15 @@ def _of(title: str) -> Callable[[pd.DataFrame], Cells]:
     """Return the table of a source."""
 
     def table(frame: pd.DataFrame) -> Cells:
-        rows: list[Row] = frame[frame["title"] == title].to_dict("records")
-        parts = grouped(rows, "where")
+        parts = grouped(_rows(frame[frame["title"] == title]), "where")
         shown = [[row["where"] if i == 0 else "", *_cells(row)] for part in parts for i, row in enumerate(part)]
         return ["place", *COLUMNS], shown
 
     return table
+
+
+def _rows(frame: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _cells(row: Row) -> list[str]:

@@ -13,13 +13,14 @@ from analysis.experiments.base import stream
 from analysis.experiments.published.claims import Claim, arxiv
 from analysis.metrics.confidence import mean_of
 from analysis.toys import GaussianMixture, guidance, temperature
+from analysis.toys.law import Weights
 from diffusion import LogLinear
 
 MIXTURE = GaussianMixture(torch.tensor([[-1.0], [1.0]]), torch.ones(2), torch.tensor([0.5, 0.5]))
 RIGHT, LEFT, WHOLE = (diffusion.conditioned(MIXTURE.score, label) for label in (1, 0, None))
 RUNS, PARTICLES = 8, 2000
 GRID = diffusion.geometric(300, 0.02, 50.0).double()
-CASES = (
+CASES: tuple[tuple[str, LogLinear, Weights], ...] = (
     ("proposition 3.1: guidance with β = 2 to one of two Gaussians", LogLinear.guidance(RIGHT, WHOLE, 2.0), guidance(1, 2.0)),
     ("proposition 3.2: annealing of two Gaussians with β = 2", LogLinear.temperature(WHOLE, 0.5), temperature(0.5)),
     ("proposition 3.3: product of N(1, 1) and N(−1, 1)", LogLinear((RIGHT, LEFT), (1.0, 1.0)), {1: 1.0, 0: 1.0}),
@@ -84,8 +85,8 @@ def _forty(seed: int) -> Iterator[Claim]:
 
 def _histogram_distance(exact: Tensor, x: Tensor) -> float:
     """Return the total variation between two histograms of 200 × 200 cells, which span the exact draws."""
-    bins = [np.histogram_bin_edges(exact[:, axis], 200) for axis in (0, 1)]
-    first, second = (np.histogram2d(*draws.T.numpy(), bins=bins)[0] / len(draws) for draws in (exact, x))
+    edges = [np.histogram_bin_edges(axis.numpy(), 200) for axis in exact.T]
+    first, second = (np.histogramdd(draws.numpy(), edges)[0] / len(draws) for draws in (exact, x))
     return float(np.abs(first - second).sum() / 2)
 
 

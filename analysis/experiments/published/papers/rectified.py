@@ -22,9 +22,7 @@ def claims(_seed: int) -> Iterator[Claim]:
         variance, other = float(ode.covariance), float(sde.covariance)
         at = f"at γ = {scale:g}"
         yield Claim(WHERE, f"variance {at}, T → ∞", 2 ** (1 - scale), variance, other, "the SDE", note=NOTE)
-        mean = float(ode.mean)
-        published, plain = PHI[scale], 1.0
-        yield Claim(WHERE, f"φ, the mean for c = 1, {at}", published, mean, plain, "no guidance", note=NOTE)
+        yield Claim(WHERE, f"φ, the mean for c = 1, {at}", PHI[scale], float(ode.mean), 1.0, "no guidance", note=NOTE)
     # E[ε(x_t, c)] = 0 under q_t(x_t | c), so the rule gives the unconditional score the coefficient 0: score × γ.
     rule = diffused((pair.cond,), (SCALES[0],), 0.0)
     note = (
@@ -32,9 +30,9 @@ def claims(_seed: int) -> Iterator[Claim]:
         "right and whose variance falls to 0 as σ_max grows."
     )
     shifted = float(diffused(laws, (1 - SCALES[0], SCALES[0]), 0.0).mean)
-    mean, variance = (f"{moment} at γ₁ = {SCALES[0]:g} for N(1, 1)" for moment in ("mean", "variance"))
-    yield Claim(RULE, mean, 1.0, float(rule.mean), shifted, "γ₀ = 1 − γ₁", note=note)
-    yield Claim(RULE, variance, 1.0, float(rule.covariance), 1.0, "γ₁ = 1", note=note)
+    at = f"at γ₁ = {SCALES[0]:g} for N(1, 1)"
+    yield Claim(RULE, f"mean {at}", 1.0, float(rule.mean), shifted, "γ₀ = 1 − γ₁", note=note)
+    yield Claim(RULE, f"variance {at}", 1.0, float(rule.covariance), 1.0, "γ₁ = 1", note=note)
 
 
 SOURCE = arxiv(
