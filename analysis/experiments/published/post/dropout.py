@@ -52,8 +52,8 @@ def claims(seed: int) -> Iterator[Claim]:
     found = {name: _losses(data, recipe, seed) for name, recipe in RECIPES.items()}
     note = (
         f"{SEEDS} trainings of {STEPS} steps each, on {len(data.rows):,} digits, {len(data.held):,} held out. Errors are of "
-        "paired rows and of trainings. The sizes of the bounds were fixed before the run; "
-        "the bound of late dropout’s unconditional loss was turned after it, since the post claims no gain and late dropout costs."
+        "paired rows and of trainings. The sizes of the bounds were fixed before the run; the bound of late dropout’s "
+        "unconditional loss was turned after it, since the post claims no gain and late dropout costs."
     )
     cases = (
         (

@@ -18,5 +18,5 @@ def test_the_chapter_names_what_differs():
     verdict = EXPERIMENT.verdict(frame)
     assert verdict.number == summary(stored())
     assert "sum of the four probabilities, 1.00 in print, is 0.9." in verdict.verdict
-    assert "9 of 10 uses have another law than documented." in verdict.verdict
+    assert "9 of 10 uses return another law than is documented." in verdict.verdict
     assert sum(len(grid.filled(frame)[1]) for grid in EXPERIMENT.tables) == len(stored())
