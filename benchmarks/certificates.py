@@ -152,6 +152,7 @@ def table(frame: pd.DataFrame) -> str:
     parts = [
         *frame.groupby([setting, "sampler"], sort=False),
         *((("all", name), rows) for name, rows in frame.groupby("sampler")),
+        (("all", "all"), frame),
     ]
     for (what, sampler), rows in parts:
         positive, off = rows[rows["positive"]], rows["error"].abs()

@@ -43,7 +43,7 @@ def test_rows_are_written_once(run, fails, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--only", "nothing"), "no source 'nothing'; the sources are 2408.09000"),
+        (("--only", "nothing"), "no source 'nothing'; the sources are post, 2408.09000"),
         ((*KEY, "--out", "rows.csv"), ".json"),
         ((*KEY, "--device", "cuda"), "--device must be cpu"),
         ((*KEY, "--jobs", "-1"), "--jobs"),
