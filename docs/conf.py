@@ -58,7 +58,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:obj", ".*"),  # single backticks in docstrings are code, and a link where the name is known
     ("py:.*", r"(torch|transformers|numpy|pandas|matplotlib|collections|pathlib|typing|lm_eval)\..*"),
-    ("py:.*", r"(.*\.)?(F|Model|Rest|Axes|JointLaw|SequentialLaw)"),  # type variables, and a name for type checkers
+    ("py:.*", r"(.*\.)?(F|T|Model|Rest|Axes|JointLaw|SequentialLaw)"),  # type variables, and a name for type checkers
     ("py:.*", r"arguide\.text\.(reading|combination)\..*"),  # internal
 ]
 suppress_warnings = ["ref.python"]  # a field of several classes

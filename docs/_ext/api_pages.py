@@ -24,7 +24,7 @@ PAGES = {
     "diffusion.coherent": "kernels mixture sampling acceptance",
     "diffusion.discrete": "base masked uniform",
     "diffusion.networks": "backbones denoisers",
-    "analysis": "frames",
+    "analysis": "frames engines",
     "analysis.toys": "law table chain mixture gaussian from_files autoregressive example_tables pairs",
     "analysis.toys.ngrams": "models texts contexts",
     "analysis.metrics": "scale_factors distances confidence comparison gap_estimates sample_quality text_statistics "
