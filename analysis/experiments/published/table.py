@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from analysis.experiments.published.claims import DIFFERS, REPRODUCED, UNDECIDED
 from analysis.frames import Row
 from analysis.typeset import signed
 
@@ -41,6 +42,16 @@ def placed(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """Return the cells of rows after their place, which is named once where several rows follow each other."""
     parts = grouped(rows, "where")
     return [(row["where"] if i == 0 else "", *cells(row)) for part in parts for i, row in enumerate(part)]
+
+
+def counts(rows: Sequence[Row]) -> str:
+    """Return a table of the verdicts per source, in Markdown."""
+    verdicts = (REPRODUCED, DIFFERS, UNDECIDED)
+    lines = ["| source | " + " | ".join(verdicts) + " |", "|---|" + "---|" * len(verdicts)]
+    for group in grouped(rows, "source"):
+        found = [sum(row["verdict"] == verdict for row in group) for verdict in verdicts]
+        lines.append(f"| {group[0]['title']} | " + " | ".join(map(str, found)) + " |")
+    return "\n".join(lines)
 
 
 def markdown(rows: Sequence[Row]) -> str:

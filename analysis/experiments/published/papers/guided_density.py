@@ -67,4 +67,9 @@ def transported(x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
 
 
 ROUNDING = 2e-6  # of the integrator and of the central differences
-SOURCE = arxiv("2607.19725", "Jiang and Ma, on the density of classifier-free guidance (2026)", claims, "a reader’s notes")
+SOURCE = arxiv(
+    "2607.19725",
+    "Jiang and Ma, Analytic distribution of classifier-free guidance for schedule design (2026)",
+    claims,
+    "a reader’s notes",
+)

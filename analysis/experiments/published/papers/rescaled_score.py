@@ -73,4 +73,6 @@ def _drawn(field: diffusion.models.Field, step: diffusion.sampling.Step, seed: i
     return diffusion.sample(field, (DRAWS, 1), grid, step=step, generator=stream(seed, 70, number)).x
 
 
-SOURCE = arxiv("2510.01184", "Temporal score rescaling for temperature sampling (2025)", claims, "readers’ notes and codes")
+SOURCE = arxiv(
+    "2510.01184", "Xu et al., Temporal score rescaling for temperature sampling (2025)", claims, "readers’ notes and codes"
+)
