@@ -30,13 +30,13 @@ def connected(jobs: int, address: str | None) -> Iterator[Any]:
         ray.init(place or "local", logging_level="ERROR", log_to_driver=False, **own)
     except (ConnectionError, TimeoutError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster answers at {place or 'this machine'}; start one with: ray start --head") from error
-    try:
-        with redirect_stdout(sys.stderr):  # Ray prints there when a worker is lost, between the results of a command
+    with redirect_stdout(sys.stderr):  # Ray prints there when a worker is lost, and what is left of that when it ends
+        try:
             yield ray
-    except ray.exceptions.RayError as error:
-        raise _reason(ray, error) from None
-    finally:
-        ray.shutdown()  # ends the calls that still run
+        except ray.exceptions.RayError as error:
+            raise _reason(ray, error) from None
+        finally:
+            ray.shutdown()  # ends the calls that still run
 
 
 def _reason(ray: Any, error: BaseException) -> BaseException:
