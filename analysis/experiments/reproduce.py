@@ -19,6 +19,7 @@ from analysis.frames import Chapter, Track
 from analysis.text import loading
 
 HERE = Engine("here")
+LONGEST = ("families", "text")  # these chapters start first, so that no core waits for one at the end
 
 
 def config(settings: Settings) -> dict[str, Any]:
@@ -62,6 +63,7 @@ def run_left(
     """
     names = [experiment.name for experiment in EXPERIMENTS]
     left = [name for name in engines.share(names, shard) if _finished(folder, name) is None]
+    left.sort(key=lambda name: name not in LONGEST)
     if left:
         with engines.engine(*engine._replace(jobs=min(engine.jobs, len(left)))) as run:
             done = run([partial(_alone, folder, settings, name) for name in left])
