@@ -33,21 +33,23 @@ def run(_settings: Settings, _track: Track) -> pd.DataFrame:
 
 
 def verdict(frame: pd.DataFrame) -> Verdict:
-    """Return how many claims are reproduced, and those that differ."""
+    """Return how many claims have which verdict, and how many differ of papers and of packages."""
     rows = _rows(frame)
-    apart = [row for row in rows if row["verdict"] == DIFFERS]
-    lines = [
-        f"{row['title']}, {row['where']}: {row['claim']}, {row[f'{SHOWN} published']} in print, is {row[f'{SHOWN} ours']}."
-        for row in apart
-        if row["law"] not in PEERS
-    ]
-    for peer in PEERS:
-        uses, wrong = ([row for row in some if row["law"] == peer] for some in (rows, apart))
-        lines += (
-            [f"{uses[0]['title']}: {len(wrong)} of {len(uses)} uses return another law than is documented."] if uses else []
-        )
-    measure = f"claims of {frame['law'].nunique()} sources, computed again"
-    return Verdict(measure, summary(rows), "\n".join([f"`{COMMAND}` computes them. These differ:", *lines]))
+    papers, peers = ([row for row in rows if (row["law"] in PEERS) == of_peers] for of_peers in (False, True))
+    wrong, apart = (sum(row["verdict"] == DIFFERS for row in some) for some in (peers, papers))
+    return Verdict(
+        f"claims of {frame['law'].nunique()} sources, computed again",
+        summary(rows),
+        f"{apart} of {len(papers)} claims of papers differ, and {wrong} of {len(peers)} uses of packages return another law "
+        f"than is documented. The command is {COMMAND}.",
+    )
+
+
+def _apart(frame: pd.DataFrame) -> Cells:
+    """Return the table of the claims that differ."""
+    rows = [row for row in _rows(frame) if row["verdict"] == DIFFERS]
+    cells = [[row["title"].split(",")[0], row["where"], *_cells(row)[:3]] for row in rows]
+    return ["source", "place", *COLUMNS[:3]], cells
 
 
 def _of(title: str) -> Callable[[pd.DataFrame], Cells]:
@@ -70,10 +72,9 @@ def _cells(row: Row) -> list[str]:
 
 
 def _grids() -> tuple[Grid, ...]:
-    return tuple(
-        Grid(_of(rows[0]["title"]), f"{rows[0]['title']}. {' '.join(notes(rows))}", wide=True)
-        for rows in grouped(stored(), "source")
-    )
+    apart = Grid(_apart, "What differs: the number in print, and the one found here.", wide=True)
+    titled = {rows[0]["title"]: rows for rows in grouped(stored(), "source")}
+    return (apart, *(Grid(_of(title), f"{title}. {' '.join(notes(rows))}", wide=True) for title, rows in titled.items()))
 
 
 EXPERIMENT = Experiment(

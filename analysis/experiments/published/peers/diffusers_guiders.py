@@ -258,7 +258,7 @@ class _Pipeline:
 
 SOURCE = Source(
     "diffusers",
-    f"{version('diffusers')}, guiders and `guidance_scale` of pipelines",
+    f"{version('diffusers')}, guiders and guidance_scale of pipelines",
     "https://huggingface.co/docs/diffusers/api/modular_diffusers/guiders",
     claims,
     "its documentation and the papers that it names",

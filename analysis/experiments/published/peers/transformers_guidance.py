@@ -237,7 +237,7 @@ def _twice(model: Any, prompts: Tensor, negatives: Tensor) -> Case:
 
 SOURCE = Source(
     "transformers",
-    f"{version('transformers')}, `guidance_scale` of generate",
+    f"{version('transformers')}, guidance_scale of generate",
     "https://huggingface.co/docs/transformers/internal/generation_utils"
     "#transformers.UnbatchedClassifierFreeGuidanceLogitsProcessor",
     claims,
