@@ -30,7 +30,7 @@ def connected(jobs: int, address: str | None) -> Iterator[Any]:
         ray.init(place or "local", logging_level="ERROR", log_to_driver=False, **own)
     except (ConnectionError, TimeoutError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster answers at {place or 'this machine'}; start one with: ray start --head") from error
-    with redirect_stdout(sys.stderr):  # Ray prints there when a worker is lost, and what is left of that when it ends
+    with redirect_stdout(sys.stderr):  # Ray prints notices of lost workers on stdout, some of them at its shutdown
         try:
             yield ray
         except ray.exceptions.RayError as error:

@@ -36,7 +36,7 @@ class Engine(NamedTuple):
 
     @property
     def here(self) -> bool:
-        """Whether this process does all calls itself."""
+        """Whether this process makes all calls."""
         return self.name == "here" or (self.name == "processes" and self.jobs == 1)
 
     def check(self) -> None:
@@ -57,7 +57,7 @@ class Engine(NamedTuple):
 def engine(name: str = "processes", jobs: int = 1, address: str | None = None) -> Iterator[Run]:
     """Yield a function that does calls, and yields their results as they come; an error or an interrupt ends all calls at once.
 
-    On Ray what is printed meanwhile goes to stderr, because Ray prints notices of its own between the lines of a command.
+    On Ray, `print` writes to stderr until the end, because Ray prints its own notices.
 
     Args:
         name: as in `Engine`.

@@ -63,7 +63,7 @@ class Story:
     Attributes:
         name: base of the names of its files.
         title: title of the chapter.
-        claim: what is claimed, in the words of `by` where they are in quotation marks.
+        claim: the claim; quotation marks hold the words of `by`.
         verdict: frame ↦ verdict.
         plots: the figures.
         source: the model or toy, the data and the length that its numbers are from, or a function of the frame.

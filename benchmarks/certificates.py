@@ -189,7 +189,7 @@ def law_of(row: dict[str, Any]) -> Law:
 def main() -> None:
     """Certify, and print a table in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.certificates", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, required=True, help="a file of JSON lines, with what is finished")
+    parser.add_argument("--out", type=Path, required=True, help="a file of JSON lines, one per finished run")
     parser.add_argument("--file", type=Path, help="labelled texts in place of the stories")
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--every", type=int, default=1, help="take every n-th law only (default: %(default)s)")

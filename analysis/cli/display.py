@@ -63,7 +63,7 @@ def as_json(record: Any, *, nan: bool = True) -> str:
 
 
 def shard(part: tuple[int, int], left: str, *, as_json: bool) -> None:
-    """Print that a shard is finished, and what is left to the others.
+    """Print that a shard has finished, and the unfinished tasks of the others.
 
     Args:
         part: (i, n) of the shard.

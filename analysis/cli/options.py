@@ -59,9 +59,7 @@ NegativeSystem = Annotated[
 Dtype = Annotated[str, running(help="auto, float32, bfloat16 or float16.")]
 Name = Annotated[str, running("--engine", help="Run tasks here (in this process), in processes, or on ray.")]
 Address = Annotated[str | None, running(help="A Ray cluster, host:port or auto; by default Ray starts on this machine.")]
-Shard = Annotated[
-    str | None, running(metavar="<i/n>", help="Run part i of n only, for array jobs; the plain command ends them.")
-]
+Shard = Annotated[str | None, running(metavar="<i/n>", help="Run part i of n, for array jobs; then the command without it.")]
 Device = Annotated[str, running("--device", help="Where to compute; exact laws need the cpu.")]
 
 

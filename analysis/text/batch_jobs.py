@@ -1,8 +1,8 @@
 """Complete a file of prompts in batches, and keep each finished batch, so that the same command resumes the run.
 
 Beside OUT.parquet stands the folder `.OUT.parquet.parts`, see `analysis.files.run_folder`, with a file per finished batch. At
-the end the batches become OUT.parquet, in one move, and the folder is removed. Process r of n, or shard
-r + 1, computes the batches r, r + n, ….
+the end the batches become OUT.parquet, in one move, and the folder is removed. Process r of n, or
+shard r + 1, computes the batches r, r + n, ….
 """
 
 import contextlib

@@ -77,7 +77,7 @@ def complete_batches(
         sampling: the settings of the draws.
         device: where each process computes.
         folder: of the run.
-        engine: the way to run them; on Ray its jobs are the actors, by default as many as fit.
+        engine: the way to run them; on Ray, `jobs` is the number of actors; 0 for one per core or GPU.
 
     Raises:
         ValueError: an engine that does not work, or that has no such device.

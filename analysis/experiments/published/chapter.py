@@ -7,26 +7,20 @@ import pandas as pd
 from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.published.claims import DIFFERS
 from analysis.experiments.published.run import COMMAND, stored, summary
-from analysis.experiments.published.table import COLUMNS, cells, grouped, notes
+from analysis.experiments.published.table import COLUMNS, cells, grouped, notes, placed
 from analysis.figures.published import masked_density
 from analysis.frames import Cells, Grid, Plot, Row, Track, Verdict
 
-SHOWN = "shown"
+UNSHOWN = ("source", "url", "read", "command")
 PEERS = ("transformers", "diffusers")
 
 
 def run(_settings: Settings, _track: Track) -> pd.DataFrame:
-    """Return the stored rows, with the cells of their table."""
+    """Return the stored rows; the published numbers are texts, as bounds are."""
     rows = [
-        {
-            "law": row["source"],
-            "family": row["where"],
-            "quantity": row["claim"],
-            "value": row["ours"],
-            "std_error": row["std_error"],
-        }
-        | {key: row[key] for key in ("title", "where", "claim", "ours", "control", "rule", "note", "verdict", "difference")}
-        | {f"{SHOWN} {name}": cell for name, cell in zip(COLUMNS, cells(row), strict=True)}
+        {"law": row["source"], "family": row["where"], "quantity": row["claim"], "value": row["ours"]}
+        | {name: value for name, value in row.items() if name not in UNSHOWN}
+        | {"published": cells(row)[COLUMNS.index("published")]}
         for row in stored()
     ]
     return pd.DataFrame(rows)
@@ -48,27 +42,20 @@ def verdict(frame: pd.DataFrame) -> Verdict:
 def _apart(frame: pd.DataFrame) -> Cells:
     """Return the table of the claims that differ."""
     rows = [row for row in _rows(frame) if row["verdict"] == DIFFERS]
-    cells = [[row["title"].split(",")[0], row["where"], *_cells(row)[:3]] for row in rows]
-    return ["source", "place", *COLUMNS[:3]], cells
+    return ["source", "place", *COLUMNS[:3]], [[row["title"].split(",")[0], row["where"], *cells(row)[:3]] for row in rows]
 
 
 def _of(title: str) -> Callable[[pd.DataFrame], Cells]:
     """Return the table of a source."""
 
     def table(frame: pd.DataFrame) -> Cells:
-        parts = grouped(_rows(frame[frame["title"] == title]), "where")
-        shown = [[row["where"] if i == 0 else "", *_cells(row)] for part in parts for i, row in enumerate(part)]
-        return ["place", *COLUMNS], shown
+        return ["place", *COLUMNS], placed(_rows(frame[frame["title"] == title]))
 
     return table
 
 
 def _rows(frame: pd.DataFrame) -> list[Row]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _cells(row: Row) -> list[str]:
-    return [row[f"{SHOWN} {name}"] for name in COLUMNS]
 
 
 def _grids() -> tuple[Grid, ...]:

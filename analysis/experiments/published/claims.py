@@ -2,7 +2,7 @@
 
 A claim is *reproduced* if the two numbers agree within the rounding of the printed one plus two standard errors, and *differs*
 otherwise. A claim in words becomes a bound, `<` or `>`. Every claim has a control: the number under another rule. If control
-and ours both agree with the printed number, the errors are too wide to tell the rules apart: the claim is *not decided*.
+and ours both agree with the printed number, the errors are too wide to separate the rules: the claim is *not decided*.
 """
 
 from collections.abc import Callable, Iterator
@@ -60,13 +60,13 @@ class Claim(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether the claim is reproduced, differs, or cannot be told apart from its control."""
+        """The verdict: reproduced, differs, or not decided."""
         verdict = self._judge(self.ours)
         return UNDECIDED if verdict == REPRODUCED == self._judge(self.control) else verdict
 
     @property
     def turned(self) -> bool:
-        """Whether the control gets another verdict than ours."""
+        """Whether the control and ours get different verdicts."""
         return self._judge(self.control) != self._judge(self.ours)
 
     def _judge(self, number: float) -> str:
@@ -98,7 +98,7 @@ class Source(NamedTuple):
 
     @property
     def missing(self) -> str:
-        """How to install the package, or "" if nothing is missing."""
+        """The line that says how to install a missing package, or ""."""
         there = not self.package or find_spec(self.package) is not None
         return "" if there else f"{self.package} is not installed; try pip install 'arguide[{self.package}]'"
 

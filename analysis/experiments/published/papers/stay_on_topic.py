@@ -27,8 +27,8 @@ def claims(_seed: int) -> Iterator[Claim]:
         gap,
         _spread(_guided(free) - _weight(free)),
         "independent tokens",
-        note="Left: the law of `arguide.LogLinear.guidance` along every branch of a table. Each factor is normalised, by "
-        "Z_i(w_<i), and the product of these is what is missing on the right.",
+        note="Left: the law of `arguide.LogLinear.guidance` along every branch of a table. Each factor is normalised by "
+        "Z_i(w_<i); the right-hand side lacks the product of these.",
     )
     bare = sum(
         (_padded(SCALE * cond + (1 - SCALE) * uncond) for cond, uncond in zip(*_factors(coupled), strict=True)),
