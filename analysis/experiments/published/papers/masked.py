@@ -107,7 +107,7 @@ def _two_dimensions() -> Iterator[Claim]:
 
 SOURCE = arxiv(
     "2506.10971",
-    "He, Rojas and Tao, What exactly does guidance do in masked discrete diffusion models (2025)",
+    "He et al., What exactly does guidance do in masked discrete diffusion models (2025)",
     claims,
     "a reader’s notes",
 )
