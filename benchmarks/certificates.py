@@ -1,9 +1,10 @@
 """Certify samplers of joint laws on n-gram models, whose log Z is exact: python -m benchmarks.certificates --out FILE.jsonl.
 
-The texts are stories of six pets, cut after one to six sentences, or those of `--file`. A law has a label, an order, a length
-T, and either a scale γ at β = 1 or a power β at γ = 1. Every sampler of `SAMPLERS` draws every law once, with its own verdict.
-Finished rows are kept in the file, and the same command goes on; `--table` prints what a file has. A shard of an array job
-has a file of its own; together the files of all shards, joined by `cat`, are that of one run.
+The texts are stories of six pets, cut after one to six sentences, or those of `--file`, in characters or, with `--pieces`, in
+the pieces of a tokenizer that is trained on them. A law has a label, an order, a length T, and either a scale γ at β = 1 or a
+power β at γ = 1. Every sampler of `SAMPLERS` draws every law once, with its own verdict. Finished rows are kept in the file, and
+the same command goes on; `--table` prints what a file has. A shard of an array job has a file of its own; together the files of
+all shards, joined by `cat`, are that of one run.
 
 A verdict is false if it is positive and log Ẑ is off by more than half a nat. The limit is that of Clopper and Pearson.
 """
@@ -13,7 +14,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from time import process_time
@@ -21,11 +22,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Metaspace
+from tokenizers.trainers import BpeTrainer
 from tqdm import tqdm
 
 import arguide
 from analysis.cli import options
 from analysis.engines import ENGINES, engine, share
+from analysis.files import tables
 from analysis.learning import toy_stories
 from analysis.text.loading import quiet_thread
 from analysis.toys import NgramModels, TextLaw, read_ngrams
@@ -85,18 +91,36 @@ SAMPLERS: dict[str, Callable[[arguide.Ending, torch.Generator], Found]] = {
 }
 
 
-def laws() -> Iterator[Law]:
+def laws(lengths: Sequence[int] = LENGTHS, orders: Sequence[int] = ORDERS, labels: int = LABELS) -> Iterator[Law]:
     """Yield all laws, the easiest last axis first, so that a part of them has every order and label."""
     settings = [(scale, 1.0) for scale in SCALES] + [(1.0, power) for power in POWERS]
-    for length, (scale, power), order, label in itertools.product(LENGTHS, settings, ORDERS, range(LABELS)):
+    for length, (scale, power), order, label in itertools.product(lengths, settings, orders, range(labels)):
         yield Law(label, order, length, scale, power)
 
 
+class Source(NamedTuple):
+    """A file of labelled texts, and the number of pieces of their tokenizer; None for the stories, and for characters."""
+
+    file: Path | None = None
+    pieces: int | None = None
+
+    def cut(self) -> Callable[[str], list[str]] | None:
+        """Return text ↦ its pieces, by byte-pair encoding."""
+        if self.file is None or self.pieces is None:
+            return None
+        tokenizer = Tokenizer(BPE(unk_token="□"))
+        tokenizer.pre_tokenizer = Metaspace()
+        trainer = BpeTrainer(vocab_size=self.pieces, special_tokens=["□"], show_progress=False)
+        tokenizer.train_from_iterator(tables.read(self.file)["text"].astype(str), trainer)
+        return lambda text: tokenizer.encode(text).tokens
+
+
 @cache
-def models_of(order: int, length: int, file: Path | None) -> NgramModels:
+def models_of(order: int, length: int, source: Source) -> NgramModels:
     """Return the n-gram models of the stories, or of a file."""
-    if file is not None:
-        return read_ngrams(file, order=order, length=length, max_labels=8)
+    if source.file is not None:
+        least = 20 if source.pieces is None else 0
+        return read_ngrams(source.file, order=order, length=length, max_labels=8, pieces=source.cut(), least=least)
     draw = random.Random(0)
     rows, labels = [], []
     for story in toy_stories.write(STORIES):
@@ -109,9 +133,9 @@ def models_of(order: int, length: int, file: Path | None) -> NgramModels:
     return NgramModels(codes, labels, order, alphabet=alphabet, length=length, names=toy_stories.PETS)
 
 
-def certified(law: Law, sampler: str, file: Path | None) -> dict[str, Any]:
+def certified(law: Law, sampler: str, source: Source) -> dict[str, Any]:
     """Return one row: the law, the sampler, its numbers and the exact ones."""
-    models = models_of(law.order, law.length, file)
+    models = models_of(law.order, law.length, source)
     exact: TextLaw = models.log_joint(law.weights)
     branches = tuple(models.autoregressive(label) for label in law.weights)
     guided = arguide.LogLinear(branches, tuple(law.weights.values()))
@@ -177,8 +201,8 @@ def read(file: Path) -> list[dict[str, Any]]:
     if lines and not lines[-1].endswith("\n"):  # of a run that was killed; the next row must not be added to it
         file.write_text("".join(lines := lines[:-1]))
     rows = [json.loads(line) for line in lines]
-    order = {law: i for i, law in enumerate(laws())}
-    return sorted(rows, key=lambda row: (order[law_of(row)], list(SAMPLERS).index(row["sampler"])))
+    axes = "length", "power", "scale", "order", "label"
+    return sorted(rows, key=lambda row: (*(row[axis] for axis in axes), list(SAMPLERS).index(row["sampler"])))
 
 
 def law_of(row: dict[str, Any]) -> Law:
@@ -191,6 +215,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.certificates", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True, help="a file of JSON lines, one per finished run")
     parser.add_argument("--file", type=Path, help="labelled texts in place of the stories")
+    parser.add_argument("--pieces", type=int, help="pieces of the texts of --file, in place of characters")
+    parser.add_argument("--orders", type=int, nargs="+", default=ORDERS, help="n (default: %(default)s)")
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="T (default: %(default)s)")
+    parser.add_argument("--labels", type=int, default=LABELS, help="take the first labels only (default: %(default)s)")
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--every", type=int, default=1, help="take every n-th law only (default: %(default)s)")
     parser.add_argument("--table", action="store_true", help="print the table of what is finished, and nothing else")
@@ -202,10 +230,11 @@ def main() -> None:
     try:
         part = options.shard(given.shard, fresh=False)
         with engine(given.engine, given.jobs, given.address) as run:
+            chosen = list(laws(given.lengths, given.orders, given.labels))[:: given.every]
             done = {(law_of(row), row["sampler"]) for row in read(given.out)}
-            pairs = share(list(itertools.product(list(laws())[:: given.every], given.samplers)), part)
+            pairs = share(list(itertools.product(chosen, given.samplers)), part)
             left = [] if given.table else [pair for pair in pairs if pair not in done]
-            found = run([partial(certified, *pair, given.file) for pair in left])
+            found = run([partial(certified, *pair, Source(given.file, given.pieces)) for pair in left])
             for row in tqdm(found, total=len(left), desc="certificates", unit="run", dynamic_ncols=True, disable=None):
                 with given.out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
