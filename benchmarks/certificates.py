@@ -2,9 +2,9 @@
 
 The texts are stories of six pets, cut after one to six sentences, or those of `--file`, in characters or, with `--pieces`, in
 the pieces of a tokenizer that is trained on them. A law has a label, an order, a length T, and either a scale γ at β = 1 or a
-power β at γ = 1. Every sampler of `SAMPLERS` draws every law once, with its own verdict. Finished rows are kept in the file, and
-the same command goes on; `--table` prints what a file has. A shard of an array job has a file of its own; together the files of
-all shards, joined by `cat`, are that of one run.
+power β at γ = 1. Every sampler of `SAMPLERS` draws every law once, with its own verdict. Finished rows are kept in the file,
+and the same command goes on; `--table` prints what a file has. A shard of an array job has a file of its own; together the
+files of all shards, joined by `cat`, are that of one run.
 
 A verdict is false if it is positive and log Ẑ is off by more than half a nat. The limit is that of Clopper and Pearson.
 """

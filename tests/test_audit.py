@@ -133,6 +133,7 @@ def places():
         yield audit.Path(folder)
 
 
+@pytest.mark.slow
 def test_a_signal_ends_an_audit_without_a_verdict_and_leaves_no_process(made, places):
     (made / "tests" / "test_count.py").write_text(SLEEP)
     path = str(audit.Path(audit.__file__).parents[1])
@@ -158,6 +159,7 @@ def test_a_file_of_tests_that_cannot_run_is_named(made):
     assert not lines()
 
 
+@pytest.mark.slow
 def test_what_a_started_process_runs_counts_for_its_test(made):
     (made / "tests" / "test_child.py").write_text(CHILD)
     run("--tests", "tests/test_child.py")
@@ -167,6 +169,7 @@ def test_what_a_started_process_runs_counts_for_its_test(made):
     assert ran["tests/test_child.py::test_none"] == []
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was_stopped(made):
     state = made / ".audit" / "mutants.jsonl"
     _, found = run()

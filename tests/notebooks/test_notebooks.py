@@ -11,7 +11,7 @@ from notebook_outputs import FOLDER, METADATA, executed, names, source, stored
 from PIL import Image
 
 NAMES = names()
-LONG = {"04_joint_text", "05_learned_models", "06_coherent_pairs"}
+LONG = {"02_temperature", "03_guiding_text", "04_joint_text", "05_learned_models", "06_coherent_pairs"}
 EXACT = {"01_joint_against_sequential", "02_temperature"}  # in the others models are trained, and rounding grows
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?")
 SILENT = {"sns", "torch", "loading", "plt"}  # modules whose functions show nothing as the last line of a cell

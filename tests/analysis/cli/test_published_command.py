@@ -16,6 +16,7 @@ def test_json_is_a_list_of_rows(run):
     assert {"source", "where", "claim", "published", "ours", "difference", "control", "rule", "note", "command"} <= set(rows[0])
 
 
+@pytest.mark.slow
 def test_two_sources_come_in_the_order_of_the_table(run):
     code, out, err = run(*KEY, "--only", "2506.10971", "--jobs", 2)
     assert code == 0, err

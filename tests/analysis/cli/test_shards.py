@@ -41,6 +41,7 @@ def test_shards_of_prompts_are_merged_by_the_plain_command(run, model, tmp_path,
     assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_shards_of_a_study_train_then_sample(run, tmp_path, monkeypatch):
     monkeypatch.setattr(temperatures, "BETAS", (1.0, 2.0))
     names = write_names(tmp_path / "names.csv")

@@ -19,6 +19,7 @@ from analysis.frames import Chapter, Plot, Verdict, tidy
 
 TWO = Engine("processes", 2)
 DECISIVE = ("scale_factors", "classifier")
+LONG = {"families", "temperature", "correction", "coherent", "langevin", "causes", "text", "real_data", "classifier"}
 
 
 def panel(frame, ax):
@@ -64,6 +65,7 @@ def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
     assert list(pd.read_parquet(tmp_path / "out/results.parquet")["experiment"].unique()) == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_chapters_of_several_processes_are_the_same_to_the_bit(tmp_path, monkeypatch):
     """Two short chapters; a third one is found on disk and does not run again."""
     some = tuple(each for each in EXPERIMENTS if each.name in ("scale_factors", "fidelity"))
@@ -81,6 +83,7 @@ def test_chapters_of_several_processes_are_the_same_to_the_bit(tmp_path, monkeyp
     assert [chapter.found for chapter in reproduce.chapters(folder, settings, bar, TWO)] == [True, True]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_process_is_raised_and_nothing_is_left_running(tmp_path, monkeypatch):
     """The chapter beside it takes much longer."""
     some = tuple(each for each in EXPERIMENTS if each.name in ("whole_texts", "families"))
@@ -222,7 +225,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(each, id=each.name, marks=pytest.mark.slow if each.name in LONG else ()) for each in EXPERIMENTS],
+)
 def test_an_experiment_gives_frame_verdict_and_figures(experiment, tmp_path):
     frame = experiment.run(Settings(quick=True), lambda items: items)
     assert {"law", "family", "quantity", "value", "std_error"} <= set(frame)

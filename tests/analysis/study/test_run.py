@@ -162,6 +162,7 @@ def test_a_killed_process_fails_in_one_line(fails, names, tmp_path, monkeypatch)
     assert "the same command resumes" in said
 
 
+@pytest.mark.slow
 def test_a_study_takes_awkward_texts(run, tmp_path):
     texts = ["good 🙂", 'so "bad", $5 & $6', "שלום עולם", "<end>", "two\nlines", "y" * 300, "日本語", "étude"] * 12
     pd.DataFrame({"text": texts, "label": [0, 1] * 48}).to_json(tmp_path / "odd.jsonl", orient="records", lines=True)

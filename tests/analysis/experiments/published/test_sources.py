@@ -127,6 +127,7 @@ def test_the_rows_are_ready_for_json_and_for_a_table(few):
     assert notes([row, row]) == [row["note"]]
 
 
+@pytest.mark.slow
 def test_processes_compute_what_one_process_does():
     sources = [powers.SOURCES[0], masked.SOURCE]
     here, apart = (rows(sources, 0, lambda items, total: items, engine) for engine in (Engine("here"), Engine("processes", 2)))
