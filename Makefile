@@ -20,7 +20,7 @@ INSTALL = $(BIN)/python -m pip install $$([ -t 2 ] || echo --quiet) -c constrain
 NEWER = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
 # Tests share the cores among themselves; benchmarks count the time of one thread.
-test test-slow test-transformers test-oldest test-newest audit benchmark benchmark-gpu notebooks docs: export OMP_NUM_THREADS := 1
+test lint units test-slow test-transformers test-oldest test-newest audit benchmark benchmark-gpu notebooks docs: export OMP_NUM_THREADS := 1
 
 # Releases that are tested in environments of their own, which hold what differs from .venv and take the rest from there.
 TRANSFORMERS = 5.5.0 5.10.4 5.12.1 5.15.1 5.20.2 5.24.0
@@ -31,7 +31,7 @@ TEXT_TESTS := tests/arguide/generation tests/analysis/cli/test_generate.py
 OLDEST_TESTS := tests/diffusion/test_diffusers_bridge.py tests/arguide/generation/test_evaluation.py tests/analysis/learning/test_datasets.py \
 	tests/analysis/toys/test_from_files.py
 
-.PHONY: help reproduce test test-slow test-transformers test-oldest test-newest audit benchmark benchmark-gpu notebooks docs clean
+.PHONY: help reproduce test lint units test-slow test-transformers test-oldest test-newest audit benchmark benchmark-gpu notebooks docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -51,10 +51,15 @@ reproduce: .venv/installed
 	@echo "The report is $(abspath $(OUT))/report.html"
 
 test: .venv/installed-dev
+	@$(MAKE) --no-print-directory -j 2 lint units
+
+lint: .venv/installed-dev
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+units: .venv/installed-dev
 	$(call PYTEST,.venv)
 
 test-slow: .venv/installed-dev

@@ -180,7 +180,7 @@ def compared(law: Law, sampler: str) -> dict[str, Any]:
     """Return one row: the law, the sampler, its numbers and the exact ones."""
     models: NgramModels = models_of(law.order, law.length, Source())
     counted = Counted(models.autoregressive(law.label))
-    branches = [counted, *(models.autoregressive(label) for label in law.weights if label != law.label)]
+    branches: list[Any] = [counted, *(models.autoregressive(label) for label in law.weights if label != law.label)]
     combined = arguide.LogLinear(tuple(branches), tuple(law.weights.values()))
     problem = Problem(models.log_law(law.label), models.log_joint(law.weights), combined, models.size - 1)
     generator = torch.Generator().manual_seed(hash(law) % 2**31)

@@ -101,6 +101,7 @@ def entry(line):
     return "\n".join(["[[mutant]]", *fields, 'reason = "none"', ""])
 
 
+@pytest.mark.slow
 def test_survivors_are_what_no_test_sees_and_no_list_excuses(made, capsys):
     code, found = run("--seed", "1")
     assert code == 1

@@ -86,12 +86,14 @@ def test_commands_run_as_printed(page):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.slow
 def test_scripts_run(script, folder):
     done = subprocess.run([sys.executable, script], cwd=folder, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= 3
 
 
+@pytest.mark.slow
 def test_the_file_of_prompts_is_read(folder):
     frame = pd.read_csv(ROOT / "examples" / "prompts.csv", keep_default_na=False)
     assert list(frame) == ["prompt", "negative", "scale"]

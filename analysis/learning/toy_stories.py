@@ -8,11 +8,11 @@ import random
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from analysis.frames import Track
 
@@ -30,16 +30,18 @@ def write(n: int, *, seed: int = 0) -> list[str]:
     return [_story(draw) for _ in range(n)]
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> "transformers.PreTrainedTokenizerFast":
     """Return a tokenizer with one token per word, which puts the beginning-of-text token first."""
     words = (PAD, BOS, EOS, *GRAMMAR, *NAMES, *PETS, *VERBS, *MOODS)
     raw = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=PAD))
     raw.pre_tokenizer = WhitespaceSplit()
     raw.post_processor = TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, words.index(BOS))])
-    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token=BOS, eos_token=EOS, pad_token=PAD, padding_side="left")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token=BOS, eos_token=EOS, pad_token=PAD, padding_side="left"
+    )
 
 
-def train(steps: int = 300, *, seed: int = 0, track: Track = iter) -> LlamaForCausalLM:
+def train(steps: int = 300, *, seed: int = 0, track: Track = iter) -> "transformers.LlamaForCausalLM":
     """Return a Llama of two layers trained on the stories; 300 steps take about ten seconds on one core.
 
     Args:
@@ -50,7 +52,7 @@ def train(steps: int = 300, *, seed: int = 0, track: Track = iter) -> LlamaForCa
     tokens = tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(_config(tokens))
+        model = transformers.LlamaForCausalLM(_config(tokens))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.005, betas=(0.9, 0.98))
     for step in track(range(steps)):
         batch = _batch(tokens, write(16, seed=(seed + 1) * 1_000_003 + step))
@@ -71,8 +73,8 @@ def _story(draw: random.Random) -> str:
     return " ".join(sentences)
 
 
-def _config(tokens: Any) -> LlamaConfig:
-    return LlamaConfig(
+def _config(tokens: Any) -> "transformers.LlamaConfig":
+    return transformers.LlamaConfig(
         vocab_size=len(tokens),
         hidden_size=64,
         intermediate_size=128,

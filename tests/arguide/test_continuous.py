@@ -223,6 +223,7 @@ def test_a_networks_conditionals_see_only_what_came_before(trained):
     torch.testing.assert_close(network(x, torch.tensor([1, 0, 1])).means[1], network(x, 0).means[1])
 
 
+@pytest.mark.slow
 def test_mala_on_a_trained_network_leaves_the_sequential_law_for_the_joint_one(trained):
     """The joint tilt of the network itself, by quadrature on a grid that holds all but 1e-3 of it."""
     network, gamma, n = trained[0], 2.5, 3000

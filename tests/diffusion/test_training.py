@@ -74,6 +74,7 @@ def test_a_guided_denoiser_draws_between_its_labels(denoiser):
     assert float(x.std()) == pytest.approx(0.3, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_noised_data_is_bayes_and_one_of_clean_data_is_not():
     noisy = learned(build(Classifier), classifying_loss, dropout=0.0)
     clean = learned(build(Classifier, noised=False), classifying_loss, dropout=0.0)

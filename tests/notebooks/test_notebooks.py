@@ -11,7 +11,6 @@ from notebook_outputs import FOLDER, METADATA, executed, names, source, stored
 from PIL import Image
 
 NAMES = names()
-LONG = {"02_temperature", "03_guiding_text", "04_joint_text", "05_learned_models", "06_coherent_pairs"}
 EXACT = {"01_joint_against_sequential", "02_temperature"}  # in the others models are trained, and rounding grows
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?")
 SILENT = {"sns", "torch", "loading", "plt"}  # modules whose functions show nothing as the last line of a cell
@@ -86,7 +85,8 @@ def test_pictures_are_small_and_have_no_metadata(name):
         assert (image.mode, image.text) == ("P", {})
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in NAMES])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_to_the_outputs_that_are_stored(name):
     found, expected = executed(name), stored(name)
     assert kinds(found) == kinds(expected)

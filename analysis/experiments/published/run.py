@@ -46,7 +46,7 @@ def rows(sources: Sequence[Source], seed: int, track: Callable[..., Iterable[Any
     Raises:
         ValueError: an engine that does not work.
     """
-    with engines.engine(*engine) as run:
+    with engines.engine(*engine._replace(jobs=min(engine.jobs, len(sources)))) as run:
         calls = [partial(_claims, source.key, seed) for source in sources]
         found = dict(track(run(calls), total=len(calls)))
     return [row for source in sources for row in found[source.key]]

@@ -236,6 +236,7 @@ def test_integers_beyond_64_bits_are_refused(fails, tmp_path, monkeypatch, optio
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_largest_seed_is_valid(run, names, tmp_path):
     small = ("--effort", 0.01, "--scales", "0,2", "--seeds", 2, "--samples", 2, "--jobs", 1, "--seed", 2**63 - 1)
     assert run("study", "--data", names, "--out", tmp_path / "s", *small)[0] == 0

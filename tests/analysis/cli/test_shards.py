@@ -21,6 +21,7 @@ from analysis.text import batch_jobs
 FEW = ("--max-new-tokens", 6, "--batch-size", 2)
 
 
+@pytest.mark.slow
 def test_shards_of_prompts_are_merged_by_the_plain_command(run, model, tmp_path, monkeypatch):
     source = write_prompts(tmp_path, "csv")
     options = ("generate", model, "--prompts", source, *FEW, "--out")
@@ -82,6 +83,7 @@ def test_shards_of_the_argument_leave_the_other_chapters(run, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("alike", [True, False], ids=["one run", "two runs"])
+@pytest.mark.slow
 def test_shards_that_claim_a_folder_at_once_agree_on_its_run(tmp_path, alike):
     """Of two runs with different settings one gets the folder, and all shards of the other fail."""
     with engine("processes", 4) as run:

@@ -92,6 +92,7 @@ def test_the_seed_decides_the_texts(run, options):
     assert one != other
 
 
+@pytest.mark.slow
 def test_without_a_model_the_laws_are_exact(run):
     found = record(run, "--beta", "2", "--top-k", "1,2,50", "--top-p", ".65")
     ways = {(each["law"], each["family"], each["setting"]): each for each in found["equal_likelihood"]}

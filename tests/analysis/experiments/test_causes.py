@@ -96,6 +96,7 @@ def test_every_family_reads_the_scores_of_its_name():
         assert gaps.amin(1).max() < 5e-3, family
 
 
+@pytest.mark.slow
 def test_exact_scores_and_swaps_are_exact(toy):
     """With the exact denoiser in place of the learned one, the controls, the plain and the coherent law all agree."""
     sigmas, exact = diffusion.edm(30, 0.02, 5.0).float(), trees.exact_score(toy)

@@ -198,6 +198,7 @@ def test_an_unreadable_frame_is_computed_again(tmp_path, monkeypatch):
     assert runs == ["one"]
 
 
+@pytest.mark.slow
 def test_decisive_numbers_agree_with_the_argument():
     frames = {e.name: e.run(Settings(quick=True, seed=1), lambda items: items) for e in EXPERIMENTS if e.name in DECISIVE}
     factors = frames["scale_factors"]

@@ -32,6 +32,7 @@ REACHED = {
 
 @pytest.mark.parametrize("beta", [2.0, 3.0])
 @pytest.mark.parametrize("family", REACHED)
+@pytest.mark.slow
 def test_the_beta_that_is_reached_on_a_gaussian_has_a_closed_form(frame, family, beta):
     """N(0, a) with a = 1: β* = a/variance, with theory B3's variances."""
     found, right = claims.value(frame, GAUSSIAN, family, "effective_beta", beta), REACHED[family](beta)
@@ -39,24 +40,28 @@ def test_the_beta_that_is_reached_on_a_gaussian_has_a_closed_form(frame, family,
     assert abs(found.value - 1.7 * right) > BATCHES_OFF * found.std_error + STEP * right  # the negative control
 
 
+@pytest.mark.slow
 def test_closed_forms_are_finite_and_errors_are_of_all_batches_and_groups(frame):
     assert frame.loc[frame["quantity"] == "closed_form", "value"].max() < 1e30
     assert set(pick(frame, quantity="variance")["freedom"]) == {6 - 1.0}
     assert set(pick(frame, law=tokens.STORY, quantity="distinct texts")["freedom"]) == {32 - 1.0}
 
 
+@pytest.mark.slow
 def test_a_mixture_is_reached_by_weights_and_exact_draws_alone(frame):
     for family, right in ((WEIGHTS, True), (EXACT, True), (NOISE, False), (SDE, False), (ODE, False)):
         found = claims.value(frame, MIXTURE, family, "effective_beta")
         assert (abs(found.value - 2) < BATCHES_OFF * found.std_error + STEP * 2) == right, family
 
 
+@pytest.mark.slow
 def test_the_power_that_the_ode_reaches_on_a_mixture_is_not_what_it_draws(frame):
     far = claims.value(frame, MIXTURE, ODE, "w1_nearest")
     near = claims.value(frame, MIXTURE, WEIGHTS, "w1_nearest")
     assert far.value - far.half > near.value + near.half
 
 
+@pytest.mark.slow
 def test_exact_rows_agree_with_the_tables(frame):
     rows = pick(frame, law=tokens.COUPLED, family=SEQUENTIAL, setting=2.0).set_index("quantity")["value"]
     gap = pick(frame, law=tokens.COUPLED, temperature=0.5, length=tokens.LONG, quantity="kl_sequential_joint")["value"].iloc[0]
@@ -67,6 +72,7 @@ def test_exact_rows_agree_with_the_tables(frame):
         assert exact["value"].iloc[0] == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 def test_statistics_of_stories_are_those_of_their_draws(frame):
     laws = tokens.stories()
     rows = pick(frame, law=tokens.STORY, family=SEQUENTIAL, setting=2.0).set_index("quantity")
@@ -92,6 +98,7 @@ OTHERS = dict.fromkeys((ODE, SDE, NOISE, CORRECTION), (0.3, 0.001))
     ("near", "says"),
     [((0.05, 0.001), "the nearest is weights"), ((0.3, 0.01), "the nearest is not decided")],
 )
+@pytest.mark.slow
 def test_the_nearest_sampler_is_clearly_nearest(frame, near, says):
     told = EXPERIMENT.verdict(changed(frame, "w1", OTHERS | {WEIGHTS: near})).verdict
     assert says in told
@@ -99,6 +106,7 @@ def test_the_nearest_sampler_is_clearly_nearest(frame, near, says):
 
 
 @pytest.mark.parametrize(("distance", "answer"), [((0.9, 0.001), "true"), ((0.1, 0.001), "false"), ((0.5, 0.2), "not decided")])
+@pytest.mark.slow
 def test_score_times_beta_is_terrible_or_not(frame, distance, answer):
     found = changed(frame, "w1", {ODE: distance, IDLE: (0.5, 0.001)})
     (claim,) = [each.claim for each in claims.reached(found) if (each.law, each.way) == (MIXTURE, ODE)]
@@ -107,6 +115,7 @@ def test_score_times_beta_is_terrible_or_not(frame, distance, answer):
     assert [answer] == [row[-1] for row in claims.reached_cells(found)[1] if row[:2] == [MIXTURE, ODE]]
 
 
+@pytest.mark.slow
 def test_the_joint_temperature_is_useless_only_where_it_loses(frame):
     assert {law: claim.answer for law, claim in claims.useless(frame).items()} == {
         tokens.COUPLED: "false",
@@ -124,6 +133,7 @@ def test_the_joint_temperature_is_useless_only_where_it_loses(frame):
     assert claims.useless(swapped)[tokens.COUPLED].answer == "true"
 
 
+@pytest.mark.slow
 def test_at_equal_length_cold_factors_of_stories_are_a_lower_temperature(frame):
     of_text, of_length = (
         pick(frame, law=law, family=SEQUENTIAL, setting=2.0).set_index("quantity")["value"]
@@ -138,6 +148,7 @@ def test_at_equal_length_cold_factors_of_stories_are_a_lower_temperature(frame):
 SWAPPED = (ENTROPY, "distinct texts", "distinct bigrams", "repeated bigrams")
 
 
+@pytest.mark.slow
 def test_cold_factors_write_longer_stories_and_powers_shorter_ones(frame):
     told = EXPERIMENT.verdict(frame).verdict
     assert "stories have 22.6 tokens on average, those of p² 10.5, and those of factors at τ = ½ 27.0" in told

@@ -163,6 +163,7 @@ def real_frame():
     return real_data.EXPERIMENT.run(Settings(quick=True), lambda items: items)
 
 
+@pytest.mark.slow
 def test_the_verdict_on_digits_names_what_the_gap_depends_on(real_frame):
     gaps = real_frame[(real_frame["quantity"] == "kl_sequential_joint") & (real_frame["scale"] == 3.0)]
     medians = gaps.groupby("law")["value"].median()

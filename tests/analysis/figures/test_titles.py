@@ -1,5 +1,7 @@
 """Titles state what the data show: they change with data that are changed the other way, and are neutral where undecided."""
 
+from functools import cache
+
 import matplotlib.pyplot as plt
 import pytest
 from readable import small_texts, wrong_colours
@@ -12,10 +14,10 @@ from analysis.figures.coherence import causes, coherent
 from analysis.frames import Plot, pick, tidy
 
 
-@pytest.fixture(scope="module")
-def frames():
-    several = (scale_factors, fidelity, real_data, classifier)
-    return {each: each.EXPERIMENT.run(Settings(quick=True), lambda items: items) for each in several}
+@cache
+def frame_of(chapter):
+    """Return the frame of a quick chapter."""
+    return chapter.EXPERIMENT.run(Settings(quick=True), lambda items: items)
 
 
 def title(panel, frame):
@@ -32,8 +34,8 @@ def swapped(frame, first, second, column="family"):
     return frame.assign(**{column: frame[column].map(lambda name: names.get(name, name))})
 
 
-def test_the_gap_grows_or_shrinks_with_length(frames):
-    frame, figures = frames[scale_factors], scale_factors.figures
+def test_the_gap_grows_or_shrinks_with_length():
+    frame, figures = frame_of(scale_factors), scale_factors.figures
     assert title(figures.gap_to_length, frame) == "The gap grows with length"
     lengths = frame["length"].max() + 1 - frame["length"]
     assert title(figures.gap_to_length, frame.assign(length=lengths)) == "The gap shrinks with length"
@@ -41,8 +43,8 @@ def test_the_gap_grows_or_shrinks_with_length(frames):
     assert title(figures.gap_to_length, mixed) == "The gap against length, up to 9.00 nats"
 
 
-def test_where_the_laws_agree_is_read_from_the_frame(frames):
-    frame, figures = frames[scale_factors], scale_factors.figures
+def test_where_the_laws_agree_is_read_from_the_frame():
+    frame, figures = frame_of(scale_factors), scale_factors.figures
     assert title(figures.gap_to_scale, frame) == "The two laws agree at γ = 0 and 1 alone, T = 5"
     assert title(figures.gap_to_scale, frame.assign(value=1.0)) == "The two laws differ at every γ, T = 5"
     assert title(figures.zeros, frame) == "3 of 4 laws have no gap at any γ"
@@ -51,8 +53,8 @@ def test_where_the_laws_agree_is_read_from_the_frame(frames):
     assert title(figures.scatter(3.0), equal) == "γ = 3: factors are equal"
 
 
-def test_the_law_that_keeps_entropy_is_read_from_the_frame(frames):
-    frame, figures = frames[fidelity], fidelity.figures
+def test_the_law_that_keeps_entropy_is_read_from_the_frame():
+    frame, figures = frame_of(fidelity), fidelity.figures
     other = swapped(frame, "joint", "sequential")
     for panel, end in ((figures.entropy, "law keeps more entropy"), (figures.trade_off, "law keeps more entropy")):
         assert title(panel, frame).endswith(f"the joint {end}")
@@ -61,16 +63,17 @@ def test_the_law_that_keeps_entropy_is_read_from_the_frame(frames):
     assert title(figures.class_probability, frame.assign(scale=-frame["scale"])) == "Fidelity"
 
 
-def test_one_data_set_against_the_other_gives_a_neutral_title(frames):
-    frame = frames[fidelity]
+def test_one_data_set_against_the_other_gives_a_neutral_title():
+    frame = frame_of(fidelity)
     half = frame["law"] == fidelity.DIGITS
     mixed = frame.where(~half, swapped(frame, "joint", "sequential"))
     assert title(fidelity.figures.entropy, mixed) == "Diversity"
     assert title(fidelity.figures.trade_off, mixed) == "The trade-off differs between data sets"
 
 
-def test_the_clean_classifier_is_compared_with_the_others(frames):
-    frame, figures = frames[classifier], classifier.figures
+@pytest.mark.slow
+def test_the_clean_classifier_is_compared_with_the_others():
+    frame, figures = frame_of(classifier), classifier.figures
     assert title(figures.mean, frame) == "A noise-aware classifier gives classifier-free guidance"
     other = swapped(frame, figures.AWARE, figures.BLIND)
     assert title(figures.mean, other) == "Mean of the samples"
@@ -79,8 +82,9 @@ def test_the_clean_classifier_is_compared_with_the_others(frames):
     assert float(title(figures.variance, back).split("leaves ")[1].split()[0]) == pytest.approx(1 / ratio, rel=0.05)
 
 
-def test_smoothing_shrinks_or_grows_the_gap(frames):
-    frame, figures = frames[real_data], real_data.figures
+@pytest.mark.slow
+def test_smoothing_shrinks_or_grows_the_gap():
+    frame, figures = frame_of(real_data), real_data.figures
     assert title(figures.smoothing, frame) == "The gap shrinks as cells are raised"
     other = swapped(frame, *(law for law in real_data.SMOOTHING.values() if "," in law), column="law")
     assert title(figures.smoothing, other) == "The gap grows as cells are raised"
@@ -184,9 +188,9 @@ def test_a_guided_law_is_narrower_or_wider():
     assert title(panel, frame(1.0)) == "Toy: the ODE beside the joint tilt"
 
 
-def test_a_small_text_and_a_wrong_colour_are_found(frames):
+def test_a_small_text_and_a_wrong_colour_are_found():
     """The negative control of the checks that every figure passes."""
-    frame = pick(frames[scale_factors], quantity="tv").assign(family="joint")
+    frame = pick(frame_of(scale_factors), quantity="tv").assign(family="joint")
     figure, ax = plt.subplots()
     ax.plot([0, 1], [0, 1], color="red", label="joint")
     ax.set_title("tiny", fontsize=6)

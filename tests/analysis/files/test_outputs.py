@@ -133,6 +133,7 @@ def fresh_runs(tmp_path, names, monkeypatch):
 
 
 @pytest.mark.parametrize("program", ["train", "reproduce", pytest.param("study", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_fresh_run_deletes_its_own_files_only(run, tmp_path, names, monkeypatch, program):
     command, number = fresh_runs(tmp_path, names, monkeypatch)[program]
     out = tmp_path / "out"
@@ -165,6 +166,7 @@ def test_a_refused_run_deletes_nothing(run, fails, tmp_path, names, monkeypatch,
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_results_contain_no_local_path(run, tmp_path, names):
     base = save(tmp_path / "base")
     for command in (

@@ -80,16 +80,19 @@ def held(family, scale):
     return inside
 
 
+@pytest.mark.slow
 def test_the_pooled_interval_holds_the_truth(toys):
     assert held("sequential", 2.0) >= LEAST
 
 
+@pytest.mark.slow
 def test_shared_seeds_make_the_pooled_interval_too_narrow(toys, monkeypatch):
     """The negative control: correlated errors make the pooled interval √3 times too narrow."""
     monkeypatch.setattr(text, "stream", lambda seed, number: stream(seed, 0))
     assert held("sequential", 2.0) < LEAST
 
 
+@pytest.mark.slow
 def test_at_scale_1_the_difference_of_the_two_laws_holds_0(toys):
     """The two laws are equal at γ = 1. On average 38 of 40 intervals cover 0; 33 is 3.6 standard deviations below."""
     inside = 0

@@ -135,6 +135,7 @@ def environment():
     return os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same(run, model, tmp_path):
     write_prompts(tmp_path, "csv")
     (tmp_path / "prompts.csv").write_text("prompt\n" + "".join(f"prompt {i}\n" for i in range(120)))

@@ -28,6 +28,7 @@ def test_another_release_is_refused_in_one_line_that_names_the_range(version):
         seam.check_release(version)
 
 
+@pytest.mark.slow
 def test_a_command_says_so_in_one_line(tmp_path):
     save(tmp_path)
     # Models are imported first, because transformers makes its own module again when they are.

@@ -25,6 +25,7 @@ def test_the_earlier_rule_is_false_on_both_hard_laws(hard):
     assert {each.number for each in hard[before] if each.false} == set(HARD)
 
 
+@pytest.mark.slow
 def test_most_easy_laws_get_a_positive_verdict():
     found = [verdicts(number, 1)[0] for number in range(18)]
     assert not any(each.false for each in found)

@@ -156,6 +156,7 @@ def test_small_steps_weigh_by_the_potential_of_the_guided_rates(table):
     np.testing.assert_allclose(weights / 1e-6, potential, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_many_particles_reach_the_joint_law_and_unweighted_ones_do_not(make_joint):
     table, gamma, n, times = Table(make_joint(2, (2, 3, 2))), 4.0, 20_000, grid(60)
     law = table.joint_guided(1, gamma).probabilities.flatten()

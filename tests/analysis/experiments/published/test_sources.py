@@ -107,6 +107,7 @@ def test_two_letters_do_not_sum_to_one():
     assert odds[0].ours > 1 > odds[1].ours
 
 
+@pytest.mark.slow
 def test_weights_reach_the_targets_of_the_propositions(monkeypatch):
     monkeypatch.setattr(feynman_kac, "RUNS", 4)
     monkeypatch.setattr(feynman_kac, "PARTICLES", 500)
