@@ -33,7 +33,9 @@ def temperature(
     text_column: Annotated[str, own(help="The column of the texts.")] = "text",
     order: Annotated[int, own(help="n of the n-gram models of texts; 0 for a table.", min=0)] = 0,
     groups: Annotated[int, measured_by(help="Independent groups of 16 texts of the whole-text law.", min=2)] = 8,
+    sampler: Annotated[str, measured_by(help="Of the whole-text law: particles, or ladder for a larger β.")] = "particles",
     particles: Annotated[int, measured_by(help="Particles for every text of the whole-text law.", min=2)] = 32,
+    sweeps: Annotated[int, measured_by(help="Sweeps of a ladder.", min=16)] = 200,
     max_new_tokens: Annotated[int, measured_by(help="T, the maximum length of a text.", min=1)] = 24,
     cap: Annotated[str, measured_by(help="At T: truncate a text that has not ended, or force its end.")] = "truncate",
     show: Annotated[int, measured_by(help="Texts of every way to print.", min=0)] = 2,
@@ -52,6 +54,8 @@ def temperature(
     ks, ps = options.scales_of(top_k, "--top-k", "1,5,50"), options.scales_of(top_p, "--top-p", ".5,.9")
     limits.check_temperatures(betas, ks, ps)
     options.check_new("--out", out, ".parquet")
+    if sampler not in ("particles", "ladder"):
+        raise ValueError(f"--sampler must be particles or ladder, got {sampler!r}")
     if file is not None and model is not None:
         raise ValueError("--file is for exact laws, and MODEL for those of a language model; leave one of them out")
     if file is None and (label is not None or label_column is not None or order):
@@ -78,7 +82,7 @@ def temperature(
 
     chat = tokens.Chat(not no_chat, system)
     target = tempered_texts.Target(prompt, tuple(betas), tuple(ks), tuple(ps), max_new_tokens, cap, chat)
-    plan = Plan(groups, particles)
+    plan = Plan(groups, particles, sampler, sweeps)
     loading.silence()
     loaded = loading.Choice(model, None, dtype).load(loading.find_device(device))
     bar = partial(display.bar(""), desc="temperature", unit="law")

@@ -22,15 +22,17 @@ ADVICE = "use more sweeps, more levels, a scale and a power nearer 1, or shorter
 
 
 class Ladder(NamedTuple):
-    """n independent ladders of L levels after their last sweep.
+    """n independent ladders of L levels.
 
-    x: the texts of the target, [n, T], with padding after their ends.
-    log_target: log p̃ of their tokens, [n, T].
-    log_normalizer: log Z_t along them, [n, T].
+    x: texts of the target, [m·n, T], with padding after their ends; row i·n + j is text i of ladder j, the last one of each
+        after the last sweep.
+    log_target: log p̃ of their tokens, [m·n, T].
+    log_normalizer: log Z_t along them, [m·n, T].
     levels: u, [L], from 0 at the exact law to 1 at the target; the scale of guidance is 1 + u (γ − 1).
     ratios: r(x) of the texts of every level after every sweep, [sweeps, L, n].
     log_evidence: log Ẑ by Bennett's acceptance ratio, [].
     std_error: its standard error, from the spread over ladders, [].
+    log_evidences: the value of each ladder to first order, [n]; log Ẑ is their mean.
     integrated: log Ẑ by thermodynamic integration, []; NaN where r is infinite at level 0.
     accepted: share of suffixes that were accepted at levels 1 to L − 1, [L − 1].
     exchanged: share of exchanges that were accepted between neighbouring levels, [L − 1].
@@ -54,6 +56,7 @@ class Ladder(NamedTuple):
     ratios: Tensor
     log_evidence: Tensor
     std_error: Tensor
+    log_evidences: Tensor
     integrated: Tensor
     accepted: Tensor
     exchanged: Tensor
@@ -64,7 +67,7 @@ class Ladder(NamedTuple):
 
     @property
     def tokens(self) -> Tensor:
-        """The same as x, [n, T]."""
+        """The same as x, [m·n, T]."""
         return self.x
 
 
@@ -73,10 +76,10 @@ def diagnosed(levels: Levels, texts: Texts, info: Info) -> Ladder:
 
     Args:
         levels: the laws.
-        texts: the texts of the target after the last sweep, n.
+        texts: of the target, m·n.
         info: of the sweeps, stacked, [sweeps, …].
     """
-    log_evidence, std_error, _ = estimates.log_evidence(info.works)
+    log_evidence, std_error, change = estimates.log_evidence(info.works)
     found = Ladder(
         x=texts.tokens,
         log_target=texts.log_target,
@@ -85,6 +88,7 @@ def diagnosed(levels: Levels, texts: Texts, info: Info) -> Ladder:
         ratios=info.ratios,
         log_evidence=log_evidence,
         std_error=std_error,
+        log_evidences=log_evidence + change,
         integrated=estimates.integrated(levels.u, info.ratios, info.log_weights),
         accepted=info.accepted.mean((0, 2)),
         exchanged=info.exchanged.mean((0, 2)),
@@ -105,7 +109,7 @@ def _halves(works: Tensor) -> tuple[float, float]:
 
 def _doubts(found: Ladder) -> Iterator[str]:
     """Yield a sentence for every comparison that exceeds its limit."""
-    lowest, n = float(found.exchanged.min()), len(found.x)
+    lowest, n = float(found.exchanged.min()), found.ratios.shape[-1]
     if not lowest >= SWAPPED:
         yield f"only {lowest:.1%} of the exchanges between two levels are accepted"
     if found.round_trips < TRIPS * n:
@@ -124,5 +128,5 @@ def _facts(found: Ladder) -> Iterator[str]:
     """Yield a sentence for every comparison."""
     yield f"log Ẑ has a standard error of {float(found.std_error):.2g} nats"
     yield f"it differs by {abs(found.halves[0]):.2g} nats between the halves of the run"
-    yield f"{found.round_trips} round trips in {len(found.x)} ladders"
+    yield f"{found.round_trips} round trips in {found.ratios.shape[-1]} ladders"
     yield f"at least {float(found.exchanged.min()):.0%} of the exchanges are accepted"

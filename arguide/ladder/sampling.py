@@ -36,6 +36,7 @@ def sample_ladder(
     levels: int = 8,
     sweeps: int = 400,
     burn_in: int = 200,
+    texts: int = 1,
     start: int | None = None,
     first: Tensor | None = None,
     draw: Draw | None = None,
@@ -50,6 +51,7 @@ def sample_ladder(
         levels: L, 2 at least, level 0 included.
         sweeps: number of sweeps that count, 2 at least; a sweep redraws two suffixes per text, and exchanges every pair once.
         burn_in: number of sweeps before them.
+        texts: number of texts of the target per ladder, at equal distances over the sweeps.
         start: index of the branch that is level 0; by default that of the largest weight; of a `continuation` the
             prompt's own.
         first: texts to start from, [m, t ≤ T], in turn for all rows; drawn from level 0 by default.
@@ -72,6 +74,8 @@ def sample_ladder(
     check_sizes(model, n, length, 1)
     checks.integer("n", n, 2), checks.integer("levels", levels, 2)
     checks.integer("sweeps", sweeps, 2), checks.integer("burn_in", burn_in, 0)
+    if checks.integer("texts", texts) > sweeps:
+        raise checks.refusal("texts", f"at most {sweeps}, the number of sweeps", texts)
     draw = checks.function("draw", draw or categorical(generator))
     law = Levels(model, length, _start(model, start), torch.linspace(0, 1, levels, dtype=torch.float64))
     rows = (levels - 1) * n
@@ -83,9 +87,13 @@ def sample_ladder(
     log_cuts = _log_cuts(law, state)
     if burn_in:
         state, _ = run(law, state, log_cuts, draw, burn_in - burn_in // 2)
-    state, info = run(law, state, log_cuts, draw, sweeps)
-    top = (state.level == levels - 1).flatten().nonzero()[:, 0]
-    return diagnosed(law, state.texts.rows(top[(top % n).argsort()]), info)
+    drawn, infos = [], []
+    for part in range(texts):
+        state, info = run(law, state, log_cuts, draw, sweeps * (part + 1) // texts - sweeps * part // texts)
+        top = (state.level == levels - 1).flatten().nonzero()[:, 0]
+        drawn.append(state.texts.rows(top[(top % n).argsort()]))
+        infos.append(info)
+    return diagnosed(law, Texts(*map(torch.cat, zip(*drawn, strict=True))), Info(*map(torch.cat, zip(*infos, strict=True))))
 
 
 def run(levels: Levels, state: State, log_cuts: Tensor, draw: Draw, sweeps: int) -> tuple[State, Info]:

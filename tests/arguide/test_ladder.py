@@ -326,6 +326,18 @@ def test_the_levels_adapt_and_equalise_the_exchanges(make_joint):
     assert (adapted.levels.diff() > 0).all()
 
 
+def test_texts_are_kept_along_the_sweeps(make_joint):
+    one, several = (run("scale 5", make_joint, sweeps=9, burn_in=4, texts=m)[0] for m in (1, 3))
+    assert several.tokens.shape == (3 * len(one.tokens), one.tokens.shape[1])
+    assert several.ratios.shape == one.ratios.shape
+    first, second, third = several.tokens.chunk(3)
+    assert (first != second).any(1).double().mean() > 0.3 < (second != third).any(1).double().mean()
+    assert several.log_evidences.mean() == pytest.approx(float(several.log_evidence))
+    assert several.log_evidences.std() / several.ratios.shape[-1] ** 0.5 == pytest.approx(float(several.std_error))
+    with pytest.raises(ValueError, match="texts must be at most 9, the number of sweeps, got 10"):
+        run("scale 5", make_joint, sweeps=9, burn_in=0, texts=10)
+
+
 def test_a_seed_fixes_the_run(make_joint):
     one, again, other = (run("scale 5", make_joint, seed, sweeps=4, burn_in=4)[0] for seed in (1, 1, 2))
     assert one.log_evidence == again.log_evidence != other.log_evidence

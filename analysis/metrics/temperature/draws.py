@@ -1,8 +1,9 @@
 r"""Draws at lower temperatures from any autoregressive law, measured in independent groups, and compared at equal likelihood.
 
-Texts of `laws.TRANSFORMS` are independent draws. The joint law p^β is sampled by weighted particles. Its means are
-over all particles of a group, with the weights Ẑ w. Every text that is read or counted is from a population of its own, because
-particles that share ancestors would understate its diversity.
+Texts of `laws.TRANSFORMS` are independent draws. The joint law p^β is sampled by weighted particles or by ladders. With
+particles its means are over all particles of a group, with the weights Ẑ w, and every text that is read or counted is from a
+population of its own, because particles that share ancestors would understate its diversity. A group of ladders has LADDERS of
+them, each with SIZE / LADDERS texts at equal distances over its sweeps; log-likelihoods are means over all sweeps.
 
     entropy        −E[log q] of a transformed law; log Ẑ − β E[log p] of the joint law
     equal likelihood: a setting of one family is compared with the mixture of two neighbouring settings of another family whose
@@ -41,7 +42,9 @@ from arguide.smc.populations import one_each
 from arguide.stopping import ending_tokens, lengths, padded
 from arguide.transforms import identity
 
+LADDERS = 4  # of a group
 CHEAP = 4  # groups of a transformed law per group of the joint law
+SAMPLERS = ("particles", "ladder")
 MERITS = (ENTROPY, DISTINCT, BIGRAMS, REPEATED, LENGTH)
 Power = Callable[[float], Any]  # β ↦ an autoregressive law whose sequential law has the temperature 1/β, its joint law p^β
 
@@ -53,15 +56,23 @@ class Plan:
     Attributes:
         groups: independent groups of the joint law, each of `laws.SIZE` texts.
         particles: particles of the population of every text.
+        sampler: "particles" or "ladder", of the joint law.
+        sweeps: of a ladder; half as many come before them.
 
     Raises:
-        ValueError: fewer than two of either.
+        ValueError: fewer than two groups or particles, fewer sweeps than texts, or another sampler.
     """
 
     groups: int = 8
     particles: int = 32
+    sampler: str = "particles"
+    sweeps: int = 200
 
     def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r}")
+        if self.sweeps < SIZE:
+            raise ValueError(f"sweeps must be at least {SIZE}, got {self.sweeps}; try 200")
         for name in ("groups", "particles"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}; try 8 or more")
@@ -73,14 +84,14 @@ class Point(NamedTuple):
     family, setting: of the law.
     groups: every figure of merit, [G] each, one value per group.
     tokens: the texts of all groups, [G · SIZE, T].
-    diagnosis: of the particles; None for a transformed law.
+    diagnosis: of the particles or ladders; None for a transformed law.
     """
 
     family: str
     setting: float
     groups: dict[str, Tensor]
     tokens: Tensor
-    diagnosis: arguide.Diagnosis | None = None
+    diagnosis: arguide.Diagnosis | arguide.Ladder | None = None
 
     def estimate(self, quantity: str) -> Estimate:
         """Return the mean of a figure of merit over the groups."""
@@ -88,7 +99,7 @@ class Point(NamedTuple):
 
     @property
     def converged(self) -> bool:
-        """Whether the diagnosis of the particles found no disagreement."""
+        """Whether the diagnosis found no disagreement."""
         return self.diagnosis is None or self.diagnosis.consistent
 
 
@@ -104,7 +115,8 @@ def measure(power: Power, family: str, setting: float, length: int, plan: Plan, 
         generator: source of randomness.
     """
     if family == JOINT:
-        return _joint(power(setting), setting, length, plan, generator)
+        draw = _by_ladders if plan.sampler == "ladder" and setting != 1 else _by_particles
+        return draw(power(setting), setting, length, plan, generator)
     cold = family == SEQUENTIAL
     law = power(setting if cold else 1.0)
     transform = identity if cold else TRANSFORMS[family](setting)
@@ -122,7 +134,7 @@ def measure(power: Power, family: str, setting: float, length: int, plan: Plan, 
     return Point(family, setting, groups | counted(tokens, ends), tokens.cpu())
 
 
-def _joint(law: Any, beta: float, length: int, plan: Plan, generator: torch.Generator) -> Point:
+def _by_particles(law: Any, beta: float, length: int, plan: Plan, generator: torch.Generator) -> Point:
     """Draw from p^β by weighted particles: SIZE populations per group, and as many particles per probe as per group."""
     ends, rows, texts, pools = ending_tokens(law), [], [], []
     for _ in range(plan.groups):
@@ -137,6 +149,21 @@ def _joint(law: Any, beta: float, length: int, plan: Plan, generator: torch.Gene
     groups = {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in rows[0]}
     tokens = torch.cat(texts)
     return Point(JOINT, beta, groups | counted(tokens, ends), tokens.cpu(), arguide.diagnose(pools, probes=probes))
+
+
+def _by_ladders(law: Any, beta: float, length: int, plan: Plan, generator: torch.Generator) -> Point:
+    """Draw from p^β by ladders, LADDERS per group."""
+    ends, n, each = ending_tokens(law), LADDERS * plan.groups, SIZE // LADDERS
+    sweeps, burn_in = plan.sweeps, plan.sweeps // 2
+    found = arguide.sample_ladder(law, n, length, sweeps=sweeps, burn_in=burn_in, texts=each, generator=generator)
+    tokens = found.tokens.view(each, plan.groups, LADDERS, length).transpose(0, 1).reshape(-1, length)
+    log_p = found.ratios[:, -1].double().mean(0) / (beta - 1)  # of each ladder: r = (β − 1) log p
+    entropy = found.log_evidences.double() - beta * log_p
+    groups = {LIKELIHOOD: log_p.view(-1, LADDERS).mean(1), ENTROPY: entropy.view(-1, LADDERS).mean(1)}
+    per_text = {LENGTH: lengths(tokens, ends).double(), REPEATED: repeated(tokens, ends)}
+    groups |= {name: values.view(-1, SIZE).mean(1) for name, values in per_text.items()}
+    groups = {name: values.cpu() for name, values in groups.items()}
+    return Point(JOINT, beta, groups | counted(tokens, ends), tokens.cpu(), found)
 
 
 def _means(pool: arguide.JointSample, beta: float, length: int, ends: tuple[int, ...]) -> dict[str, float]:

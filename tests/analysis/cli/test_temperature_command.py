@@ -67,6 +67,13 @@ def test_at_one_all_ways_are_the_model(run, options):
     assert greedy["distinct texts"]["value"] == 1 / 16
 
 
+def test_ladders_draw_the_power(run, options):
+    found = record(run, *options, "--sampler", "ladder", "--sweeps", 16)
+    (power,) = (each for each in found["merits"] if (each["family"], each["setting"]) == ("joint", 1.2))
+    assert "ladder" in power["verdict"]
+    assert (found["law"]["sampler"], found["law"]["sweeps"]) == ("ladder", 16)
+
+
 def test_a_table_shows_the_ways_side_by_side(run, options, tmp_path):
     code, out, err = run(*options, "--out", tmp_path / "o.parquet")
     assert code == 0
@@ -128,6 +135,8 @@ def test_without_a_model_the_laws_are_exact(run):
         (("--max-new-tokens", 0), "--max-new-tokens"),
         (("--max-new-tokens", 60), "exceed the model's context"),
         (("--cap", "stop"), "--cap must be one of truncate, force"),
+        (("--sampler", "beams"), "--sampler must be particles or ladder, got 'beams'"),
+        (("--sweeps", 15), "--sweeps"),
         (("--device", "nowhere"), "no device"),
         (("--out", "a.csv"), "--out must end in .parquet"),
     ],

@@ -25,10 +25,12 @@ from analysis.metrics.temperature.laws import (
     effective_beta,
 )
 
-WAYS = [(JOINT, 2.0), (SEQUENTIAL, 2.0), (TOP_K, 2), (TOP_P, 0.7)]
+LADDER = "joint, by ladders"
+WAYS = [(JOINT, 2.0), (LADDER, 2.0), (SEQUENTIAL, 2.0), (TOP_K, 2), (TOP_P, 0.7)]
 QUANTITIES = (LIKELIHOOD, ENTROPY, DISTINCT, BIGRAMS, REPEATED)
 ERRORS = 5.0  # standard errors with 15 degrees of freedom: a false failure in 6,000 numbers
 PLAN = Plan(16, 24)
+BY_LADDERS = Plan(16, 24, "ladder")
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +46,12 @@ def power(laws):
 @pytest.fixture(scope="module")
 def points(power):
     generator = torch.Generator().manual_seed(0)
-    return {family: measure(power, family, setting, 3, PLAN, generator) for family, setting in WAYS}
+    found = {family: measure(power, family, setting, 3, PLAN, generator) for family, setting in WAYS if family != LADDER}
+    return found | {LADDER: measure(power, JOINT, 2.0, 3, BY_LADDERS, generator)}
 
 
 def exact(laws, family, setting):
-    law = laws.power(setting) if family == JOINT else laws.transformed(TRANSFORMS[family](setting))
+    law = laws.power(setting) if family in (JOINT, LADDER) else laws.transformed(TRANSFORMS[family](setting))
     return laws.merits(law)
 
 
@@ -64,7 +67,7 @@ def test_means_of_groups_are_those_of_the_exact_law(laws, points, family, settin
     assert points[family].estimate(LENGTH).value == pytest.approx(3)
 
 
-@pytest.mark.parametrize("family", [JOINT, SEQUENTIAL])
+@pytest.mark.parametrize("family", [JOINT, LADDER, SEQUENTIAL])
 def test_another_temperature_is_found(laws, points, family):
     """The negative control: the same statistic for β = 1.3."""
     assert off(points[family], exact(laws, family, 1.3)) > 1.5 * ERRORS
@@ -158,6 +161,28 @@ def test_bigrams_stop_at_the_end():
     found = counted(group, (9,))
     assert found[DISTINCT].tolist() == [2 / SIZE]
     assert found[BIGRAMS].tolist() == [2 / (8 * 4 + 8 * 1)]
+
+
+def test_texts_of_a_group_are_of_its_own_ladders(power, monkeypatch):
+    plan, kept = Plan(2, 2, "ladder", 16), []
+    sample = arguide.sample_ladder
+
+    def numbered(*args, **options):
+        found = sample(*args, **options)
+        kept.append(found)
+        return found._replace(x=torch.arange(len(found.x))[:, None] % len(found.log_evidences) + 0 * found.x)
+
+    monkeypatch.setattr(arguide, "sample_ladder", numbered)
+    found = measure(power, JOINT, 2.0, 3, plan, torch.Generator().manual_seed(0))
+    assert found.tokens[:, 0].view(2, -1).unique(dim=1).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    log_p = kept[0].ratios[:, -1].mean(0)  # at β = 2 the ratio is log p
+    assert found.groups[LIKELIHOOD].tolist() == pytest.approx(log_p.view(2, 4).mean(1).tolist())
+
+
+@pytest.mark.parametrize(("options", "says"), [({"sampler": "chains"}, "particles, ladder"), ({"sweeps": 15}, "at least 16")])
+def test_ladders_of_another_kind_are_refused(options, says):
+    with pytest.raises(ValueError, match=says):
+        Plan(**options)
 
 
 @pytest.mark.parametrize("sizes", [(1, 32), (8, 1)])
