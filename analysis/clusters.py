@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 PATIENCE = 10.0  # seconds in which a cluster must answer
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"  # an empty frame of HTTP/2, which every gRPC server such as Ray's answers with its own
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS
 
 
 @contextmanager
@@ -83,7 +85,11 @@ def check(address: str | None) -> None:
     except ValueError:
         raise ValueError(f"--address must be host:port, ray://host:port or auto, got {place!r}; try auto") from None
     try:
-        socket.create_connection((host, port), PATIENCE).close()
+        with socket.create_connection((host, port), PATIENCE) as connection:
+            connection.sendall(HELLO)
+            secret = os.environ.get("RAY_USE_TLS") == "1"
+            if not secret and connection.recv(len(SETTINGS))[3:4] != SETTINGS[3:4]:
+                raise ConnectionError("what answers is not Ray")
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"no Ray cluster answers at --address {place} ({reason}); start one with: ray start --head") from None

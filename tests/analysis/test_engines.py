@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import threading
 import time
 from functools import partial
 
@@ -78,6 +79,33 @@ def test_an_address_that_does_not_answer_is_refused(closed, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", closed)
     with pytest.raises(ValueError, match="no Ray cluster answers"):
         Engine("ray", 2).check()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", None], ids=["another protocol", "closed", "silent"]
+)
+def test_another_server_is_refused(answer, monkeypatch):
+    monkeypatch.setattr(clusters, "_package", lambda: None)
+    monkeypatch.setattr(clusters, "PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            if answer is not None:
+                connection.recv(100)
+                connection.sendall(answer)
+                connection.close()
+            else:
+                held.append(connection)
+
+        held = []
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(ValueError, match="no Ray cluster answers"):
+            Engine("ray", 2, f"127.0.0.1:{server.getsockname()[1]}").check()
+        thread.join()
+        for connection in held:
+            connection.close()
 
 
 def test_ray_must_be_installed(monkeypatch):
