@@ -43,16 +43,16 @@ class Arcs:
         count, size = log_weights.shape
         top = log_weights.max(1)
         self.top = np.where(top > -math.inf, top, 0.0)
-        self.scaled = np.exp(log_weights - self.top[:, None])
+        self.going, self.ending = (np.exp(part - self.top[:, None]) for part in np.split(log_weights, [size - 1], 1))
         rows = np.arange(0, count * (size - 1) + 1, size - 1)
         targets = np.ascontiguousarray(following[:, :-1])
-        self.matrix = sparse.csr_array((self.scaled[:, :-1].ravel(), targets.ravel(), rows), shape=(count, count))
+        self.matrix = sparse.csr_array((self.going.ravel(), targets.ravel(), rows), shape=(count, count))
 
     def step(self, message: np.ndarray) -> Step:
         """Return the step from log M_{t−1}, [S]."""
         shift = max(0.0, float(message.max()))
         ahead = np.exp(message - shift)
-        sums = self.matrix @ ahead + self.scaled[:, -1] * math.exp(-shift)
+        sums = self.matrix @ ahead + self.ending[:, 0] * math.exp(-shift)
         return Step(message, shift, ahead, sums if sums.min() > LEAST else None)
 
     def before(self, step: Step) -> np.ndarray:
@@ -89,7 +89,7 @@ class Arcs:
             steps: T steps.
         """
         near = [(mass / step.sums, step) for mass, step in zip(masses, steps, strict=True) if step.sums is not None]
-        counts = self._near_counts(near) if near else np.zeros_like(self.scaled)
+        counts = self._near_counts(near) if near else np.zeros_like(self.log_weights)
         for mass, step in zip(masses, steps, strict=True):
             if step.sums is None:
                 at = np.flatnonzero(mass)
@@ -99,12 +99,13 @@ class Arcs:
     def _near_counts(self, steps: Sequence[tuple[np.ndarray, Step]]) -> np.ndarray:
         """Return Σ_t u_t(s) w(s, v) E_t(next(s, v)) with u = mass / sums, [S, V], in blocks of contexts."""
         taken, ahead = np.stack([u for u, _ in steps], 1), np.stack([step.ahead for _, step in steps], 1)
-        counts, block = np.empty_like(self.scaled), max(1, BLOCK // (len(steps) * self.scaled.shape[1]))
+        counts, block = np.empty_like(self.log_weights), max(1, BLOCK // (len(steps) * self.log_weights.shape[1]))
         for first in range(0, len(counts), block):
             rows = slice(first, first + block)
             counts[rows] = (ahead[self.following[rows]] @ taken[rows, :, None])[..., 0]
         counts[:, -1] = taken @ np.exp([-step.shift for _, step in steps])
-        counts *= self.scaled
+        counts[:, :-1] *= self.going
+        counts[:, -1:] *= self.ending
         return counts
 
     def best(self, message: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
