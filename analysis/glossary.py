@@ -103,7 +103,12 @@ TERMS = (
     Term("new rows", "", "share of samples that are held-out rows and no training rows"),
     Term("spread", "", "mean distance of two samples of one label; of runs: the standard deviation of log Ẑ over runs"),
     Term("energy distance", "2 E‖x − y‖ − E‖x − x′‖ − E‖y − y′‖", "distance between samples x and data y; 0 for equal laws"),
-    Term("verdict", "", "of a comparison: different, no difference that would matter, or not decided; of a sampler: whether its runs disagree", "decided"),
+    Term(
+        "verdict",
+        "",
+        "of a comparison: different, no difference that would matter, or not decided; of a sampler: whether runs disagree",
+        "decided",
+    ),
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from analysis.cli.display import as_json, bar
 from analysis.engines import Engine
 from analysis.experiments.published import SOURCES
-from analysis.experiments.published.run import STORED, rows, stored, summary
+from analysis.experiments.published.run import STORED, kinds, rows, stored, summary
 from analysis.experiments.published.table import counts, markdown
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,8 @@ MARK = "<!-- the rest is written by tests/support/published_page.py -->\n"
 
 def page(found):
     """Return the page: its opening as it is, and the tables of these rows."""
-    return f"{PAGE.read_text(encoding='utf-8').split(MARK)[0]}{MARK}\n{summary(found)}.\n\n{counts(found)}\n\n{markdown(found)}"
+    opening = PAGE.read_text(encoding="utf-8").split(MARK)[0]
+    return f"{opening}{MARK}\n{kinds(found)}: {summary(found)}.\n\n{counts(found)}\n\n{markdown(found)}"
 
 
 if __name__ == "__main__":

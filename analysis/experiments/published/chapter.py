@@ -6,8 +6,8 @@ import pandas as pd
 
 from analysis.experiments.base import Experiment, Settings
 from analysis.experiments.published.claims import DIFFERS
-from analysis.experiments.published.run import COMMAND, stored, summary
-from analysis.experiments.published.table import COLUMNS, cells, grouped, notes, placed
+from analysis.experiments.published.run import COMMAND, kinds, stored, summary
+from analysis.experiments.published.table import COLUMNS, cells, grouped, notes, placed, plain
 from analysis.figures.published import masked_density
 from analysis.frames import Cells, Grid, Plot, Row, Track, Verdict
 
@@ -20,7 +20,7 @@ def run(_settings: Settings, _track: Track) -> pd.DataFrame:
     rows = [
         {"law": row["source"], "family": row["where"], "quantity": row["claim"], "value": row["ours"]}
         | {name: value for name, value in row.items() if name not in UNSHOWN}
-        | {"published": cells(row)[COLUMNS.index("published")]}
+        | {"published": plain(row)}
         for row in stored()
     ]
     return pd.DataFrame(rows)
@@ -34,8 +34,8 @@ def verdict(frame: pd.DataFrame) -> Verdict:
     return Verdict(
         f"claims of {frame['law'].nunique()} sources, computed again",
         summary(rows),
-        f"{apart} of {len(papers)} claims of papers differ, and {wrong} of {len(peers)} uses of packages return another law "
-        f"than is documented. The command is {COMMAND}.",
+        f"{kinds(rows)}. {apart} of {len(papers)} claims of papers differ; {wrong} of {len(peers)} uses of packages return "
+        f"another law than their formula, or raise an error. The command is {COMMAND}.",
     )
 
 
@@ -68,7 +68,7 @@ EXPERIMENT = Experiment(
     name="published",
     title="Published numbers, computed again",
     by="Papers and their notes",
-    claim="numbers about guidance and temperature that are in print, each beside the same number found here by another way.",
+    claim="numbers, formulas and statements about guidance and temperature, each beside a number found here by another way.",
     run=run,
     verdict=verdict,
     source="Gaussians, mixtures and small tables, as each source has them",

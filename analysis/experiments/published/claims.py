@@ -1,14 +1,19 @@
-"""A claim: one number that a source has in print, the number found here, and what would turn the verdict.
+"""A claim: what a source has in print, the number found here, and what would turn the verdict.
 
-A claim is *reproduced* if the two numbers agree within the rounding of the printed one plus two standard errors, and *differs*
-otherwise. A claim in words becomes a bound, `<` or `>`. Every claim has a control: the number under another rule. If control
-and ours both agree with the printed number, the errors are too wide to separate the rules: the claim is *not decided*.
+A source prints a number, or a formula, which is evaluated here, or a statement in words, for which a bound is set here, `<` or
+`>`. A claim is *reproduced* if the two numbers agree within the rounding of the printed one plus an interval of 95 %, and
+*differs* otherwise. Every claim has a control: the number under another rule. If control and ours both agree with the source,
+the errors are too wide to separate the rules: the claim is *not decided*.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from analysis.metrics.confidence import Estimate
+
+PRINTED, FORMULA, WORDS = "number", "formula", "words"
 REPRODUCED, DIFFERS, UNDECIDED = "reproduced", "differs", "not decided"
 EXACT = 1e-6  # relative; for a formula, which has no rounding
 
@@ -19,12 +24,13 @@ class Claim(NamedTuple):
     Attributes:
         where: the place in the source, for example "table 1".
         claim: what the number is.
-        published: the number as it is in print, "4.984", or a bound of a claim in words, "> 0.1"; a float for a formula.
+        published: the number as it is in print, "4.984", or a bound for a claim in words, "> 0.1"; a float for a formula.
         ours: the number found here, by a way that does not use the source's formula.
         control: the number under another rule.
         rule: that other rule, in a few words.
         std_error: of the difference: that of `ours`, and that of the printed number if it is from draws; 0 if both are exact.
         note: how `ours` is derived, and where the source is wrong or leaves something open.
+        freedom: degrees of freedom of the standard error, one less than the number of runs that it is from; many by default.
     """
 
     where: str
@@ -35,6 +41,17 @@ class Claim(NamedTuple):
     rule: str
     std_error: float = 0.0
     note: str = ""
+    freedom: float = math.inf
+
+    @property
+    def kind(self) -> str:
+        """What the source has in print: a number, a formula, or words."""
+        return FORMULA if not isinstance(self.published, str) else PRINTED if self.relation == "=" else WORDS
+
+    @property
+    def half(self) -> float:
+        """Half the width of the 95 % interval of the difference."""
+        return Estimate(self.ours, self.std_error, self.freedom).half
 
     @property
     def relation(self) -> str:
@@ -70,7 +87,7 @@ class Claim(NamedTuple):
         return self._judge(self.control) != self._judge(self.ours)
 
     def _judge(self, number: float) -> str:
-        gap, slack = number - self.value, self.rounding + 2 * self.std_error
+        gap, slack = number - self.value, self.rounding + self.half
         if self.relation == "=":
             return REPRODUCED if abs(gap) <= slack else DIFFERS
         beyond = gap if self.relation == ">" else -gap

@@ -10,7 +10,7 @@ from typing import Any
 from analysis import engines
 from analysis.engines import Engine
 from analysis.experiments.published import SOURCES
-from analysis.experiments.published.claims import DIFFERS, REPRODUCED, UNDECIDED, Claim, Source
+from analysis.experiments.published.claims import DIFFERS, FORMULA, PRINTED, REPRODUCED, UNDECIDED, WORDS, Claim, Source
 from analysis.frames import Row
 from analysis.text import loading
 
@@ -63,6 +63,12 @@ def summary(found: Sequence[Row]) -> str:
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in (REPRODUCED, DIFFERS, UNDECIDED) if counts[verdict])
 
 
+def kinds(found: Sequence[Row]) -> str:
+    """Return how many claims are of which kind."""
+    counts = Counter(row["kind"] for row in found)
+    return f"{counts[PRINTED]} printed numbers, {counts[FORMULA]} formulas, {counts[WORDS]} statements in words"
+
+
 def row_of(source: Source, claim: Claim) -> Row:
     """Return a claim as a row, ready for JSON."""
     fields: dict[str, Any] = {
@@ -73,6 +79,8 @@ def row_of(source: Source, claim: Claim) -> Row:
         "command": f"{COMMAND} --only {source.key}",
     }
     numbers = {
+        "kind": claim.kind,
+        "half": claim.half,
         "rounding": claim.rounding,
         "difference": claim.difference,
         "verdict": claim.verdict,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from analysis.experiments.published.claims import DIFFERS, REPRODUCED, UNDECIDED
+from analysis.experiments.published.claims import DIFFERS, PRINTED, REPRODUCED, UNDECIDED, WORDS
 from analysis.frames import Row
 from analysis.typeset import signed
 
@@ -14,17 +14,21 @@ LEAST = 1e-9  # smaller numbers are shown as 0
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return the cells of a row, in the order of `COLUMNS`; a difference that is less than the rounding is 0."""
-    error = f" ± {2 * row['std_error']:.1g}" if row["std_error"] else ""
-    published = row["published"] if isinstance(row["published"], str) else _number(row["published"])
-    bound = published[0] in "<>"
+    error = f" ± {row['half']:.1g}" if row["half"] else ""
+    published, bound = plain(row), row["kind"] == WORDS
     return (
         row["claim"],
-        published,
+        published if row["kind"] == PRINTED else f"{published} ({row['kind']})",
         f"{_number(row['ours'])}{error}",
         "–" if bound else "0" if abs(row["difference"]) <= row["rounding"] else signed(row["difference"], ".2g"),
         row["verdict"],
         f"{_number(row['control'])} by {row['rule']}" + ("" if row["turned"] else " (does not turn it)"),
     )
+
+
+def plain(row: Row) -> str:
+    """Return what the source has in print, as a number or a bound."""
+    return row["published"] if isinstance(row["published"], str) else _number(row["published"])
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
