@@ -78,7 +78,7 @@ EXPERIMENT = Experiment(
             "published_masked",
             (masked_density.one, masked_density.two),
             "Masked diffusion under guidance, on two classes that share only the value 2: density of an x by how many of its "
-            "values are shared. Points: in print, with two standard errors of their 10,000 draws. Bars: exact. Dashes: the "
+            "values are shared. Points: in print, with intervals of 25,000 draws. Bars: exact. Dashes: the "
             "joint tilt, which guidance does not reach.",
         ),
     ),

@@ -16,7 +16,7 @@ def _panel(w: int) -> Panel:
         twos = range(len(rows))
         ax.bar(twos, rows["ours"], 0.6, color=FAMILIES["masked rates"][0], label="exact")
         printed = rows["ours"] - rows["difference"]
-        ax.errorbar(twos, printed, 2 * rows["std_error"], fmt="o", color=INK, ms=4, capsize=3, label="in print")
+        ax.errorbar(twos, printed, rows["half"], fmt="o", color=INK, ms=4, capsize=3, label="in print")
         ax.plot(twos, rows["control"], "--", color=FAMILIES["joint"][0], marker="D", ms=4, label="joint tilt")
         apart = int((rows["verdict"] == "differs").sum())
         title = f"w = {w}: {len(rows) - apart} of {len(rows)} printed densities agree with the exact law"

@@ -16,6 +16,11 @@ WHERE = "theorem 4.2: ½N(−1, 1) + ½N(1, 1), guided to the right"
 SCALES = (2.0, 5.0)
 POINTS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 WIDEST = 1e16  # the largest σ²: the limit is reached to 1e-7
+ROUNDING = 2e-6  # of the integrator and of the central differences
+NOTE = (
+    "Change of variables along the ODE: log N(x_T; 0, σ_T²) − ½ ∫ div s_w dσ², at σ_T² = 10¹⁶. “±” is the tolerance of the "
+    "integrator."
+)
 
 
 def claims(_seed: int) -> Iterator[Claim]:
@@ -38,7 +43,7 @@ def claims(_seed: int) -> Iterator[Claim]:
                 plain,
                 "the tilt, without the integral",
                 std_error=ROUNDING,
-                note="Change of variables along the ODE: log N(x_T; 0, σ_T²) − ½ ∫ div s_w dσ², at σ_T² = 10¹⁶.",
+                note=NOTE,
             )
 
 
@@ -66,7 +71,6 @@ def transported(x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return -end.square() / (2 * WIDEST) - volume, spread
 
 
-ROUNDING = 2e-6  # of the integrator and of the central differences
 SOURCE = arxiv(
     "2607.19725",
     "Jiang and Ma, Analytic distribution of classifier-free guidance for schedule design (2026)",

@@ -120,6 +120,7 @@ def power_smc(seed: int) -> Iterator[Claim]:
         control.value,
         "a ramp without reweighting",
         std_error=ours.std_error,
+        freedom=ours.freedom,
         note=f"{RUNS} runs of {PARTICLES} particles, resampled at every token by p(x_≤t)^α_t; Z by summation.",
     )
 

@@ -26,9 +26,12 @@ def claims(seed: int) -> Iterator[Claim]:
         ddpm = (2 - 2 ** (2 - 2 * scale)) / (2 * scale - 1)
         yield Claim(WHERE, f"DDPM, {at}", ddpm, sde, ode, "DDIM", note=MOMENTS)
     yield from _drawn(seed)
-    ratio = _diffused(LARGE, 1.0) / _tilt(LARGE)
-    claim = f"DDPM’s variance ÷ the tilt’s, at γ = {LARGE:g}"
-    note = "By their own formulas (2 − 2^(2−2γ))/(2γ − 1) ÷ 2/(γ + 1) tends to ½: half, not twice."
+    ratio = _tilt(LARGE) / _diffused(LARGE, 1.0)
+    claim = f"the tilt’s variance ÷ DDPM’s, at γ = {LARGE:g}"
+    note = (
+        "By their formulas 2/(γ + 1) ÷ (2 − 2^(2−2γ))/(2γ − 1) tends to 2. The notes that were at hand have it the other way "
+        "round, DDPM’s variance about twice the tilt’s; by the formulas it is half."
+    )
     yield Claim("section 3.1: about twice for large γ", claim, "2", ratio, 1 / ratio, "the inverse ratio", note=note)
 
 

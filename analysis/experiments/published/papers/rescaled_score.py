@@ -30,7 +30,7 @@ def claims(seed: int) -> Iterator[Claim]:
         yield Claim(
             "exact for a Gaussian: the variance is σ²/k",
             f"variance of {name} draws of N(0, 1), k = {SCALE:g}",
-            "0.5",
+            1 / SCALE,
             found,
             float(plain.var()),
             "score × k",
@@ -48,7 +48,7 @@ def claims(seed: int) -> Iterator[Claim]:
     yield Claim(
         where,
         f"weight of the lighter mode of ¾ N(−2, ¼) + ¼ N(2, ¼), SDE, k = {SCALE:g}",
-        "0.25",
+        1 - HEAVY,
         share,
         other,
         "score × k",
@@ -59,7 +59,7 @@ def claims(seed: int) -> Iterator[Claim]:
     yield Claim(
         where,
         "variance within that mode, from ¼/k",
-        "0.125",
+        WIDTH / SCALE,
         narrow,
         float(plain[plain > 0].var()),
         "score × k",

@@ -18,10 +18,10 @@ SCALE = 2.0
 PAIR = GaussianPair.scalar(1.0, 1.0, 2.0)
 GAUSSIANS = "N(1, 1) against N(0, 2)"
 DRAWS, STEPS, RUNS, PARTICLES = 20_000, 100, 4, 2000
-CHAINS, LEVELS = 4000, 16
 LOUD = 30.0  # λ
 LENGTH, HUNCH = 8, 3.0  # T and γ of the hunch
-TERRIBLE = "score × γ “invariably yields terrible results”"
+POWER = "“raise the whole thing to the γ’th power simply by multiplying the score function with γ”"
+CORRELATIONS = (-0.9, -0.7, -0.5, -0.3, -0.1, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def claims(seed: int) -> Iterator[Claim]:
@@ -51,9 +51,9 @@ def _formula() -> Iterator[Claim]:
 
 
 def _correction(seed: int) -> Iterator[Claim]:
-    """Yield what guided diffusion draws, in units of the tilt's moments; the post held both equal until its correction."""
+    """Yield what guided diffusion draws beside the tilt; the post held both equal until its correction."""
     tilt, laws, weights = PAIR.joint_guided(0, SCALE).law, (PAIR.uncond, PAIR.cond), (1 - SCALE, SCALE)
-    grid, widest = diffusion.geometric(STEPS, 0.02, 3000.0).double(), 5.0
+    grid = diffusion.geometric(STEPS, 0.02, 3000.0).double()
     guided = diffusion.LogLinear.guidance(diffusion.conditioned(PAIR.score, 0), diffusion.conditioned(PAIR.score), SCALE)
     x = diffusion.sample(guided, (DRAWS, 1), grid, generator=stream(seed, 30)).x
     gap, error = float(x.var() - tilt.covariance), float(x.var()) * (2 / DRAWS) ** 0.5
@@ -67,19 +67,6 @@ def _correction(seed: int) -> Iterator[Claim]:
         f"noise λ = {LOUD:g}",
         std_error=error,
         note=f"{DRAWS:,} draws in {STEPS} steps; the control by moment equations, and λ → ∞ leads to the tilt.",
-    )
-    start = widest * torch.randn((CHAINS, 1), generator=stream(seed, 31), dtype=torch.float64)
-    levels = diffusion.geometric(LEVELS, 0.05, widest).double()
-    chains = diffusion.annealed(guided, start, levels, steps=STEPS, generator=stream(seed, 31, 1)).x
-    yield Claim(
-        "before the correction: guidance of the joint distribution, “as one does in diffusion models”",
-        f"variance of the tilt, {GAUSSIANS}, γ = 2, drawn by diffusion",
-        float(tilt.covariance),
-        float(x.var()),
-        float(chains.var()),
-        "Langevin steps at every noise level",
-        std_error=max(error, float(chains.var()) * (2 / CHAINS) ** 0.5),
-        note=f"{STEPS} Langevin steps at each of {LEVELS} noise levels end in the tilt of the last level, by the same scores.",
     )
     yield Claim(
         "the same correction",
@@ -103,18 +90,22 @@ def _multiplied(seed: int) -> Iterator[Claim]:
     normal, modes = one_gaussian(), two_modes()
     score = diffusion.conditioned(normal.score)
     grid = diffusion.geometric(STEPS, 0.05, 30.0).double()
-    for number, (name, step) in enumerate((("ODE", diffusion.heun), ("SDE", diffusion.sde(1.0)))):
+    samplers = (
+        ("ODE", diffusion.heun, "σ²(1 + σ²)^−γ at the largest σ, 0.001 here"),
+        ("SDE", diffusion.sde(1.0), "1/(2γ − 1)"),
+    )
+    for number, (name, step, theory) in enumerate(samplers):
         fields = (diffusion.scaled(score, SCALE), diffusion.gaussian_correction(score, SCALE, 1.0))
         found, right = (_variance(field, grid, step, seed, number) for field in fields)
         yield Claim(
-            TERRIBLE,
+            POWER,
             f"variance of {name} draws ÷ that of p^γ, N(0, 1), γ = 2",
-            "< 0.9",
+            1.0,
             SCALE * found,
             SCALE * right,
             "the Gaussian correction",
-            std_error=SCALE * found * (2 / DRAWS) ** 0.5,
-            note="Theory: σ²(1 + σ²)^−γ at the largest σ by the ODE, 0.001 here, and 1/(2γ − 1) by the SDE.",
+            std_error=SCALE * max(found, right) * (2 / DRAWS) ** 0.5,
+            note=f"The variance is {theory}. What the post calls terrible is not p^γ; that law itself is not judged here.",
         )
     right = float((modes.on_grid().log_joint({None: SCALE})[0].exp() * (modes.axes()[0] > 0)).sum())
     model = diffusion.LogLinear.temperature(diffusion.conditioned(modes.score), 1 / SCALE)
@@ -123,13 +114,13 @@ def _multiplied(seed: int) -> Iterator[Claim]:
     weighted = mean_of([_right(model, grid, stream(seed, 35, run)) for run in range(RUNS)])
     share = float((x > 0).double().mean())
     yield Claim(
-        TERRIBLE,
-        "share of ODE draws in the lighter of two modes − that of p^γ, absolute, γ = 2",
-        "> 0.05",
-        abs(share - right),
-        abs(weighted.value - right),
+        POWER,
+        "share of ODE draws in the lighter of two modes, γ = 2",
+        right,
+        share,
+        weighted.value,
         "weights",
-        std_error=(right * (1 - right) / DRAWS) ** 0.5,
+        std_error=max((right * (1 - right) / DRAWS) ** 0.5, weighted.std_error),
         note=f"¾ N(−1.5, ½) + ¼ N(1.5, ½), where p^γ has {right:.3f} at x > 0, by quadrature.",
     )
 
@@ -153,12 +144,16 @@ def _hunch() -> Iterator[Claim]:
         ode = diffused((toy.uncond, toy.law(1.0)), (1 - HUNCH, HUNCH), 0.0)
         return float(w2(ode, joint) - w2(sequential, joint))
 
+    found = mean_of([excess(correlation) for correlation in CORRELATIONS])
     yield Claim(
         "the hunch: it works “precisely because we are able to apply it to the joint distribution”",
-        f"W2 to the joint tilt, guided ODE − guided factors, x_t = y + AR(1) noise, ρ = 0.7, T = {LENGTH}, γ = {HUNCH:g}",
+        f"W2 to the joint tilt, guided ODE − guided factors, x_t = y + AR(1) noise, T = {LENGTH}, γ = {HUNCH:g}, mean over ρ",
         "< 0",
-        excess(0.7),
-        excess(-0.7),
-        "ρ = −0.7",
-        note="All three laws are Gaussian and exact. Which of the two is nearer to the joint tilt depends on the data.",
+        found.value,
+        excess(CORRELATIONS[-1]),
+        f"ρ = {CORRELATIONS[-1]:g}",
+        std_error=found.std_error,
+        freedom=found.freedom,
+        note=f"All laws are Gaussian and exact; {len(CORRELATIONS)} values of ρ from −0.9 to 0.9. Guided diffusion is nearer "
+        "to the joint tilt where ρ < 0, guided factors where ρ > 0. How good samples look is another question.",
     )
