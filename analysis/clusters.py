@@ -30,15 +30,33 @@ def connected(jobs: int, address: str | None) -> Iterator[Any]:
     own = {"num_cpus": jobs or None, "include_dashboard": False} if place is None else {}
     try:
         ray.init(place or "local", logging_level="ERROR", log_to_driver=False, **own)
-    except (ConnectionError, TimeoutError, RuntimeError) as error:
+    except (ConnectionError, TimeoutError) as error:
         raise ValueError(f"no Ray cluster answers at {place or 'this machine'}; start one with: ray start --head") from error
+    except RuntimeError as error:  # of two versions, for example
+        said = " ".join(str(error).split())
+        raise ValueError(f"Ray cannot start: {said}; all machines need the same Ray and Python") from error
     with redirect_stdout(sys.stderr):  # Ray prints notices of lost workers on stdout, some of them at its shutdown
         try:
             yield ray
         except ray.exceptions.RayError as error:
-            raise _reason(ray, error) from None
+            reason = _reason(ray, error)
+            reason.add_note(str(error))  # the traceback of the other process
+            raise reason from None
         finally:
             ray.shutdown()  # ends the calls that still run
+
+
+def count(ray: Any, unit: str) -> int:
+    """Return the number of CPUs or GPUs of a cluster.
+
+    Raises:
+        ValueError: none.
+    """
+    found = int(ray.cluster_resources().get(unit, 0))
+    if not found:
+        advice = "try --device cpu" if unit == "GPU" else "add one with: ray start --address HOST:PORT"
+        raise ValueError(f"no machine of the Ray cluster has a {unit}; {advice}")
+    return found
 
 
 def _reason(ray: Any, error: BaseException) -> BaseException:

@@ -110,6 +110,7 @@ def _end_with_parent() -> None:
 @contextmanager
 def _on_ray(jobs: int, address: str | None) -> Iterator[Run]:
     with clusters.connected(jobs, address) as ray:
+        clusters.count(ray, "CPU")
         call_remotely = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
 
         def run(calls: Sequence[Callable[[], Any]]) -> Iterator[Any]:

@@ -31,10 +31,15 @@ def main() -> NoReturn:
         interrupted = interrupts or isinstance(error, KeyboardInterrupt)  # an interrupted import may raise another error
         code = 130 if interrupted else _explain(error)
     if code == 130:  # also the exit code of typer after an interrupt
-        _fail(INTERRUPTED, 130)
+        _fail(_resumed(INTERRUPTED), 130)
     if isinstance(code, str):
         _fail(code, 2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _resumed(message: str) -> str:
+    """Return a message that says how to resume, which --fresh would not."""
+    return message.replace("the same command", "the same command without --fresh") if "--fresh" in sys.argv else message
 
 
 def note_interrupts(interrupts: list[int]) -> None:
@@ -60,7 +65,7 @@ def _explain(error: BaseException) -> str | int:
     if isinstance(error, typer.Exit | typer.Abort):
         return error.exit_code if isinstance(error, typer.Exit) else 130
     if isinstance(error, BrokenExecutor):
-        return KILLED
+        return _resumed(KILLED)
     if isinstance(error, OSError) and error.strerror:
         line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:

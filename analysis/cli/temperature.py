@@ -73,7 +73,8 @@ def temperature(
     if prompt is None:
         raise ValueError("a model needs a text to continue; give --prompt, or leave out MODEL for exact laws")
     paths.check_model(model)
-    options.check_memory(16 * particles * max_new_tokens, 8, particles=particles, max_new_tokens=max_new_tokens)
+    given, rows = ({"groups": groups}, 28 * groups) if sampler == "ladder" else ({"particles": particles}, 16 * particles)
+    options.check_memory(rows * max_new_tokens, 8, **given, max_new_tokens=max_new_tokens)
 
     from analysis.cli import display, temperature_tables
     from analysis.files import run_folder

@@ -4,7 +4,6 @@ The folder holds `run.json` (program, settings, versions) and the parts of the r
 mark: a digest of its content and of the record of the run. A part without its mark is computed again.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -147,9 +146,14 @@ def _create(folder: Path, record: str) -> None:
     """Write the record of a run, unless another process has been faster."""
     place = folder / f".{Path(RECORD).stem}-{os.urandom(4).hex()}.json"  # a name that `sweep` knows
     write_text(place, record)
-    with contextlib.suppress(FileExistsError):
+    try:
         (folder / RECORD).hardlink_to(place)  # which never replaces a file, and shows all of its content at once
-    place.unlink()
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; --shard needs a file system with hard links") from error
+    finally:
+        place.unlink()
 
 
 def clear(folder: Path, own: Sequence[str]) -> None:

@@ -213,7 +213,7 @@ def complete_file(
     def prepare() -> tuple[Run, Loaded, list[Encoded]]:
         run = task.run(choice, sampling, team.device.type)
         run.check(fresh=task.fresh)
-        loaded = choice.load(torch.device("cpu") if engine.name == "ray" else team.device)  # a cluster has its own devices
+        loaded = choice.load(team.device if engine.here else torch.device("cpu"))  # other processes load models of their own
         return run, loaded, sampling.encode(loaded, requests(run.frame, task.negative, task.scale))
 
     run, loaded, prompts = team.together(prepare)

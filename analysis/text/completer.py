@@ -95,11 +95,9 @@ def _on_ray(frames: Sequence[pd.DataFrame], given: tuple[Choice, Sampling, str, 
 
         data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # an error is raised as well
-        unit, device = ("GPU", given[2]) if given[2].startswith("cuda") else ("CPU", "cpu")
-        most = int(ray.cluster_resources().get(unit, 0))
-        if most == 0:
-            raise ValueError(f"no machine of the Ray cluster has a {unit} for --device {device}; try --device cpu")
-        needs = {"num_gpus": 1} if unit == "GPU" else {"num_cpus": 1}
+        unit = "GPU" if given[2].startswith("cuda") else "CPU"
+        most = clusters.count(ray, unit)
+        needs = {f"num_{unit.lower()}s": 1, "max_restarts": engines.RETRIES, "max_task_retries": engines.RETRIES}
         actors = min(engine.jobs or most, most, len(frames))
         done = data.from_pandas(list(frames)).map_batches(
             Completer, fn_constructor_args=given, batch_size=None, batch_format="pandas", concurrency=actors, **needs

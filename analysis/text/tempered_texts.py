@@ -126,7 +126,8 @@ def measure_texts(loaded: Loaded, target: Target, plan: Plan, *, seed: int = 0, 
         jobs = track(target.jobs())
         points = [measure(power, family, setting, length, plan, generator) for family, setting in jobs]
     except torch.OutOfMemoryError as error:
-        raise ValueError(f"{loaded.model.device} has too little memory; lower --particles") from error
+        option = "--groups" if plan.sampler == "ladder" else "--particles"
+        raise ValueError(f"{loaded.model.device} has too little memory; lower {option}") from error
     plain = next(each for each in points if (each.family, each.setting) == (SEQUENTIAL, 1.0))
     ends = {TOP_K: float(len(loaded.tokenizer)), TOP_P: 1.0}
     curves = {family: [each for each in points if each.family == family] for family in OTHERS}

@@ -4,6 +4,7 @@ import socket
 import sys
 import threading
 import time
+import types
 from functools import partial
 
 import pytest
@@ -112,3 +113,31 @@ def test_ray_must_be_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"needs the package ray: pip install 'arguide\[ray\]'"):
         Engine("ray").check()
+
+
+def test_a_ray_that_cannot_start_says_why(monkeypatch):
+    def init(*args, **options):
+        raise RuntimeError("Version mismatch: Ray: 2.40\nthis process: Ray: 2.60")
+
+    monkeypatch.setattr(clusters, "_package", lambda: types.SimpleNamespace(init=init))
+    with pytest.raises(ValueError, match=r"mismatch: Ray: 2\.40 this process: Ray: 2\.60; all m"), clusters.connected(1, None):
+        pass
+
+
+@pytest.mark.parametrize(("unit", "says"), [("CPU", "ray start --address"), ("GPU", "try --device cpu")])
+def test_a_cluster_without_a_unit_is_refused(unit, says):
+    ray = types.SimpleNamespace(cluster_resources=lambda: {"memory": 1.0})
+    with pytest.raises(ValueError, match=f"has a {unit}; .*{says}"):
+        clusters.count(ray, unit)
+
+
+def test_an_error_of_a_call_keeps_its_traceback(monkeypatch):
+    class RayError(Exception):
+        cause = KeyError("lost")
+
+    exceptions = types.SimpleNamespace(RayError=RayError, RaySystemError=type("RaySystemError", (RayError,), {}))
+    ray = types.SimpleNamespace(init=lambda *_, **__: None, shutdown=lambda: None, exceptions=exceptions)
+    monkeypatch.setattr(clusters, "_package", lambda: ray)
+    with pytest.raises(KeyError) as caught, clusters.connected(1, None):
+        raise RayError("task f failed at line 3")
+    assert caught.value.__notes__ == ["task f failed at line 3"]

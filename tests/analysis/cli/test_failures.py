@@ -357,6 +357,13 @@ def test_an_early_interrupt_is_one_line(names, tmp_path, delay):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(("argv", "says"), [([], "the same command resumes"), (["--fresh"], "command without --fresh resumes")])
+def test_the_way_to_resume_is_said(monkeypatch, argv, says):
+    monkeypatch.setattr(sys, "argv", ["arguide", "study", *argv])
+    assert says in cli._resumed(cli.INTERRUPTED)
+    assert says in cli._resumed(cli.KILLED)
+
+
 def test_an_interrupted_import_is_an_interrupt(run, monkeypatch):
     def app(**_):
         with contextlib.suppress(KeyboardInterrupt):

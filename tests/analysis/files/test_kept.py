@@ -295,3 +295,13 @@ def test_a_task_writes_its_file_atomically(tmp_path, monkeypatch):
     assert not list((tmp_path / "experiments").iterdir())
     task.work(None, tmp_path)
     assert task.finished(tmp_path)
+
+
+def test_without_hard_links_shards_are_refused_and_leave_nothing(tmp_path, monkeypatch):
+    def refuse(path, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with pytest.raises(ValueError, match="Operation not permitted; --shard needs a file system with hard links"):
+        run_folder.claim(tmp_path / "out", {}, shared=True)
+    assert list((tmp_path / "out").iterdir()) == []
