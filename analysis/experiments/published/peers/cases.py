@@ -1,7 +1,8 @@
 """Claims about other packages: the documented law against what the installed release returns, case by case.
 
-A peer that is wrong stands beside arguide, which must turn the verdict. A peer that is right stands beside the law at γ − 1, as
-if its scale were the ω of Ho and Salimans, because a number that two right packages share shows nothing.
+A peer that is wrong stands beside arguide, or beside another use of the peer where arguide has no such law. Either must turn
+the verdict. A peer that is right stands beside another law, mostly that at γ − 1, as if its scale were the ω of Ho and
+Salimans, because a number that two right packages share shows nothing.
 """
 
 import logging
@@ -24,22 +25,26 @@ class Case(NamedTuple):
     Attributes:
         where: the use.
         exact: the result by the documented formula.
-        wrong: the same at γ − 1.
+        wrong: the result by the formula that `wrong_rule` says.
         peer: runs the peer.
-        ours: runs arguide, or what `rule` says.
+        ours: runs what `rule` says; None for a peer that needs no witness, because it is right.
         defect: a sentence on what the peer does wrong, without its full stop; shown while it is wrong.
         unit: what a trial is.
         rule: what `ours` is.
+        wrong_rule: what `wrong` is.
+        remark: a sentence on how the peer is run, or on what it documents; always shown.
     """
 
     where: str
     exact: Tensor
     wrong: Tensor
     peer: Callable[[], Tensor]
-    ours: Callable[[], Tensor]
+    ours: Callable[[], Tensor] | None
     defect: str = ""
     unit: str = "texts"
     rule: str = "arguide"
+    wrong_rule: str = "γ − 1"
+    remark: str = ""
 
 
 def judged(cases: Iterable[Case]) -> Iterator[Claim]:
@@ -50,18 +55,22 @@ def judged(cases: Iterable[Case]) -> Iterator[Claim]:
 
 
 def judge(case: Case) -> Claim:
-    """Return the claim that a peer is right in every trial, which an exception makes wrong in all of them."""
+    """Return the claim that a peer is right in every trial; a peer that raises an error returns nothing, and the share is 0."""
     theirs, error = _tried(case.peer, case.exact)
-    ours, _ = _tried(case.ours, case.exact)
     right = theirs == 1
+    control, rule = share(case.wrong, case.exact), case.wrong_rule
+    if case.ours:
+        ours, _ = _tried(case.ours, case.exact)
+        control, rule = (control, f"{rule} ({case.rule}: {ours:g})") if right else (ours, case.rule)
+    notes = (case.remark, "" if right else f"{case.defect}{error}.")
     return Claim(
         case.where,
-        f"share of {TRIALS} {case.unit} that are right",
+        f"share of {TRIALS} {case.unit} that are right" + ("; it raises an error, which counts as 0" if error else ""),
         1.0,
         theirs,
-        share(case.wrong, case.exact) if right else ours,
-        f"γ − 1 ({case.rule}: {ours:g})" if right else case.rule,
-        note="" if right else f"{case.defect}{error}.",
+        control,
+        rule,
+        note=" ".join(filter(None, notes)),
     )
 
 
@@ -87,7 +96,7 @@ def _tried(run: Callable[[], Tensor], exact: Tensor) -> tuple[float, str]:
         return share(run(), exact), ""
     except Exception as error:  # whatever a peer raises, the other cases are still run
         first = next(iter(str(error).splitlines()), "").rstrip(".")
-        return 0.0, f"; {type(error).__name__}: {first}"
+        return 0.0, f"; it raises {type(error).__name__}: {first}"
 
 
 @contextmanager

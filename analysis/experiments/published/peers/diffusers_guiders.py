@@ -20,6 +20,11 @@ SCALE, SKIP, ALPHA, THRESHOLD = 4.0, 2.8, 0.5, 15.0
 SHAPE = (TRIALS, 3, 8, 8)
 WIDTH, STEPS = 8, 4  # of the network of the pipeline
 ONE = torch.tensor(1.0)
+NEAR, NEARLY = 1 + 1e-6, "the guider at 1 + 10⁻⁶"  # a scale that a guider does not take for 1
+PYRAMID = (
+    "FrequencyDecoupledGuidance needs kornia for its pyramid; here, private names of its module are replaced by a pyramid of "
+    "2 × 2 averages."
+)
 Run = Callable[[], Tensor]
 
 
@@ -32,21 +37,23 @@ def _cases(seed: int) -> Iterator[Case]:
     draw = stream(seed, 1)
     cond, uncond, skip = (torch.randn(SHAPE, generator=draw, dtype=torch.float64) for _ in range(3))
     yield _plain(cond, uncond)
-    yield _rescaled(cond[:, :, 0, 0][:, :1], uncond[:, :, 0, 0][:, :1])
     yield _projected("with η = 0", cond / 2, uncond / 2, eta=0.0)
     yield _projected(f"by default, ‖c − u‖ over its threshold of {THRESHOLD:g}", 2 * cond, 2 * uncond)
     for name, layers in (("Skip-Layer", "skip_layer"), ("Perturbed-Attention", "perturbed"), ("Smoothed-Energy", "seg")):
         yield _skipped(name, layers, cond, uncond, skip)
     if hasattr(import_module("diffusers.guiders"), "MagnitudeAwareGuidance"):  # older releases have none
         yield _magnitude(cond, uncond)
-    yield _tangential(cond, uncond)
+    yield _tangential(cond / 16, uncond / 16)
     yield _by_frequency("first", cond, uncond)
     yield _by_frequency("second", cond, uncond)
     pipeline = _Pipeline(seed, draw)
-    yield from (pipeline.case(scale) for scale in (2.0, 0.5, 0.0))
+    yield pipeline.guided(2.0)
+    yield from (pipeline.off(scale) for scale in (0.5, 0.0))
 
 
-def _case(where: str, formula: Callable[[float], Tensor], peer: Run, ours: Run, defect: str, scale: float = SCALE) -> Case:
+def _case(
+    where: str, formula: Callable[[float], Tensor], peer: Run, ours: Run | None, defect: str, scale: float = SCALE
+) -> Case:
     """Return a case of a formula, γ ↦ the guided predictions."""
     return Case(where, formula(scale), formula(scale - 1), peer, ours, defect, "samples")
 
@@ -66,17 +73,6 @@ def _plain(cond: Tensor, uncond: Tensor) -> Case:
         lambda: _guider("ClassifierFreeGuidance", guidance_scale=SCALE).forward(cond, uncond).pred,
         lambda: diffusion.guide(cond, uncond, SCALE),
         "",
-    )
-
-
-def _rescaled(cond: Tensor, uncond: Tensor) -> Case:
-    options = {"guidance_scale": SCALE, "guidance_rescale": 0.5}
-    return _case(
-        "rescaling samples of one number, which have no spread",
-        lambda scale: _guide(cond, uncond, scale),
-        lambda: _guider("ClassifierFreeGuidance", **options).forward(cond, uncond).pred,
-        lambda: diffusion.rescaled(SCALE, 0.5)(cond, uncond, ONE),
-        "`guidance_rescale` divides by the standard deviation of a sample, which is NaN for one number",
     )
 
 
@@ -104,61 +100,62 @@ def _projected(use: str, cond: Tensor, uncond: Tensor, **options: float) -> Case
         lambda scale: projection(cond, uncond, scale, eta),
         lambda: _guider("AdaptiveProjectedGuidance", guidance_scale=SCALE, **options).forward(cond, uncond).pred,
         lambda: diffusion.projected(SCALE, parallel=eta, threshold=THRESHOLD)(cond, uncond, ONE),
-        "AdaptiveProjectedGuidance adds γ times the changed difference to u, where the paper adds γ − 1 times it to c; "
-        "`use_original_formulation` with γ − 1 follows the paper",
+        "AdaptiveProjectedGuidance adds γ times the changed difference to u, where the paper adds γ − 1 times it to c. Its "
+        "documentation refers to that of plain guidance, which calls the two forms equivalent. `use_original_formulation` with "
+        "γ − 1 follows the paper",
     )
 
 
 def _skipped(name: str, layers: str, cond: Tensor, uncond: Tensor, skip: Tensor) -> Case:
     """Return the case of a guider with a third prediction, of a network that lacks some layers, at γ = 1."""
-    options = {"guidance_scale": 1.0, f"{layers}_guidance_layers": [0], f"{layers}_guidance_scale": SKIP}
+
+    def run(scale: float) -> Tensor:
+        options = {"guidance_scale": scale, f"{layers}_guidance_layers": [0], f"{layers}_guidance_scale": SKIP}
+        return _guider(f"{name.replace('-', '')}Guidance", **options).forward(cond, uncond, skip).pred
+
     return _case(
         f"{name.lower()} guidance at γ = 1",
         lambda scale: _guide(cond, uncond, scale) + SKIP * (cond - skip),
-        lambda: _guider(f"{name.replace('-', '')}Guidance", **options).forward(cond, uncond, skip).pred,
-        lambda: diffusion.combine((cond, skip), (1 + SKIP, -SKIP)),
+        lambda: run(1.0),
+        lambda: run(NEAR),
         "The guiders with a third prediction s return u + γ (c − u) + w (c − s), but c + (w − 1)(c − s) at γ = 1",
         scale=1.0,
-    )
+    )._replace(rule=NEARLY)
 
 
 def _magnitude(cond: Tensor, uncond: Tensor) -> Case:
     ratio = (cond - uncond).square().sum((1, 2, 3)).sqrt() / uncond.square().sum((1, 2, 3)).sqrt()
 
-    def scales(scale: float) -> Tensor:
-        return 1 + (scale - 1) * (-ALPHA * ratio).exp()
+    def formula(scale: float) -> Tensor:
+        scales = 1 + (scale - 1) * (-ALPHA * ratio).exp()
+        return _guide(cond, uncond, scales[:, None, None, None])
+
+    def run(cond: Tensor, uncond: Tensor) -> Tensor:
+        return _guider("MagnitudeAwareGuidance", guidance_scale=SCALE, alpha=ALPHA).forward(cond, uncond).pred
 
     return _case(
         "magnitude-aware guidance (MAMBO-G) of images",
-        lambda scale: _guide(cond, uncond, scales(scale)[:, None, None, None]),
-        lambda: _guider("MagnitudeAwareGuidance", guidance_scale=SCALE, alpha=ALPHA).forward(cond, uncond).pred,
-        lambda: diffusion.guide(cond, uncond, scales(SCALE)),
+        formula,
+        lambda: run(cond, uncond),
+        lambda: run(cond.flatten(1), uncond.flatten(1)).reshape(SHAPE),
         "MagnitudeAwareGuidance takes a norm that has no more than two dimensions",
-    )
+    )._replace(rule="the guider on flat samples")
 
 
 def _tangential(cond: Tensor, uncond: Tensor) -> Case:
-    """Run both passes and ask the guider which of them is the conditional one, as modular pipelines may."""
+    """Return the case of small predictions, as the guider computes in float32."""
     rows = []
     for c, u in zip(cond.flatten(1), uncond.flatten(1), strict=True):
         pair = torch.stack([c, u])
         first = torch.linalg.eigh(pair @ pair.T).eigenvectors[:, -1] @ pair  # a multiple of the first right singular vector
         rows.append((u @ first) / (first @ first) * first)
     along = torch.stack(rows).reshape(SHAPE)
-
-    def peer() -> Tensor:
-        guider, predictions = _guider("TangentialClassifierFreeGuidance", guidance_scale=SCALE), []
-        for _ in range(guider.num_conditions):
-            guider.prepare_models(torch.nn.Identity())
-            predictions.append(cond if guider.is_conditional else uncond)
-        return guider.forward(*predictions).pred
-
     return _case(
-        "tangential guidance, with is_conditional read",
+        f"tangential guidance at γ = {SCALE:g}",
         lambda scale: _guide(cond, along, scale),
-        peer,
-        lambda: diffusion.guide(cond, along, SCALE),
-        "TangentialClassifierFreeGuidance reads its number of passes by a name that does not exist (issue 14643)",
+        lambda: _guider("TangentialClassifierFreeGuidance", guidance_scale=SCALE).forward(cond, uncond).pred,
+        None,
+        "TangentialClassifierFreeGuidance does not project u on the first singular vector of c and u",
     )
 
 
@@ -181,25 +178,25 @@ def _by_frequency(off: str, cond: Tensor, uncond: Tensor) -> Case:
         "upsample_and_blur_func": _doubled,
     }
 
-    def scales(scale: float) -> list[float]:
-        return [1.0, scale] if off == "first" else [scale, 1.0]
+    def scales(scale: float, one: float = 1.0) -> list[float]:
+        return [one, scale] if off == "first" else [scale, one]
 
-    def combined(scale: float, rule: Callable[..., Tensor] = _guide) -> Tensor:
+    def formula(scale: float) -> Tensor:
         levels = zip(_pyramid(cond, 2), _pyramid(uncond, 2), scales(scale), strict=True)
-        details, rest = (rule(*level) for level in levels)
+        details, rest = (_guide(*level) for level in levels)
         return details + _doubled(rest)
 
-    def peer() -> Tensor:
+    def run(one: float) -> Tensor:
         with patch.multiple(module, **parts):
-            return _guider("FrequencyDecoupledGuidance", guidance_scales=scales(SCALE)).forward(cond, uncond).pred
+            return _guider("FrequencyDecoupledGuidance", guidance_scales=scales(SCALE, one)).forward(cond, uncond).pred
 
     return _case(
         f"frequency-decoupled guidance, {off} level at γ = 1",
-        combined,
-        peer,
-        lambda: combined(SCALE, diffusion.guide),
+        formula,
+        lambda: run(1.0),
+        lambda: run(NEAR),
         "FrequencyDecoupledGuidance takes a level that is not guided from the level before it (issue 14643)",
-    )
+    )._replace(rule=NEARLY, remark=PYRAMID)
 
 
 class _Pipeline:
@@ -220,14 +217,28 @@ class _Pipeline:
             torch.manual_seed(seed)
             return self.diffusers.UNet2DConditionModel(**ends, **blocks, **sizes).double().eval().requires_grad_(False)
 
-    def case(self, scale: float) -> Case:
+    def guided(self, scale: float) -> Case:
         return _case(
             f"text pipeline at γ = {scale:g}",
             self._by_hand,
             lambda: self._peer(scale),
             lambda: self._ours(scale),
-            "StableDiffusionPipeline turns guidance on above 1, as it documents, so that every γ ≤ 1 gives the law of γ = 1",
+            "",
             scale=scale,
+        )
+
+    def off(self, scale: float) -> Case:
+        """Return the case of γ ≤ 1, where guidance is documented to be off."""
+        return Case(
+            f"text pipeline at γ = {scale:g}: no guidance, as documented",
+            self._by_hand(1.0),
+            self._by_hand(scale),
+            lambda: self._peer(scale),
+            None,
+            "StableDiffusionPipeline guides at γ ≤ 1, which it does not document",
+            "samples",
+            wrong_rule="u + γ Δ",
+            remark="StableDiffusionPipeline documents that guidance is on above 1, so that every γ ≤ 1 gives the law of γ = 1.",
         )
 
     def _by_hand(self, scale: float) -> Tensor:
@@ -261,6 +272,6 @@ SOURCE = Source(
     f"{version('diffusers')}, guiders and guidance_scale of pipelines",
     "https://huggingface.co/docs/diffusers/api/modular_diffusers/guiders",
     claims,
-    "its documentation and the papers that it names",
+    "its documentation and the papers that it names; it warns that guiders are experimental",
     package="diffusers",
 )

@@ -83,7 +83,8 @@ def _cases(seed: int) -> Iterator[Case]:
         _built(MODELS["llama"](), seed, impossible=10),
         prompts,
         negatives,
-        "Probability 0: −∞ in both branches becomes NaN, which greedy decoding takes for the largest number",
+        "Probability 0: the weighted average of −∞ and −∞ is NaN, which greedy decoding takes for the largest number. It "
+        "writes tokens that both branches rule out",
     )
 
 
@@ -241,5 +242,6 @@ SOURCE = Source(
     "https://huggingface.co/docs/transformers/internal/generation_utils"
     "#transformers.UnbatchedClassifierFreeGuidanceLogitsProcessor",
     claims,
-    "its documentation, which promises the guided law in every mode",
+    "its documentation, which promises a weighted average of scores, names no mode in which it fails, and calls "
+    "`negative_prompt_ids` experimental",
 )
