@@ -18,6 +18,7 @@ from arguide.smc.diagnostics import judged
 
 # Limits of a positive verdict: nats, standard errors, a share of exchanges, round trips per ladder, and standard errors.
 ERROR, NATS, SWAPPED, TRIPS, DEVIATIONS = 0.15, 0.25, 0.1, 1.0, 4.0
+APART, LEAST, CORRELATED = 3.0, 5.0, 0.05
 ADVICE = "use more sweeps, more levels, a scale and a power nearer 1, or shorter texts"
 
 
@@ -107,6 +108,34 @@ def _halves(works: Tensor) -> tuple[float, float]:
     return float(second - first), float((other - one).std()) / math.sqrt(len(one))
 
 
+def _drift(ratios: Tensor) -> tuple[float, float]:
+    """Return by how much the mean of r differs between the halves of the sweeps, [S, n], and its standard error."""
+    first, second = (half.mean(0) for half in ratios.tensor_split(2))
+    change = second - first
+    return float(change.mean()), float(change.std()) / math.sqrt(len(change))
+
+
+def correlation_time(ratios: Tensor) -> float:
+    """Return the number of sweeps τ = 1 + 2 Σ_k ρ_k that make one independent value of r.
+
+    ρ_k is the autocorrelation around the mean of all ladders, so ladders that stay apart count as slow. The sum ends where ρ_k
+    is below 0.05.
+
+    Args:
+        ratios: r of the target's texts after every sweep, [S, n].
+
+    Source: Sokal, "Monte Carlo methods in statistical mechanics" (1996), doi:10.1007/978-1-4899-0319-8_6, section 3.
+    """
+    centred = ratios - ratios.mean()
+    variance, time = float(centred.square().mean()), 1.0
+    for lag in range(1, len(ratios)) if variance > 0 else ():
+        correlation = float((centred[:-lag] * centred[lag:]).mean()) / variance
+        if not correlation >= CORRELATED:
+            break
+        time += 2 * correlation
+    return time
+
+
 def _doubts(found: Ladder) -> Iterator[str]:
     """Yield a sentence for every comparison that exceeds its limit."""
     lowest, n = float(found.exchanged.min()), found.ratios.shape[-1]
@@ -119,6 +148,12 @@ def _doubts(found: Ladder) -> Iterator[str]:
     difference, error = found.halves
     if not (abs(difference) <= NATS and abs(difference) <= max(DEVIATIONS * error, 0.02)):
         yield f"log Ẑ differs by {abs(difference):.2g} nats between the halves of the run"
+    drift, error = _drift(found.ratios[:, -1])
+    if abs(drift) > max(NATS, APART * error):
+        yield f"the mean of r at the target differs by {abs(drift):.2g} nats between the halves of the run"
+    independent = len(found.ratios) / correlation_time(found.ratios[:, -1])
+    if independent < LEAST:
+        yield f"the texts of the target change so slowly that a ladder has {independent:.2g} independent ones"
     apart = abs(float(found.integrated - found.log_evidence))
     if apart > NATS:
         yield f"two estimates of log Z differ by {apart:.2g} nats"
