@@ -1,4 +1,4 @@
-"""Dieleman (2022): the post itself, sentence by sentence, asides included, with its correction of 29 May."""
+"""Dieleman (2022): the sentences of the post that can be tested, asides included, with its correction of 29 May."""
 
 from collections.abc import Iterator
 
