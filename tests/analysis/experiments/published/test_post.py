@@ -178,6 +178,7 @@ def invented(cost, gap):
         dropout.NONE: (0.0, 0.5),
         dropout.KEPT: (cost, gap),
         dropout.MOSTLY: (0.3, 0.0),
+        dropout.LATE: (0.0, 0.2),
     }
     return {name: dropout.Losses(noise + cond, noise + uncond) for name, (cond, uncond) in at.items()}
 
@@ -187,10 +188,12 @@ def test_costs_of_dropout_are_read_from_the_losses(monkeypatch, cost, gap):
     losses = invented(cost, gap)
     name_of = {id(recipe): name for name, recipe in dropout.RECIPES.items()}
     monkeypatch.setattr(dropout, "_losses", lambda _data, recipe, _seed: losses[name_of[id(recipe)]])
-    negligible, enough = dropout.claims(0)
+    negligible, late, enough = dropout.claims(0)
     assert negligible.verdict == (DIFFERS if cost else REPRODUCED)
     assert enough.verdict == (DIFFERS if gap else REPRODUCED)
     assert negligible.turned == (not cost)
+    assert late.verdict == (DIFFERS if cost else REPRODUCED)
+    assert f"unconditional loss by {0.2 - gap:+.3f}" in late.note
     assert enough.turned == (not gap)
 
 
@@ -213,9 +216,10 @@ def test_held_out_digits_are_not_trained_on():
 
 @pytest.mark.slow
 def test_dropout_costs_the_conditional_model_little():
-    cost, enough = dropout.claims(0)
-    assert cost.verdict == REPRODUCED
+    cost, late, enough = dropout.claims(0)
+    assert cost.verdict == late.verdict == REPRODUCED
     assert cost.turned
+    assert late.turned
     assert enough.turned
 
 
