@@ -22,7 +22,7 @@ PRINTED = {  # density × 10³ of an x of the first class by the number of its 2
 SAMPLES, TOGETHER = 25_000, 12  # draws, and numbers with simultaneous intervals
 NOTE = (
     "Theirs at w = {w:g}: draws by a small network in 50 steps, whose densities sum to {total:.4f} over all x of the class. "
-    "All of them are shares of 25,000 draws, seven are not of the 10,000 that a reader names. “±” is the exact interval of a "
+    "All of them are shares of 25,000 draws, six are not of the 10,000 that a reader names. “±” is the exact interval of a "
     "share of 25,000, simultaneous over twelve. Ours is exact, by dynamic programming over the sets of unmasked x_j."
 )
 

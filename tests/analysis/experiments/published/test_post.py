@@ -10,22 +10,22 @@ import torch
 from analysis.experiments.base import Settings
 from analysis.experiments.continuous import chapter, models
 from analysis.experiments.published import post
-from analysis.experiments.published.claims import DIFFERS, REPRODUCED
+from analysis.experiments.published.claims import DIFFERS, REPRODUCED, UNDECIDED
 from analysis.experiments.published.post import classifiers, dropout, factors, langevin, scores
 from analysis.toys import GaussianSequence, Table
 from analysis.toys.example_tables import coupled_table
 from arguide.continuous import LogLinear, log_density
 
 SMALL = {
-    scores: {"DRAWS": 5000, "STEPS": 60, "RUNS": 3, "PARTICLES": 1000, "CHAINS": 1500},
+    scores: {"DRAWS": 5000, "STEPS": 60, "RUNS": 3, "PARTICLES": 1000},
     classifiers: {"DRAWS": 1000, "STEPS": 60, "RUNS": 3},
     langevin: {"CHAINS": 1500, "LEARNED_CHAINS": 500, "LEARNED_STEPS": 100, "PARTICLES": 2000},
 }
 AGAINST = {  # what the post says and these numbers do not
     "“As of today, diffusion models are the only model class for which this approach is tractable”",
-    "before the correction: guidance of the joint distribution, “as one does in diffusion models”",
-    "the hunch: it works “precisely because we are able to apply it to the joint distribution”",
+    scores.POWER,
 }
+OPEN = "the hunch"  # which depends on the data
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,8 @@ def test_every_verdict_is_decided_and_its_control_turns_it(module, small):
     assert len(claims) >= 5
     for claim in claims:
         assert claim.turned, claim
-        assert claim.verdict == (DIFFERS if claim.where in AGAINST else REPRODUCED), claim
+        expected = UNDECIDED if claim.where.startswith(OPEN) else DIFFERS if claim.where in AGAINST else REPRODUCED
+        assert claim.verdict == expected, claim
 
 
 # --------------------------------------------------------------------------------------------------------------------- tables
@@ -143,9 +144,9 @@ def test_weak_guidance_of_one_law_draws_the_tilt(monkeypatch, small):
     assert next(scores._correction(0)).verdict == DIFFERS
 
 
-def test_a_corrected_score_is_not_terrible(monkeypatch, small):
+def test_a_corrected_score_draws_the_power(monkeypatch, small):
     monkeypatch.setattr(scores.diffusion, "scaled", lambda score, beta: scores.diffusion.gaussian_correction(score, beta, 1.0))
-    assert [claim.verdict for claim in itertools.islice(scores._multiplied(0), 2)] == [DIFFERS] * 2
+    assert [claim.verdict for claim in itertools.islice(scores._multiplied(0), 2)] == [UNDECIDED] * 2  # as the control
 
 
 def test_a_network_that_reads_the_first_direction_alone_has_no_useless_gradient(monkeypatch):
