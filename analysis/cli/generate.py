@@ -55,7 +55,9 @@ def generate(
         bool,
         joint_law("--joint", help="Draw from the joint law, by weighted particles; with --prior exactly, by acceptance."),
     ] = False,
-    sampler: Annotated[str | None, joint_law(help="Of the joint law: particles, ladder, or accept (with --prior).")] = None,
+    sampler: Annotated[
+        str | None, joint_law(help="Of the joint law: particles, ladder (for a large --power), or accept (with --prior).")
+    ] = None,
     particles: Annotated[
         int | None, joint_law(help="Particles per run (64), ladders (8), or proposals per batch (64).")
     ] = None,

@@ -179,6 +179,7 @@ class Acceptance:
         return found.tokens, Kept(scale, *map(float, numbers))
 
 
+LADDER = 3.0  # the power from which on particles rarely converge, and ladders do
 SAMPLERS: dict[str, type[Particles] | type[Ladders] | type[Acceptance]] = {
     "particles": Particles,
     "ladder": Ladders,
@@ -187,7 +188,9 @@ SAMPLERS: dict[str, type[Particles] | type[Ladders] | type[Acceptance]] = {
 
 
 def sampler(name: str | None, *, coherent: bool, **settings: Any) -> Particles | Ladders | Acceptance:
-    """Return the settings of draws by a sampler: by default acceptance for a coherent pair, particles for any other.
+    """Return the settings of draws by a sampler.
+
+    The default is acceptance for a coherent pair, the ladder for powers from 3 on, and particles for all else.
 
     Args:
         name: of `SAMPLERS`, None for the default.
@@ -197,7 +200,7 @@ def sampler(name: str | None, *, coherent: bool, **settings: Any) -> Particles |
     Raises:
         ValueError: another name, acceptance of a pair without a prior, and as the sampler.
     """
-    chosen = name or ("accept" if coherent else "particles")
+    chosen = name or ("accept" if coherent else "ladder" if (settings.get("power") or 1) >= LADDER else "particles")
     if chosen not in SAMPLERS:
         raise ValueError(f"--sampler must be one of {', '.join(SAMPLERS)}, got {chosen!r}")
     if chosen == "accept" and not coherent:

@@ -60,6 +60,8 @@ def test_a_sampler_keeps_its_own_settings():
     given = {"particles": None, "repeats": 3, "sweeps": 7, "power": 1.0, "cap": "force"}
     assert sampler(None, coherent=False, **given) == Particles(64, 3, 1.0, "force")
     assert sampler("ladder", coherent=False, **given) == Ladders(8, 7, 1.0, "force")
+    assert isinstance(sampler(None, coherent=False, **given | {"power": 2.9}), Particles)
+    assert sampler(None, coherent=False, **given | {"power": 3.0}) == Ladders(8, 7, 3.0, "force")
     assert sampler(None, coherent=True, **given | {"particles": 5}) == Acceptance(5, 1.0, "force")
     assert sampler("particles", coherent=True, **given).particles == 64
 
