@@ -56,7 +56,7 @@ def generate(
         joint_law("--joint", help="Draw from the joint law, by weighted particles; with --prior exactly, by acceptance."),
     ] = False,
     sampler: Annotated[
-        str | None, joint_law(help="Of the joint law: particles, ladder (for a large --power), or accept (with --prior).")
+        str | None, joint_law(help="particles, ladder (the default from --power 3 on), or accept (with --prior).")
     ] = None,
     particles: Annotated[
         int | None, joint_law(help="Particles per run (64), ladders (8), or proposals per batch (64).")
