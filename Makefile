@@ -22,8 +22,9 @@ NEWER = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 # Tests share the cores among themselves; benchmarks count the time of one thread.
 test lint units test-slow test-transformers test-oldest test-newest audit benchmark benchmark-gpu notebooks docs: export OMP_NUM_THREADS := 1
 
-# Releases that are tested in environments of their own, which hold what differs from .venv and take the rest from there.
-TRANSFORMERS = 5.5.0 5.10.4 5.12.1 5.15.1 5.20.2 5.24.0
+# Releases that are tested in environments of their own, which hold what differs from .venv and take the rest from there. The newest
+# of transformers is in .venv itself.
+TRANSFORMERS = 5.5.0 5.10.4 5.12.1 5.15.1 5.20.2
 OLDEST = diffusers==0.35.2 datasets==4.0.0 lm-eval==0.4.10
 RELEASES := .venv/releases
 PYTEST = HF_HUB_OFFLINE=1 MPLBACKEND=agg $(1)/bin/python -m pytest -n $(JOBS) --dist worksteal
