@@ -43,12 +43,20 @@ def _resumed(message: str) -> str:
 
 
 def note_interrupts(interrupts: list[int]) -> None:
-    """Append every interrupt to a list before it is raised; do nothing where interrupts are ignored."""
+    """Append every interrupt to a list before it is raised; do nothing where interrupts are ignored.
+
+    The import of torch runs code in C++ that an interrupt would abort, so an interrupt waits for its end.
+    """
+    import _thread
     import signal
+    import threading
 
     def note(number: int, frame: Any) -> None:
         interrupts.append(number)
-        signal.default_int_handler(number, frame)
+        if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            signal.default_int_handler(number, frame)
 
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, note)

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import sklearn.datasets  # noqa: F401 (which warns where it cannot write)
+import torch
 from command import ARGUIDE
 
 from analysis import cli, limits
@@ -362,6 +364,20 @@ def test_the_way_to_resume_is_said(monkeypatch, argv, says):
     monkeypatch.setattr(sys, "argv", ["arguide", "study", *argv])
     assert says in cli._resumed(cli.INTERRUPTED)
     assert says in cli._resumed(cli.KILLED)
+
+
+def test_an_interrupt_waits_for_the_import_of_torch(monkeypatch):
+    spec, interrupts, before = types.SimpleNamespace(_initializing=True), [], signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(torch, "__spec__", spec)
+    cli.note_interrupts(interrupts)
+    try:
+        signal.raise_signal(signal.SIGINT)
+        spec._initializing = False
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(10)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(interrupts) == 2
 
 
 def test_an_interrupted_import_is_an_interrupt(run, monkeypatch):
