@@ -97,7 +97,7 @@ def _on_ray(frames: Sequence[pd.DataFrame], given: tuple[Choice, Sampling, str, 
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # an error is raised as well
         unit = "GPU" if given[2].startswith("cuda") else "CPU"
         most = clusters.count(ray, unit)
-        needs = {f"num_{unit.lower()}s": 1, "max_restarts": engines.RETRIES, "max_task_retries": engines.RETRIES}
+        needs = {f"num_{unit.lower()}s": 1}
         actors = min(engine.jobs or most, most, len(frames))
         done = data.from_pandas(list(frames)).map_batches(
             Completer, fn_constructor_args=given, batch_size=None, batch_format="pandas", concurrency=actors, **needs
