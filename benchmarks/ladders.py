@@ -101,7 +101,7 @@ def two(law: Law, sweeps: int = SWEEPS, burn_in: int = BURN_IN) -> dict[str, Any
 
 
 def spread(law: Law, seed: int, sweeps: int = SMALL) -> dict[str, Any]:
-    """Return one row: log Ẑ of ladders, and of particles that read as many tokens."""
+    """Return one row: log Ẑ of ladders, and of particles that read equally many tokens."""
     generator = torch.Generator().manual_seed(seed)
     counted, begin = CountedLaw(target(law)), process_time()
     with quiet_thread(), torch.inference_mode():

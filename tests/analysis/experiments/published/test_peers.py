@@ -148,7 +148,7 @@ def test_mended_transformers_is_seen(monkeypatch):
 
 
 def mend(monkeypatch):
-    """Replace what is wrong in the guiders."""
+    """Replace the errors of the guiders."""
     import diffusers
     from diffusers.guiders import (
         adaptive_projected_guidance,
