@@ -4,7 +4,7 @@ The model is stories260K, with three prompts. One ladder starts from draws at γ
 the joint probability. They should agree within .2 nat, or their verdicts should say that they do not.
 
     two      γ = 2 and 3 at T = 24, with the next prompt as the negative one; p², p³, p⁴ at T = 64
-    spread   log Ẑ at γ = 2 over seeds, by ladders and by particles that read as many tokens: the ratio of the variances
+    spread   log Ẑ at γ = 2 over seeds, by ladders and by particles of equal work: the ratio of the variances
 """
 
 import argparse
@@ -101,7 +101,7 @@ def two(law: Law, sweeps: int = SWEEPS, burn_in: int = BURN_IN) -> dict[str, Any
 
 
 def spread(law: Law, seed: int, sweeps: int = SMALL) -> dict[str, Any]:
-    """Return one row: log Ẑ of ladders, and of particles that read equally many tokens."""
+    """Return one row: log Ẑ of ladders, and of particles of equal work."""
     generator = torch.Generator().manual_seed(seed)
     counted, begin = CountedLaw(target(law)), process_time()
     with quiet_thread(), torch.inference_mode():

@@ -57,7 +57,7 @@ class Plan:
         groups: independent groups of the joint law, each of `laws.SIZE` texts.
         particles: particles of the population of every text.
         sampler: "particles" or "ladder", of the joint law.
-        sweeps: of a ladder; half as many come before them.
+        sweeps: of a ladder, after a burn-in of half their number.
 
     Raises:
         ValueError: fewer than two groups or particles, fewer sweeps than texts, or another sampler.
