@@ -36,7 +36,7 @@ class Engine(NamedTuple):
 
     @property
     def here(self) -> bool:
-        """Whether this process makes all calls."""
+        """True if this process makes all calls itself."""
         return self.name == "here" or (self.name == "processes" and self.jobs == 1)
 
     def check(self) -> None:

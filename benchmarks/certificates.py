@@ -11,7 +11,6 @@ A verdict is false if it is positive and log Ẑ is off by more than half a nat.
 
 import argparse
 import itertools
-import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Metaspace
 from tokenizers.trainers import BpeTrainer
-from tqdm import tqdm
 
 import arguide
 from analysis.cli import options
@@ -38,6 +36,7 @@ from analysis.toys import NgramModels, TextLaw, read_ngrams
 from analysis.toys.law import Weights
 from analysis.toys.ngrams.models import codes_of
 from arguide.stopping import lengths
+from benchmarks.rows import add, kept
 from benchmarks.verdicts import upper
 
 ORDERS, LENGTHS, LABELS = (2, 3, 4, 5), (20, 40), 3
@@ -196,13 +195,9 @@ def table(frame: pd.DataFrame) -> str:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file in the order of the laws, whatever order they were finished in; a torn last line is no row."""
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-    if lines and not lines[-1].endswith("\n"):  # of a run that was killed; the next row must not be added to it
-        file.write_text("".join(lines := lines[:-1]))
-    rows = [json.loads(line) for line in lines]
+    """Return the rows of a file in the order of the laws, whatever order they were finished in."""
     axes = "length", "power", "scale", "order", "label"
-    return sorted(rows, key=lambda row: (*(row[axis] for axis in axes), list(SAMPLERS).index(row["sampler"])))
+    return sorted(kept(file), key=lambda row: (*(row[axis] for axis in axes), list(SAMPLERS).index(row["sampler"])))
 
 
 def law_of(row: dict[str, Any]) -> Law:
@@ -234,10 +229,8 @@ def main() -> None:
             done = {(law_of(row), row["sampler"]) for row in read(given.out)}
             pairs = share(list(itertools.product(chosen, given.samplers)), part)
             left = [] if given.table else [pair for pair in pairs if pair not in done]
-            found = run([partial(certified, *pair, Source(given.file, given.pieces)) for pair in left])
-            for row in tqdm(found, total=len(left), desc="certificates", unit="run", dynamic_ncols=True, disable=None):
-                with given.out.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+            calls = [partial(certified, *pair, Source(given.file, given.pieces)) for pair in left]
+            add(given.out, run, calls, "certificates")
     except ValueError as error:
         parser.exit(2, f"{error}\n")
     print(table(pd.DataFrame(read(given.out))))

@@ -17,7 +17,6 @@ control.
 """
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +27,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import arguide
 from analysis.engines import engine
@@ -38,6 +36,7 @@ from arguide import particles
 from arguide.smc.draws import categorical
 from arguide.smc.driver import Twist
 from benchmarks.certificates import Law, Source, laws, models_of
+from benchmarks.rows import add, kept
 
 PARTICLES, CHAINS, STEPS, GROWING_STEPS, QUARTERS, DRAWS = 3500, 256, 264, 106, 4, 256
 LEVELS, LADDERS, SWEEPS, BURN_IN = 8, 8, 200, 100
@@ -223,17 +222,12 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, help="take every n-th law only (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     given = parser.parse_args()
-    rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
-    done = {(*(row[name] for name in Law._fields), row["sampler"]) for row in rows}
+    done = {(*(row[name] for name in Law._fields), row["sampler"]) for row in kept(given.out)}
     left = [(law, name) for law in list(laws())[:: given.every] for name in given.samplers if (*law, name) not in done]
     with engine("processes", given.jobs) as run:
-        found = run([partial(compared, *pair) for pair in left])
-        for row in tqdm(found, total=len(left), desc="equal work", unit="run", dynamic_ncols=True, disable=None):
-            with given.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            rows.append(row)
+        add(given.out, run, [partial(compared, *pair) for pair in left], "equal work")
     order = {name: i for i, name in enumerate(SAMPLERS)}
-    rows.sort(key=lambda row: (row["power"], row["scale"], order[row["sampler"]]))
+    rows = sorted(kept(given.out), key=lambda row: (row["power"], row["scale"], order[row["sampler"]]))
     print(table(pd.DataFrame(rows)))
 
 

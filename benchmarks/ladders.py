@@ -9,7 +9,6 @@ the joint probability. They should agree within .2 nat, or their verdicts should
 
 import argparse
 import itertools
-import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +19,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 from transformers import AutoTokenizer
 
 import arguide
@@ -28,6 +26,7 @@ from analysis.engines import engine
 from analysis.text.loading import quiet_thread
 from benchmarks.equal_work import Counted
 from benchmarks.models import STORIES, generate, pair
+from benchmarks.rows import add, kept
 
 PROMPTS = ("Lily had a big dog named Max.", "Once upon a time", "Tom and his cat went to the park.")
 LADDERS, LEVELS, SWEEPS, BURN_IN, BEAMS = 4, 8, 200, 100, 8
@@ -44,7 +43,7 @@ class Law(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How tables write it."""
+        """The name in tables."""
         return f"γ = {self.scale:g}" if self.power == 1 else f"p(x)^{self.power:g}"
 
 
@@ -140,8 +139,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=("two", "spread"), default=["two", "spread"])
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     given = parser.parse_args()
-    rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
-    done = {(row["part"], *(row[name] for name in Law._fields), row.get("seed")) for row in rows}
+    done = {(row["part"], *(row[name] for name in Law._fields), row.get("seed")) for row in kept(given.out)}
     jobs: dict[tuple[Any, ...], Callable[[], dict[str, Any]]] = {}
     if "two" in given.parts:
         jobs |= {("two", *law, None): partial(two, law) for law in LAWS}
@@ -150,11 +148,8 @@ def main() -> None:
         jobs |= {("spread", *law, seed): partial(spread, law, seed) for law, seed in settings}
     left = [job for key, job in jobs.items() if key not in done]
     with engine("processes", given.jobs) as run:
-        for row in tqdm(run(left), total=len(left), desc="ladders", unit="run", dynamic_ncols=True, disable=None):
-            with given.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            rows.append(row)
-    print(tables(rows))
+        add(given.out, run, left, "ladders")
+    print(tables(kept(given.out)))
 
 
 if __name__ == "__main__":

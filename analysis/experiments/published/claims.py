@@ -45,7 +45,7 @@ class Claim(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What the source has in print: a number, a formula, or words."""
+        """The kind of statement that the source prints: a number, a formula, or words."""
         return FORMULA if not isinstance(self.published, str) else PRINTED if self.relation == "=" else WORDS
 
     @property
@@ -83,7 +83,7 @@ class Claim(NamedTuple):
 
     @property
     def turned(self) -> bool:
-        """Whether the control and ours get different verdicts."""
+        """True if the control and ours get different verdicts."""
         return self._judge(self.control) != self._judge(self.ours)
 
     def _judge(self, number: float) -> str:

@@ -99,7 +99,7 @@ class Point(NamedTuple):
 
     @property
     def converged(self) -> bool:
-        """Whether the diagnosis found no disagreement."""
+        """True if no comparison of the diagnosis exceeds its limit."""
         return self.diagnosis is None or self.diagnosis.consistent
 
 
