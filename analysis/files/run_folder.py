@@ -85,9 +85,15 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): digest(path) for path in sorted(paths)}
 
 
+def files_of(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the digests of the files that belong to a marked frame, by their names."""
+    files: dict[str, str] = frame.attrs[MARK]["files"]
+    return files
+
+
 def damaged(folder: Path, frame: pd.DataFrame) -> str | None:
     """Return the first file of a marked frame that is missing or has another digest, or None."""
-    files: dict[str, str] = frame.attrs[MARK]["files"]
+    files = files_of(frame)
     return next((name for name, mark in files.items() if not (folder / name).is_file() or digest(folder / name) != mark), None)
 
 

@@ -80,8 +80,10 @@ class Run:
                 run_folder.check_same(self.folder, found, self._settings())
 
     def _check_kept(self, record: Mapping[str, Any] | None) -> None:
-        """Refuse to overwrite an output that is not the one to replace, by the record of a run."""
-        if self.out.exists() and (record is None or record.get(REPLACES) != run_folder.digest(self.out)):
+        """Refuse to overwrite an output that is neither the one to replace, by the record of a run, nor its own."""
+        if not self.out.exists() or (record is not None and record.get(REPLACES) == run_folder.digest(self.out)):
+            return
+        if record is None or self._written() is None:
             raise ValueError(f"{self.out} exists already; nothing was overwritten; choose another --out, or --fresh")
 
     def claim(self, *, fresh: bool = False, shared: bool = False) -> None:
@@ -110,6 +112,8 @@ class Run:
 
     def missing(self, team: Team) -> list[int]:
         """Return the batches of this process that are not finished."""
+        if self._written() is not None:
+            return []
         return [batch for batch in self.share(team) if run_folder.read_finished(*part(self.folder, batch)) is None]
 
     def keep(self, batch: int, frame: pd.DataFrame) -> None:
@@ -123,6 +127,20 @@ class Run:
         Raises:
             ValueError: a batch is missing or damaged, or the output was created or changed meanwhile.
         """
+        done = self._written()
+        if done is None:
+            done = self._joined()
+            named = run_folder.marked(done, PROGRAM, self._name())
+            run_folder.write_frame(self.folder / WHOLE, named)  # here, so that it is swept if killed
+            (self.folder / WHOLE).replace(self.out)
+        run_folder.sweep(self.folder, OWN)  # of processes that were lost
+        run_folder.clear(self.folder, OWN)
+        with contextlib.suppress(OSError):  # it holds a file of the user
+            self.folder.rmdir()
+        return len(done)
+
+    def _joined(self) -> pd.DataFrame:
+        """Return the completions of all batches, beside the columns of their prompts."""
         parts = [run_folder.read_marked(*part(self.folder, batch)) for batch in self.batches]
         if any(frame is None for frame in parts):
             raise ValueError(f"a batch in {self.folder} is missing or damaged; run the same command again to complete it")
@@ -130,14 +148,16 @@ class Run:
         done = pd.concat(parts, ignore_index=True)
         kept = self.frame.drop(columns="scale", errors="ignore").iloc[done["index"]].reset_index(drop=True)
         first = done[["index", "sample"]]
-        frame = pd.concat([first, kept, done.drop(columns=list(first))], axis=1)
-        run_folder.write_frame(self.folder / WHOLE, run_folder.marked(frame, PROGRAM))  # here, so that it is swept if killed
-        (self.folder / WHOLE).replace(self.out)
-        run_folder.sweep(self.folder, OWN)  # of processes that were lost
-        run_folder.clear(self.folder, OWN)
-        with contextlib.suppress(OSError):  # it holds a file of the user
-            self.folder.rmdir()
-        return len(done)
+        return pd.concat([first, kept, done.drop(columns=list(first))], axis=1)
+
+    def _written(self) -> pd.DataFrame | None:
+        """Return the output if this run wrote it and was killed before its folder was removed."""
+        frame = run_folder.read_marked(self.out, PROGRAM)
+        return None if frame is None or run_folder.files_of(frame) != self._name() else frame
+
+    def _name(self) -> dict[str, str]:
+        """Return the record of the run and its digest, by which the output names the run."""
+        return run_folder.digests(self.folder, self.folder.glob(run_folder.RECORD))
 
     def _settings(self) -> dict[str, Any]:
         return dict(self.config) | {"batch size": self.size}

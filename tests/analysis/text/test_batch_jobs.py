@@ -131,6 +131,35 @@ def test_an_unwritable_output_is_one_line(fails, model, tmp_path):
     assert "end in .parquet" in fails(model, "--prompts", source, "--out", tmp_path / "out.csv", *FEW)
 
 
+@pytest.mark.parametrize("fresh", [[], ["--fresh"]])
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_run_killed_while_it_tidies_up_ends(run, fails, model, tmp_path, monkeypatch, left, fresh):
+    """Its output is complete, and `left` of its files beside the record are still there; nothing is computed again."""
+    write_prompts(tmp_path, "csv")
+    command, out, clear = arguments(model, tmp_path), tmp_path / "out.parquet", batch_jobs.run_folder.clear
+    if fresh:
+        assert run(*command, "--seed", 1)[0] == 0
+
+    def killed(folder, own):
+        if out.exists() and len(pd.read_parquet(out)) == 7 and batch_jobs.WHOLE in own and list(folder.glob("0*")):
+            for path in sorted(folder.glob("0*"))[left:]:
+                path.unlink()
+            raise KeyboardInterrupt
+        clear(folder, own)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_jobs.run_folder, "clear", killed)
+        assert run(*command, *fresh)[0] == 130
+    written, parts = out.read_bytes(), tmp_path / ".out.parquet.parts"
+    assert len(list(parts.glob("0*"))) == left
+    assert "settings" in fails(*command, "--seed", 2)
+    monkeypatch.setattr(batch_jobs, "complete", None)
+    assert run(*command)[0] == 0
+    assert out.read_bytes() == written
+    assert not parts.exists()
+    assert "nothing was overwritten" in fails(*command)
+
+
 def environment():
     return os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
