@@ -31,7 +31,7 @@ class Ladder(NamedTuple):
     log_normalizer: log Z_t along them, [m·n, T].
     levels: u, [L], from 0 at the exact law to 1 at the target; the scale of guidance is 1 + u (γ − 1).
     ratios: r(x) of the texts of every level after every sweep, [sweeps, L, n].
-    log_evidence: log Ẑ by Bennett's acceptance ratio, [].
+    log_evidence: log Ẑ by the multistate Bennett acceptance ratio, [].
     std_error: its standard error, from the spread over ladders, [].
     log_evidences: the value of each ladder to first order, [n]; log Ẑ is their mean.
     integrated: log Ẑ by thermodynamic integration, []; NaN where r is infinite at level 0.
@@ -80,7 +80,7 @@ def diagnosed(levels: Levels, texts: Texts, info: Info) -> Ladder:
         texts: of the target, m·n.
         info: of the sweeps, stacked, [sweeps, …].
     """
-    log_evidence, std_error, change = estimates.log_evidence(info.works)
+    log_evidence, std_error, change = estimates.log_evidence(levels.u, info.ratios, info.log_weights)
     found = Ladder(
         x=texts.tokens,
         log_target=texts.log_target,
@@ -94,7 +94,7 @@ def diagnosed(levels: Levels, texts: Texts, info: Info) -> Ladder:
         accepted=info.accepted.mean((0, 2)),
         exchanged=info.exchanged.mean((0, 2)),
         round_trips=int(info.trips[:, 0].sum()),
-        halves=_halves(info.works),
+        halves=_halves(levels.u, info),
         consistent=False,
         verdict="",
     )
@@ -102,9 +102,10 @@ def diagnosed(levels: Levels, texts: Texts, info: Info) -> Ladder:
     return found._replace(consistent=consistent, verdict=verdict)
 
 
-def _halves(works: Tensor) -> tuple[float, float]:
+def _halves(u: Tensor, info: Info) -> tuple[float, float]:
     """Return the difference of log Ẑ between the halves of the sweeps, and its standard error, from the same ladders."""
-    (first, _, one), (second, _, other) = (estimates.log_evidence(half) for half in works.tensor_split(2))
+    halves = zip(info.ratios.tensor_split(2), info.log_weights.tensor_split(2), strict=True)
+    (first, _, one), (second, _, other) = (estimates.log_evidence(u, *half) for half in halves)
     return float(second - first), float((other - one).std()) / math.sqrt(len(one))
 
 

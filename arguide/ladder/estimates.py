@@ -1,17 +1,20 @@
 r"""log Z from the texts of a ladder, by two estimators that use them differently, and the standard error of the first.
 
-Bennett's acceptance ratio, for each pair of neighbouring levels, is the Δ = log Z_{i+1} − log Z_i with
+The multistate Bennett acceptance ratio (MBAR) takes the texts of all L levels, N of each, as draws from the mixture of the
+levels' laws. Relative to level 0 their densities are exp(b_j(x)), with b_0 = 0 and b_j = u_j r + w, where w is the log-weight
+of a text of level 0. The log Z_j are the numbers at which every level has its share of the mixture, log Z_0 = 0:
 
-    E_i[σ(W − Δ)] = E_{i+1}[σ(Δ − W)],    σ(z) = 1/(1 + e^{−z}),    W = log p̃_{i+1}(x) − log p̃_i(x),
+    Σ_x π_j(x) = N,    π_j(x) = exp(b_j(x) − log Z_j) / Σ_i exp(b_i(x) − log Z_i)
 
-the one with the smallest variance for independent texts. Thermodynamic integration is ∫ E_u[r] du, by the trapezoidal rule with
-the correction of its ends, h² (Var_i r − Var_{i+1} r)/12 for an interval h, since d E_u[r]/du = Var_u r.
+These are the maximum of a concave likelihood. For two levels this is Bennett's acceptance ratio. Thermodynamic integration is
+∫ E_u[r] du, by the trapezoidal rule with the correction of its ends, h² (Var_i r − Var_{i+1} r)/12 for an interval h, since
+d E_u[r]/du = Var_u r.
 
-Ladders are independent. So the standard error is that of the mean over ladders of the first-order change of Σ Δ, whatever the
-correlation between the sweeps of a ladder.
+Ladders are independent. So the standard error is that of the mean over ladders of the first-order change of log Z, whatever the
+correlation between the sweeps and the levels of a ladder.
 
-Sources: Bennett, "Efficient estimation of free energy differences from Monte Carlo data" (1976),
-doi:10.1016/0021-9991(76)90078-4; Gelman & Meng, "Simulating normalizing constants" (1998), doi:10.1214/ss/1028905934.
+Sources: Shirts & Chodera, "Statistically optimal analysis of samples from multiple equilibrium states" (2008), arXiv:0801.1426,
+equation 11; Gelman & Meng, "Simulating normalizing constants" (1998), doi:10.1214/ss/1028905934.
 """
 
 import math
@@ -19,31 +22,42 @@ import math
 import torch
 from torch import Tensor
 
-BISECTIONS = 60
+ITERATIONS, PRECISION = 500, 1e-10
 
 
-def bennett(works: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Δ of every pair of levels, [L − 1], and the first-order change of ΣΔ per ladder, [n].
+def log_evidence(u: Tensor, ratios: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log Z of the target by MBAR, [], its standard error, [], and its first-order change per ladder, [n].
 
     Args:
-        works: W of the texts of both levels of every pair, [sweeps, 2, L − 1, n].
+        u: levels, [L].
+        ratios: r of the texts of every level, [sweeps, L, n].
+        log_weights: w of them, [sweeps, L, n].
     """
-    below, above = works.unbind(1)
-    finite = torch.where(works.isfinite(), works, 0.0)
-    low, high = finite.amin((0, 1, 3)) - 100, finite.amax((0, 1, 3)) + 100
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        larger = _surplus(below, above, middle).mean(1) > 0
-        low, high = torch.where(larger, middle, low), torch.where(larger, high, middle)
-    change = (low + high) / 2
-    surplus, slope = _surplus(below, above, change), _slope(below, above, change)
-    return change, (surplus / slope[:, None]).sum(0)
+    values = u[1:].to(ratios) * ratios[..., None] + log_weights[..., None]
+    densities = torch.cat([torch.zeros_like(values[..., :1]), values], -1)  # [sweeps, L, n, L]
+    log_z = _balanced(densities.flatten(0, 2))
+    shares = (densities - log_z).softmax(-1)
+    per_ladder = shares.mean((0, 1))[:, 1:]
+    rows = shares.flatten(0, 2)[:, 1:]
+    slope = rows.mean(0).diag() - rows.T @ rows / len(rows)
+    change = torch.linalg.pinv(slope, hermitian=True)[-1] @ (per_ladder - 1 / len(u)).T
+    return log_z[-1], change.std() / math.sqrt(len(change)), change
 
 
-def log_evidence(works: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ΣΔ, [], its standard error, [], and its first-order change per ladder, [n]; arguments as in `bennett`."""
-    changes, influence = bennett(works)
-    return changes.sum(), influence.std() / math.sqrt(len(influence)), influence
+def _balanced(densities: Tensor) -> Tensor:
+    """Return the log Z of all levels, [L], at which their shares are alike; densities are [m, L]."""
+    log_z = densities.new_zeros(densities.shape[1])
+    optimiser = torch.optim.LBFGS(
+        [log_z], max_iter=ITERATIONS, tolerance_grad=PRECISION, tolerance_change=0.0, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        logits = densities - log_z
+        log_z.grad = 1 / len(log_z) - logits.softmax(1).mean(0)
+        return logits.logsumexp(1).mean() + log_z.mean()
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return log_z - log_z[0]
 
 
 def integrated(u: Tensor, ratios: Tensor, log_weights: Tensor) -> Tensor:
@@ -52,17 +66,17 @@ def integrated(u: Tensor, ratios: Tensor, log_weights: Tensor) -> Tensor:
     Args:
         u: levels, [L].
         ratios: r of the texts of every level, [sweeps, L, n].
-        log_weights: log-weights of the texts of level 0, [sweeps, n].
+        log_weights: w of them, of which only those of level 0 enter, [sweeps, L, n].
     """
     weights = torch.zeros_like(ratios)
-    weights[:, 0] = log_weights
+    weights[:, 0] = log_weights[:, 0]
     shares = weights.transpose(0, 1).flatten(1).softmax(1)
     rows = ratios.transpose(0, 1).flatten(1)
     means = (shares * rows).sum(1)
     variances = (shares * (rows - means[:, None]).square()).sum(1)
     gaps = u.diff().to(means)
     area = gaps * (means[1:] + means[:-1]) / 2 - gaps.square() * variances.diff() / 12
-    return log_weights.exp().mean().log() + area.sum()
+    return log_weights[:, 0].exp().mean().log() + area.sum()
 
 
 def equalised(u: Tensor, rejected: Tensor) -> Tensor:
@@ -77,15 +91,3 @@ def equalised(u: Tensor, rejected: Tensor) -> Tensor:
     right = torch.searchsorted(total, wanted[1:-1]).clamp(1, len(u) - 1)
     share = (wanted[1:-1] - total[right - 1]) / (total[right] - total[right - 1])
     return torch.cat([u[:1], u[right - 1] + share * (u[right] - u[right - 1]), u[-1:]])
-
-
-def _surplus(below: Tensor, above: Tensor, change: Tensor) -> Tensor:
-    """Return the mean of σ(W − Δ) over the lower level minus that of σ(Δ − W) over the upper one, per ladder, [L − 1, n]."""
-    change = change[:, None]
-    return ((below - change).sigmoid() - (change - above).sigmoid()).mean(0)
-
-
-def _slope(below: Tensor, above: Tensor, change: Tensor) -> Tensor:
-    """Return the negative derivative of the mean of `_surplus` by Δ, [L − 1]."""
-    steep = [values.sigmoid() * (-values).sigmoid() for values in (below - change[:, None], above - change[:, None])]
-    return (steep[0] + steep[1]).mean((0, 2))

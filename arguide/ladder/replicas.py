@@ -50,15 +50,13 @@ class State(NamedTuple):
 class Info(NamedTuple):
     """Measurements of one sweep, before its exchanges.
 
-    works: W_i of the texts at level i, and of those at level i + 1, [2, L − 1, n].
     ratios: r of the texts at every level, [L, n].
-    log_weights: Σ_t log Z_t of the fresh texts of level 0, [n].
+    log_weights: Σ_t log Z_t of level 0 along them, [L, n].
     accepted: whether each text moved, by level, [L − 1, n].
     exchanged: probability of every exchange, [L − 1, n]; NaN where the turn is another's.
     trips: number of texts that came to level 0 after level L − 1, or to level L − 1 after level 0, [2, n].
     """
 
-    works: Tensor
     ratios: Tensor
     log_weights: Tensor
     accepted: Tensor
@@ -90,10 +88,10 @@ def step(levels: Levels, state: State, fresh: Texts, log_cuts: Tensor, draw: Dra
         turn: 0 for the pairs (0, 1), (2, 3), …; 1 for (1, 2), (3, 4), ….
     """
     state, moved = redraw(levels, state, int(draw(log_cuts[None])), draw)
-    works = work(levels, state, fresh)
     ratios = torch.cat([fresh.ratio[None], state.ordered(state.texts.ratio)])
-    state, log_accept, trips = exchange(state, fresh, works, draw, turn)
-    return state, Info(works, ratios, fresh.log_normalizers[..., 0].sum(1), moved, log_accept.exp(), trips)
+    log_weights = torch.cat([fresh.log_weight[None], state.ordered(state.texts.log_weight)])
+    state, log_accept, trips = exchange(state, fresh, log_exchange(levels, ratios, log_weights), draw, turn)
+    return state, Info(ratios, log_weights, moved, log_accept.exp(), trips)
 
 
 def redraw(levels: Levels, state: State, cut: int, draw: Draw) -> tuple[State, Tensor]:
@@ -118,32 +116,28 @@ def redraw(levels: Levels, state: State, cut: int, draw: Draw) -> tuple[State, T
     return state, state.ordered(moved)
 
 
-def work(levels: Levels, state: State, fresh: Texts) -> Tensor:
-    """Return W_i of the texts at level i, and of those at level i + 1, [2, L − 1, n]; arguments as in `step`."""
-    ratios = state.ordered(state.texts.ratio)
-    gaps = levels.u.diff().to(ratios)[:, None]
-    weights = [texts.log_normalizers[..., 0].sum(1) for texts in (fresh, state.texts)]
-    below, above = torch.cat([fresh.ratio[None], ratios[:-1]]) * gaps, ratios * gaps
-    below[0] += weights[0]
-    above[0] += state.ordered(weights[1])[0]
-    return torch.stack([below, above])
+def log_exchange(levels: Levels, ratios: Tensor, log_weights: Tensor) -> Tensor:
+    """Return W_i(x) − W_i(x′) of all pairs, [L − 1, n]; arguments as in `Info`."""
+    found = -levels.u.diff().to(ratios)[:, None] * ratios.diff(dim=0)
+    found[0] += log_weights[0] - log_weights[1]
+    return found
 
 
-def exchange(state: State, fresh: Texts, works: Tensor, draw: Draw, turn: int) -> tuple[State, Tensor, Tensor]:
+def exchange(state: State, fresh: Texts, log_ratios: Tensor, draw: Draw, turn: int) -> tuple[State, Tensor, Tensor]:
     """Exchange the levels of texts whose turn it is, level 1 with fresh texts.
 
     Args:
         state: n ladders.
         fresh: n texts of level 0.
-        works: as `work` returns it.
+        log_ratios: as `log_exchange` returns them.
         draw: log-probs [n, 2] ↦ indices [n].
         turn: as in `step`.
 
     Returns:
         The new state; log-probabilities of the exchanges, [L − 1, n], NaN for other pairs; the trips, see `Info`.
     """
-    log_accept = torch.full_like(works[0], torch.nan)
-    log_accept[turn::2] = (works[0] - works[1])[turn::2].clamp(max=0.0)
+    log_accept = torch.full_like(log_ratios, torch.nan)
+    log_accept[turn::2] = log_ratios[turn::2].clamp(max=0.0)
     swapped = torch.zeros_like(log_accept, dtype=torch.bool)
     swapped[turn::2] = _taken(log_accept[turn::2].flatten(), draw).view_as(swapped[turn::2])
     shift = torch.zeros_like(state.level)  # by level

@@ -42,6 +42,11 @@ class Texts(NamedTuple):
         return self.ratios.sum(1)
 
     @property
+    def log_weight(self) -> Tensor:
+        """Σ_t log Z_t of level 0, [n]: log p_0 minus the log-probability of a draw of level 0, which a cap may force to end."""
+        return self.log_normalizers[..., 0].sum(1)
+
+    @property
     def log_target(self) -> Tensor:
         """Log p̃ of every token, [n, T]."""
         return self.log_start + self.ratios
