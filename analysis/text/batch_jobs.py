@@ -16,7 +16,7 @@ import torch
 
 from analysis.engines import Engine
 from analysis.files import paths, run_folder
-from analysis.text.batches import batches, completed, part
+from analysis.text.batches import TRIED, batches, completed, part
 from analysis.text.completer import complete_batches
 from analysis.text.completions import Sampling, complete
 from analysis.text.distributed import Team
@@ -28,7 +28,8 @@ PROGRAM = "arguide generate"
 REPLACES = "digest of the output to replace"
 WHOLE = "whole.parquet"
 HERE = Engine("here")
-OWN = ("[0-9]" * 8 + ".parquet", WHOLE, run_folder.RECORD)  # the record last: it says whose the other files are
+NUMBER = "[0-9]" * 8
+OWN = (f"{NUMBER}.parquet", NUMBER + TRIED, WHOLE, run_folder.RECORD)  # the record last: it says whose the other files are
 
 
 @dataclass(frozen=True)

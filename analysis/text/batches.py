@@ -9,6 +9,8 @@ from analysis.files import run_folder
 from analysis.text.completions import Completion
 from analysis.text.tokens import Encoded, Request
 
+TRIED = ".tries"  # of the file beside that of a batch, with a byte per process that began it
+
 
 def batches(prompts: Sequence[Request], size: int) -> list[pd.DataFrame]:
     """Return one frame per batch, with the columns batch, index, prompt, negative and scale."""

@@ -12,10 +12,12 @@ from analysis import clusters, engines
 from analysis.engines import Engine
 from analysis.files import run_folder
 from analysis.text import loading
-from analysis.text.batches import completed, part
+from analysis.text.batches import TRIED, completed, part
 from analysis.text.completions import Sampling, complete
 from analysis.text.loading import Choice
 from analysis.text.prompt_files import requests
+
+TRIES = 5  # of a batch
 
 
 class Completer:
@@ -47,7 +49,8 @@ class Completer:
         """Return the completions of a batch: index, sample, scale, completion, tokens, and the diagnosis of the joint law.
 
         Raises:
-            ValueError: rows of several batches, prompts that do not fit, or a folder that cannot be written.
+            ValueError: rows of several batches, prompts that do not fit, a folder that cannot be written, or a batch that has
+                lost its process five times, which Ray would repeat without end.
         """
         numbers = set(batch["batch"])
         if len(numbers) != 1:
@@ -57,13 +60,35 @@ class Completer:
         found = None if place is None else run_folder.read_marked(*place)
         if found is not None:
             return found
+        if place is not None:
+            _count_try(place[0].with_suffix(TRIED), number)
         with loading.quiet_thread():
             prompts = self.sampling.encode(self.loaded, requests(batch, None, 1.0))
             done = complete(self.loaded, prompts, self.sampling, number)
         found = completed([int(row) for row in batch["index"]], prompts, done)
         if place is not None:
             run_folder.write_frame(place[0], run_folder.marked(found, place[1]))
+            place[0].with_suffix(TRIED).unlink(missing_ok=True)
         return found
+
+
+class RayCompleter(Completer):
+    """A completer that returns the error of a batch in a frame of one row, for Ray Data keeps no more than its text."""
+
+    def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
+        """Return the completions of a batch, or its error."""
+        try:
+            return super().__call__(batch)
+        except ValueError as error:
+            return pd.DataFrame({"error": [str(error)]})
+
+
+def _count_try(path: Path, number: int) -> None:
+    """Add a byte to the file of a batch, or raise ValueError where it has `TRIES` of them."""
+    if path.exists() and path.stat().st_size >= TRIES:
+        raise ValueError(f"batch {number} lost its process {TRIES} times, perhaps out of memory; try a smaller --batch-size")
+    with path.open("ab") as file:
+        file.write(b".")
 
 
 def complete_batches(
@@ -82,6 +107,7 @@ def complete_batches(
     Raises:
         ValueError: an engine that does not work, or that has no such device.
     """
+    run_folder.clear(folder, [part(folder, int(rows["batch"].iloc[0]))[0].with_suffix(TRIED).name for rows in frames])
     if engine.name == "ray":
         yield from _on_ray(frames, (choice, sampling, device, folder.absolute(), Path.cwd()), engine)
         return
@@ -100,9 +126,11 @@ def _on_ray(frames: Sequence[pd.DataFrame], given: tuple[Choice, Sampling, str, 
         needs = {f"num_{unit.lower()}s": 1}
         actors = min(engine.jobs or most, most, len(frames))
         done = data.from_pandas(list(frames)).map_batches(
-            Completer, fn_constructor_args=given, batch_size=None, batch_format="pandas", concurrency=actors, **needs
+            RayCompleter, fn_constructor_args=given, batch_size=None, batch_format="pandas", concurrency=actors, **needs
         )
         for rows in done.iter_batches(batch_size=None, batch_format="pandas"):
+            if "error" in rows:
+                raise ValueError(rows["error"].iloc[0])
             yield rows["index"].nunique()
 
 

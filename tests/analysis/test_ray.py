@@ -13,10 +13,17 @@ import pandas as pd
 import pytest
 from command import ARGUIDE
 from labelled_names import write_names
+from lost_actors import Lost
 from short_calls import node, note
 from tiny import save
 
-from analysis.engines import engine
+from analysis.engines import Engine, engine
+from analysis.files import run_folder
+from analysis.text import completer
+from analysis.text.batches import batches
+from analysis.text.completions import Sampling
+from analysis.text.loading import Choice
+from analysis.text.tokens import Request
 
 psutil = pytest.importorskip("psutil")
 pytest.importorskip("ray")
@@ -128,6 +135,19 @@ def test_killed_actors_lose_no_prompt(address, prompts, tmp_path):
     assert said == f"240 completions are in {out}\n"
     assert out.read_bytes() == here
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_a_batch_that_kills_every_actor_ends_the_run(address, tmp_path, monkeypatch):
+    """Ray would start actors for it without end."""
+    frames, sampling = batches([Request("the", "", 1.5)] * 3, 2), Sampling(max_new_tokens=2)
+    run_folder.claim(tmp_path / "run", {}, parts=())
+    monkeypatch.setattr(completer, "RayCompleter", Lost)
+    given = Choice(str(save(tmp_path / "tiny"))), sampling, "cpu", tmp_path / "run", Engine("ray", 1, address)
+    with pytest.raises(ValueError, match=f"lost its process {completer.TRIES} times"):
+        list(completer.complete_batches(frames, *given))
+    monkeypatch.undo()
+    assert sum(completer.complete_batches(frames, *given)) == 3  # the next command tries anew
+    assert not list((tmp_path / "run").glob("*.tries"))
 
 
 @pytest.mark.parametrize("kind", ["processes", "ray"])

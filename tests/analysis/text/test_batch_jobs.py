@@ -14,7 +14,12 @@ from command import ARGUIDE
 from prompts import PROMPTS, write_prompts
 from tiny import save
 
-from analysis.text import batch_jobs, distributed
+from analysis.engines import Engine
+from analysis.text import batch_jobs, completer, distributed
+from analysis.text.batches import batches
+from analysis.text.completions import Sampling
+from analysis.text.loading import Choice
+from analysis.text.tokens import Request
 
 COMMAND = ("generate",)
 FEW = ("--max-new-tokens", 6)
@@ -158,6 +163,20 @@ def test_a_run_killed_while_it_tidies_up_ends(run, fails, model, tmp_path, monke
     assert out.read_bytes() == written
     assert not parts.exists()
     assert "nothing was overwritten" in fails(*command)
+
+
+def test_a_batch_that_loses_its_processes_is_refused(model, tmp_path):
+    """The processes have left a byte each; a new command forgets them."""
+    frames, given = batches([Request("the", "", 1.5)] * 3, 2), (Choice(str(model)), Sampling(max_new_tokens=2), "cpu", tmp_path)
+    batch_jobs.run_folder.claim(tmp_path, {}, parts=())
+    (tmp_path / "00000001.tries").write_bytes(b"." * (completer.TRIES - 1))
+    own = completer.Completer(*given)
+    assert len(own(frames[1])) == 1
+    assert not (tmp_path / "00000001.tries").exists()
+    (tmp_path / "00000000.tries").write_bytes(b"." * completer.TRIES)
+    with pytest.raises(ValueError, match=r"batch 0 lost its process 5 times.*--batch-size"):
+        own(frames[0])
+    assert sum(completer.complete_batches(frames, *given, Engine("here"))) == 3
 
 
 def environment():
