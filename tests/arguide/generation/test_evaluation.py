@@ -111,13 +111,15 @@ OUTPUTS = {
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
-    """One local task per output type, on two documents."""
+    """A folder with one local task per output type, on two documents."""
     folder = tmp_path_factory.mktemp("task")
     rows = [{"context": c, "choices": CHOICES, "answer": 1, "text": t} for c, t in zip(CONTEXTS[:2], TEXTS, strict=True)]
     (folder / "rows.json").write_text("\n".join(map(json.dumps, rows)))
     data = {"data_files": {"test": str(folder / "rows.json")}, "cache_dir": str(folder / "cache")}
     shared = {"dataset_path": "json", "dataset_kwargs": data, "test_split": "test", "target_delimiter": ""}
-    return [{"task": kind, "output_type": kind} | shared | own for kind, own in OUTPUTS.items()]
+    for kind, own in OUTPUTS.items():  # every JSON is YAML
+        (folder / f"{kind}.yaml").write_text(json.dumps({"task": kind, "output_type": kind} | shared | own))
+    return str(folder)
 
 
 @pytest.mark.parametrize("law", ["joint", "sequential"])
@@ -133,8 +135,8 @@ def test_tasks_of_every_output_type_are_evaluated(evaluate, tasks, law):
         return sum(float(getattr(arguide.score(torch_model, *pair, guidance_scale=2.0), law)) for pair in pairs)
 
     model = evaluate(guidance_scale=2.0, law=law, max_length=10)
-    manager = TaskManager(include_defaults=False)  # the index of all tasks takes seconds
-    found = lm_eval.simple_evaluate(model, tasks=tasks, task_manager=manager, bootstrap_iters=0, log_samples=True)
+    manager = TaskManager(include_path=tasks, include_defaults=False)  # the index of all tasks takes seconds
+    found = lm_eval.simple_evaluate(model, tasks=list(OUTPUTS), task_manager=manager, bootstrap_iters=0, log_samples=True)
     responses = {kind: [each["filtered_resps"] for each in found["samples"][kind]] for kind in OUTPUTS}
     scored = [[score([map(tokenizer.encode, (c, choice))]) for choice in CHOICES] for c in CONTEXTS[:2]]
     for i, (context, text) in enumerate(zip(CONTEXTS, TEXTS, strict=False)):
