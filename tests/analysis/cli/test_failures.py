@@ -348,7 +348,7 @@ def started(*arguments):
     return process
 
 
-@pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
+@pytest.mark.parametrize("delay", [0, 0.1, 0.4, 1.6])
 def test_an_early_interrupt_is_one_line(names, tmp_path, delay):
     process = started("train", "lm", "--data", str(names), "--out", str(tmp_path / "m"))
     time.sleep(delay)
@@ -367,6 +367,10 @@ def test_the_way_to_resume_is_said(monkeypatch, argv, says):
 
 
 def test_an_interrupt_waits_for_the_import_of_torch(monkeypatch):
+    def wait():
+        for _ in range(1000):  # the interrupt comes between two sleeps
+            time.sleep(0.01)
+
     spec, interrupts, before = types.SimpleNamespace(_initializing=True), [], signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(torch, "__spec__", spec)
     cli.note_interrupts(interrupts)
@@ -374,7 +378,7 @@ def test_an_interrupt_waits_for_the_import_of_torch(monkeypatch):
         signal.raise_signal(signal.SIGINT)
         spec._initializing = False
         with pytest.raises(KeyboardInterrupt):
-            time.sleep(10)
+            wait()
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(interrupts) == 2
