@@ -130,7 +130,7 @@ def test_killed_actors_lose_no_prompt(address, prompts, tmp_path):
     given, here = prompts
     out, parts = tmp_path / "out.parquet", tmp_path / ".out.parquet.parts"
     work = partial(finish, *given, "--out", out, "--engine", "ray", "--address", address)
-    said, kills = with_kills("Completer", work, lambda: len(list(parts.glob("0*"))))
+    said, kills = with_kills("Completer", work, lambda: len(list(parts.glob("0*.parquet"))))
     assert kills == KILLS
     assert said == f"240 completions are in {out}\n"
     assert out.read_bytes() == here
@@ -179,12 +179,12 @@ def test_a_killed_command_resumes(prompts, tmp_path):
     for _ in range(KILLS):
         child = command(*given, "--out", out, "--jobs", 2, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         parts, limit = tmp_path / ".out.parquet.parts", time.monotonic() + 120
-        while len(list(parts.glob("0*"))) == finished[-1] and child.poll() is None and time.monotonic() < limit:
+        while len(list(parts.glob("0*.parquet"))) == finished[-1] and child.poll() is None and time.monotonic() < limit:
             time.sleep(0.01)  # until it works
         time.sleep(seed.uniform(0, 0.5))
         child.kill()
         assert child.wait() == -signal.SIGKILL
-        finished.append(len(list(parts.glob("0*"))))
+        finished.append(len(list(parts.glob("0*.parquet"))))
     print("finished batches at the kills:", *finished)
     assert sorted(finished) == finished
     assert 0 < finished[-1] < 120
