@@ -43,7 +43,7 @@ class Texts(NamedTuple):
 
     @property
     def log_weight(self) -> Tensor:
-        """Σ_t log Z_t of level 0, [n]: log p_0 minus the log-probability of a draw of level 0, which a cap may force to end."""
+        """Σ_t log Z_t of level 0, [n], which is log p_0 minus the log-probability of a draw that a cap may force to end."""
         return self.log_normalizers[..., 0].sum(1)
 
     @property
