@@ -53,21 +53,14 @@ class Coherent(Reference):
     """
 
     def logits(self, prompt, text):
-        return coherent(*self.rows[prompt], text, self.law)[0]
-
-    @functools.cached_property
-    def law(self):
-        """`plain`, each text read once."""
-        once = functools.cache(lambda model, before, text: plain(model, before, text))
-        return lambda model, before, text: once(model, tuple(before), tuple(text))
+        return coherent(*self.rows[prompt], text)[0]
 
 
-def coherent(scale, branches, text, law=None):
+def coherent(scale, branches, text):
     """Return the guided logits after a text, and log ρ before each of its tokens and after it."""
-    law = law or plain
     log_posteriors = [[math.log(prior) if prior else -math.inf for _, prior, _ in branches]]
     for t in range(len(text) + 1):
-        laws = [law(model, before, text[:t]).double() for before, _, model in branches]
+        laws = [plain(model, before, text[:t]).double() for before, _, model in branches]
         mixture = sum(math.exp(rho) * each.exp() for rho, each in zip(log_posteriors[-1], laws, strict=True)).log()
         if t < len(text):
             joint = [rho + float(each[text[t]]) for rho, each in zip(log_posteriors[-1], laws, strict=True)]
@@ -77,9 +70,15 @@ def coherent(scale, branches, text, law=None):
     return (gamma * laws[0] + (1 - gamma) * mixture).float(), log_posteriors
 
 
-@torch.no_grad()
 def plain(model, before, text):
-    """Log-probs of the token after `text`, given what stands before it, by one unpadded pass over everything."""
+    """Log-probs of the token after `text`, given what stands before it; a model whose weights stay reads a text once."""
+    return read(model, tuple(before), tuple(text))
+
+
+@functools.lru_cache(2**15)
+@torch.no_grad()
+def read(model, before, text):
+    """Log-probs after a text, by one unpadded pass over everything."""
     if model.config.is_encoder_decoder:
         given = {"input_ids": torch.tensor([before]), "decoder_input_ids": torch.tensor([[PAD, *text]])}
     else:

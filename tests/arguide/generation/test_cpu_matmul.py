@@ -1,6 +1,7 @@
 """Products with few rows: the same numbers in either form and layout, in a guided step alone."""
 
 import copy
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -29,7 +30,7 @@ class Results(dict):
 
 @pytest.fixture
 def transposing(monkeypatch):
-    """A processor on which (W xᵀ)ᵀ is the better form, and weights that no cache holds; counts the cpu_matmul."""
+    """A processor on which (W xᵀ)ᵀ is the better form, and weights that no cache holds; counts the products."""
     monkeypatch.setattr(cpu_matmul, "_RESULTS", Results(True))
     monkeypatch.setattr(cpu_matmul, "LARGE", 0)
     monkeypatch.setattr(cpu_matmul, "SMALL", 0)
@@ -39,7 +40,7 @@ def transposing(monkeypatch):
     return done
 
 
-def product(kind, bias, high=24, wide=16):
+def module_of(kind, bias, high=24, wide=16):
     torch.manual_seed(0)
     module = Conv1D(high, wide) if kind is Conv1D else nn.Linear(wide, high, bias=bias)
     if bias:
@@ -50,7 +51,7 @@ def product(kind, bias, high=24, wide=16):
 @pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 2), (3, 1), (2, 3), (8, 1), (9, 1), (2, 5), (4,)])
 @pytest.mark.parametrize(("kind", "bias"), [(nn.Linear, True), (nn.Linear, False), (Conv1D, True)])
 def test_either_form_gives_the_same_numbers(kind, bias, shape):
-    module, x = product(kind, bias), torch.randn(*shape, 16)
+    module, x = module_of(kind, bias), torch.randn(*shape, 16)
     ours, theirs = cpu_matmul.transposed(module, x), module(x)
     assert ours.is_contiguous()
     assert ours.shape == theirs.shape
@@ -63,15 +64,20 @@ def test_either_form_gives_the_same_numbers(kind, bias, shape):
 def test_one_row_and_many_are_multiplied_as_ever(monkeypatch, rows, plainly):
     done, linear = [], cpu_matmul.functional.linear
     monkeypatch.setattr(cpu_matmul.functional, "linear", lambda *given: done.append(1) or linear(*given))
-    cpu_matmul.transposed(product(nn.Linear, True), torch.randn(rows, 16))
+    cpu_matmul.transposed(module_of(nn.Linear, True), torch.randn(rows, 16))
     assert bool(done) is plainly
 
 
-@pytest.mark.parametrize("mode", [{}, {"do_sample": True, "num_return_sequences": 2}, {"num_beams": 2}, {"num_beams": 5}])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_agrees_with_the_reference_where_the_other_form_is_better(transposing, name, mode):
+SAMPLES = {"do_sample": True, "num_return_sequences": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [*((name, SAMPLES) for name in CONFIGS), *product(["llama", "gpt2"], [{}, {"num_beams": 2}, {"num_beams": 5}])],
+)
+def test_agrees_with_the_reference_where_the_other_form_is_better(models, transposing, name, mode):
     """Four, eight and twenty rows a step; the last are too many."""
-    given, negative, model = padded(PROMPTS).given, padded(NEGATIVES), build(name)
+    given, negative, model = padded(PROMPTS).given, padded(NEGATIVES), models(name)
     torch.manual_seed(0)
     want = reference(model, PROMPTS, NEGATIVES, 1.7).generate(**given, use_cache=False, max_new_tokens=9, **mode)
     negatives = {"negative_prompt_ids": negative.ids, "negative_prompt_attention_mask": negative.mask}
@@ -123,7 +129,7 @@ def test_a_forward_that_is_not_ours_stays(transposing):
 
 def test_a_product_can_be_compiled():
     """Its rows are a symbol where their number changes, as in a `forward` that the user has compiled."""
-    module = product(nn.Linear, True)
+    module = module_of(nn.Linear, True)
     compiled = torch.compile(lambda x: cpu_matmul.transposed(module, x), backend="eager", dynamic=True)
     for rows in (3, 4, 9):
         x = torch.randn(rows, 1, 16)
