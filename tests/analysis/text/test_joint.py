@@ -38,16 +38,16 @@ def test_texts_are_drawn_from_all_runs():
     assert 2 < len({tuple(row) for row in texts.tolist()}) <= 8
 
 
-@pytest.mark.parametrize("settings", [Particles(4000, 2), Ladders(4000, 24)], ids=["particles", "ladders"])
+@pytest.mark.parametrize("settings", [Particles(2000, 2), Ladders(2000, 24)], ids=["particles", "ladders"])
 def test_texts_follow_the_joint_law(make_joint, settings):
     """Within five standard errors of as many exact draws; texts of the sequential law are far from it."""
-    table, n = Table(make_joint(1, (2, 3, 3))), 4000
+    table, n = Table(make_joint(1, (2, 3, 3))), 2000
     guided = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 4.0)
     exact = table.joint_guided(1, 4.0)
     drawn, diagnosis = settings.draw(guided, 4.0, n, 2, torch.Generator().manual_seed(0))
     plain = arguide.sample(guided, n, 2, generator=torch.Generator().manual_seed(0)).tokens
     assert distance(drawn, exact.probabilities) < 5
-    assert distance(plain, exact.probabilities) > 15
+    assert distance(plain, exact.probabilities) > 10
     assert abs(diagnosis.log_evidence - float(exact.log_normalizer)) < 0.05
 
 

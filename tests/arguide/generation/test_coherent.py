@@ -16,8 +16,8 @@ SCALE, PRIOR = 2.5, 0.2
 MODES = {
     "greedy": {},
     "sampling": {"do_sample": True, "top_p": 0.9, "temperature": 0.8},
-    "several samples": {"do_sample": True, "num_return_sequences": 3},
-    "beams": {"num_beams": 3, "num_return_sequences": 2},
+    "several samples": {"do_sample": True, "num_return_sequences": 2},
+    "beams": {"num_beams": 2, "num_return_sequences": 2},
     "static cache": {"cache_implementation": "static"},
     "no cache": {"use_cache": False},
     "beams without a cache": {"num_beams": 3, "use_cache": False},

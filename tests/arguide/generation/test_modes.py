@@ -15,8 +15,8 @@ SCALE = 1.7
 EVERYWHERE = {
     "greedy": {},
     "sampling": {"do_sample": True, "top_p": 0.9, "temperature": 0.8},
-    "several samples": {"do_sample": True, "num_return_sequences": 3},
-    "beams": {"num_beams": 3, "num_return_sequences": 2},
+    "several samples": {"do_sample": True, "num_return_sequences": 2},
+    "beams": {"num_beams": 2, "num_return_sequences": 2},
     "static cache": {"cache_implementation": "static"},
     "no cache": {"use_cache": False},
 }
