@@ -50,7 +50,7 @@ def count(ray: Any, unit: str) -> int:
     """Return the number of CPUs or GPUs of a cluster.
 
     Raises:
-        ValueError: none.
+        ValueError: no machine of the cluster has one.
     """
     found = int(ray.cluster_resources().get(unit, 0))
     if not found:
@@ -77,7 +77,7 @@ def _package() -> Any:
 
         ray.init  # noqa: B018, a folder of that name can be imported too
     except (ImportError, AttributeError) as error:
-        raise ValueError("--engine ray needs the package ray: pip install 'arguide[ray]'") from error
+        raise ValueError("--engine ray needs the package ray: pip install '.[ray]' in a clone") from error
     return ray
 
 
@@ -89,7 +89,7 @@ def check(address: str | None) -> None:
     """Refuse Ray if it is not installed, or if nothing answers at an address; Ray itself would try for minutes.
 
     Raises:
-        ValueError: the same.
+        ValueError: Ray is not installed, the address is malformed, or nothing answers.
     """
     _package()
     place = _known(address)

@@ -25,7 +25,7 @@ TERMS = (
     Term("length", "T", "number of tokens of a sequence, or of components of x"),
     Term(
         "tilt",
-        "Π_k p_k^{w_k}",
+        "Π_k p_k^{w_k}, p̃",
         "a product of powers of laws, not yet normalised. It is improper where its sum or integral is infinite",
     ),
     Term("joint law", "p_γ(x) = Π_k p_k(x)^{w_k} / Z", "the tilt of whole sequences or samples, normalised once", "joint"),

@@ -37,6 +37,9 @@ class Normalized(NamedTuple):
 def guidance_weights(scale: Weight) -> tuple[Weight, Weight]:
     """Return the weights (γ, 1 − γ) of (cond, uncond), which sum to 1 in double precision.
 
+    Raises:
+        ValueError: a scale that is not finite.
+
     Example:
         >>> arguide.guidance_weights(3.0)
         (3.0, -2.0)
@@ -46,7 +49,11 @@ def guidance_weights(scale: Weight) -> tuple[Weight, Weight]:
 
 
 def composition_weights(scales: Sequence[Weight]) -> tuple[Weight, ...]:
-    """Return the weights (γ_1, …, γ_K, 1 − Σ_i γ_i) of (cond_1, …, cond_K, uncond), which sum to 1 in double precision."""
+    """Return the weights (γ_1, …, γ_K, 1 − Σ_i γ_i) of (cond_1, …, cond_K, uncond), which sum to 1 in double precision.
+
+    Raises:
+        ValueError: a scale that is not finite.
+    """
     for scale in scales:
         checks.finite("scale", scale)
     wide = tuple(scale.double() if isinstance(scale, Tensor) else scale for scale in scales)

@@ -171,7 +171,7 @@ def resumed(model: Autoregressive, state: Any, tokens: Tensor, kept: int) -> Any
         model: the model.
         state: a former state of the model, after other tokens, which becomes invalid; None if there is none.
         tokens: the prefixes, [n, t].
-        kept: number of first tokens that the former state has read, and that are the same in every row.
+        kept: number of first tokens of every row that the former state has read, and that have not changed.
     """
     resume = getattr(model, "resume", None)
     return _after(model, tokens) if resume is None else resume(state, tokens, kept)

@@ -104,7 +104,7 @@ class Ended:
 
     @property
     def weighted_laws(self) -> tuple[Tensor, ...]:
-        """The same, but where the cap forces an ending token, its own log-probability in every branch."""
+        """Log-probs of every branch with the same ends; where the cap forces an ending token they are not normalised again."""
         return tuple(map(self.closed, self.state.laws))
 
     def closed(self, logits: Tensor) -> Tensor:

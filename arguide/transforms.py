@@ -29,6 +29,9 @@ def identity(log_probs: Tensor) -> Tensor:
 def compose(*transforms: Transform) -> Transform:
     """Return the transform that applies the given transforms in their order.
 
+    Raises:
+        ValueError: a transform that is no function.
+
     Example:
         >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
         >>> arguide.compose(arguide.temperature(0.5), arguide.top_k(2))(log_probs).exp()
@@ -48,6 +51,9 @@ def compose(*transforms: Transform) -> Transform:
 def temperature(tau: float) -> Transform:
     """Return p ↦ p^{1/τ} / Σ p^{1/τ}, for τ > 0.
 
+    Raises:
+        ValueError: τ that is not positive and finite; on calls, a row with NaN or without a possible token.
+
     Example:
         >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
         >>> arguide.temperature(0.5)(log_probs).exp()
@@ -59,6 +65,9 @@ def temperature(tau: float) -> Transform:
 
 def top_k(k: int) -> Transform:
     """Return the law restricted to its k likeliest tokens, and those as likely as the k-th.
+
+    Raises:
+        ValueError: k below 1; on calls, a row with NaN or without a possible token.
 
     Example:
         >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
@@ -75,7 +84,10 @@ def top_k(k: int) -> Transform:
 
 
 def nucleus(mass: float) -> Transform:
-    """Return the law restricted to the likeliest tokens, as few as have a probability of at least `mass` (top-p).
+    """Return the restriction to the smallest set of likeliest tokens whose total probability is at least `mass` (top-p).
+
+    Raises:
+        ValueError: a mass outside (0, 1]; on calls, a row with NaN or without a possible token.
 
     Example:
         >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
@@ -86,7 +98,10 @@ def nucleus(mass: float) -> Transform:
 
 
 def typical(mass: float) -> Transform:
-    """Return the law restricted to the tokens of smallest |−log p − H|, H the entropy, up to a probability of `mass`.
+    """Return the restriction to the smallest set of tokens of least |−log p − H| and of probability at least `mass`, H the entropy.
+
+    Raises:
+        ValueError: a mass outside (0, 1]; on calls, a row with NaN or without a possible token.
 
     Example:
         >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
@@ -103,6 +118,9 @@ def typical(mass: float) -> Transform:
 
 def only(tokens: Sequence[int]) -> Transform:
     """Return the law restricted to these tokens.
+
+    Raises:
+        ValueError: no tokens, or tokens that are no indices; on calls, a row with NaN or without a possible token.
 
     Example:
         >>> log_probs = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()

@@ -5,7 +5,7 @@ r"""The rule: the log-linear combination of scores, and its log normalizer per s
 For guidance, weights (γ, 1 − γ), this is ½ γ(γ−1) v ‖s_c − s_u‖²: the normalizer of the product of two Gaussian reverse
 kernels of variance v. For temperature, weight (β,), it is ½ β(β−1) v ‖s‖². In general it is the Feynman–Kac potential
 that keeps particles which drift along s̄, at any stochasticity λ of the sampler, on Π_k p_{σ,k}^{w_k}: with
-∂_τ log p = −½(∇·s + ‖s‖²) along the reverse variance τ, the divergences cancel and the rest is the potential.
+∂_u log p = −½(∇·s + ‖s‖²), u = −σ², the divergences cancel and the rest is the potential.
 
 Sources: Ho & Salimans, "Classifier-free diffusion guidance", arXiv:2207.12598, eq. 6; Skreta et al., "Feynman–Kac correctors
 in diffusion", arXiv:2503.02819, prop. 3.

@@ -3,8 +3,8 @@ r"""Langevin dynamics at one noise level, or annealed over a grid: unadjusted, a
 A step of size h proposes x' = x + h·s(x) + √(2h)·ξ. Unadjusted, it keeps a law that is off by O(h); accepted with
 probability min(1, π(x') q(x|x') / π(x) q(x'|x)), *each sample by itself*, it keeps π exactly.
 
-Every sampler returns `Chains`. Autoregressive models of continuous values have a density, so `target` makes their joint law one
-for MALA.
+Every sampler returns `Chains`. Autoregressive models of continuous values have a density, so MALA can draw their joint law:
+see `target`.
 
 Sources: Roberts & Tweedie, "Exponential convergence of Langevin distributions and their discrete approximations" (1996),
 https://www.jstor.org/stable/3318418; Song & Ermon, "Generative modeling by estimating gradients of the data distribution",
@@ -49,6 +49,9 @@ def guided(model: Conditionals, label: Any, scale: float) -> Target:
         model: p(x) and p(x|label).
         label: the condition.
         scale: γ.
+
+    Raises:
+        ValueError: a model that is no function, or a scale that is not finite.
     """
     checks.function("model", model), checks.number("scale", scale)
     return target(ContinuousLogLinear.guidance(partial(model, label=label), model, scale))
@@ -174,7 +177,7 @@ def annealed_mala(
 ) -> Chains:
     """Run MALA down a grid, `steps` steps of size h = ratio·σ² at each level above 0; `accepted` is the mean over levels.
 
-    Every level's chain is exact for its own target. Near σ = 0 a multimodal law no longer mixes, so the result inherits
+    Every level's chain is exact for its own target. Near σ = 0 chains no longer move between modes, so the result inherits
     the shares of the modes at the middle levels, and is exact in the limit of many levels and steps only.
 
     Args:

@@ -60,6 +60,9 @@ def rescaled(scale: Scale, mix: float = 0.7) -> Rule:
 
     A sample of standard deviation 0 is not changed.
 
+    Raises:
+        ValueError: a mix outside [0, 1].
+
     Example:
         >>> cond, uncond = torch.tensor([[1.0, -1.0]]), torch.tensor([[0.5, -0.5]])
         >>> diffusion.rescaled(3.0, mix=1.0)(cond, uncond, torch.tensor(1.0))
@@ -85,6 +88,9 @@ def projected(scale: Scale, *, parallel: float = 0.0, threshold: float = math.in
         parallel: η; 1 does not project.
         threshold: r, the largest norm of Δ; none by default.
 
+    Raises:
+        ValueError: parallel that is not finite, or a threshold that is not positive.
+
     Example:
         >>> cond, uncond = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, -1.0]])
         >>> diffusion.projected(3.0)(cond, uncond, torch.tensor(1.0))
@@ -105,7 +111,7 @@ def projected(scale: Scale, *, parallel: float = 0.0, threshold: float = math.in
 
 
 class Momentum:
-    """A rule on the running difference Δ̄ ← Δ + β·Δ̄: what APG applies, with β < 0, before it projects.
+    """A rule on the running difference Δ̄ ← Δ + β·Δ̄; APG applies it, with β < 0, before the projection.
 
     It keeps Δ̄ between the evaluations of one run, so every run needs a `Momentum` of its own. A call at or above the first
     noise level, or with another shape, raises. A solver that evaluates twice per step updates twice per step; the paper's

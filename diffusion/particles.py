@@ -2,9 +2,9 @@ r"""Drawing from the joint law with diffusion: Feynman–Kac corrected sampling,
 
 Particles follow the guided reverse process at any stochasticity λ and gather log Z_step = (τ − τ')·r(x, σ), with
 r = ½(‖s̄‖² − Σ_k w_k‖s_k‖²); in the limit of small steps they follow Π_k p_{0,k}^{w_k} / Z, and log Ẑ estimates log Z.
-A step first adds noise of variance δ = λ²(τ − τ'), which takes −δ·r, then solves the ODE over δ + τ − τ', which gives
-(δ + τ − τ')·r. Both are averaged over their two ends (Strang splitting, second order) from the scores that the step
-evaluates anyway.
+A step first adds noise of variance δ = λ²(τ − τ'), which adds −δ·r to the log-weight. It then solves the ODE over the variance
+δ + τ − τ', which adds (δ + τ − τ')·r. Both are averaged over their two ends (Strang splitting, second order) from the scores
+that the step evaluates anyway.
 
 The target is the same for every λ. Little noise leaves the weights with heavy tails, which ESS does not show; much noise makes
 the error of a step large. So λ is 2 by default, and less where the grid is coarse, see `level` and benchmarks/stochasticity.py.

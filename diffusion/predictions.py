@@ -54,6 +54,9 @@ velocity = Prediction(_velocity, _score_of_velocity)
 def with_denoised(score: Field, transform: Transform) -> Field:
     """Return the score (f(D) − x)/σ² of a transformed denoised estimate, D = x + σ²·s ↦ f(D).
 
+    Raises:
+        ValueError: an argument that is no function.
+
     Example:
         >>> normal = lambda x, sigma: -x / (1 + sigma**2)
         >>> score = diffusion.with_denoised(normal, diffusion.dynamic_threshold(0.995))
@@ -72,6 +75,9 @@ def dynamic_threshold(quantile: float = 0.995, bound: float = 1.0) -> Transform:
     """Return the transform D ↦ clip(D, −s, s)·bound/s, for data in [−bound, bound].
 
     s is the interpolated `quantile` of |D| over each sample, and at least `bound`; a sample within the bound is unchanged.
+
+    Raises:
+        ValueError: a quantile outside [0, 1], or a bound that is not positive.
 
     Example:
         >>> diffusion.dynamic_threshold(1.0)(torch.tensor([[2.0, -1.0], [0.5, 0.0]]))

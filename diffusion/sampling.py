@@ -1,6 +1,6 @@
 r"""Drawing by the reverse process, one noise level at a time, with one number between the ODE and the SDE.
 
-The family dx = ½(1 + λ²) s dτ + λ dW, along falling variance τ = σ², has the marginals p_σ for every λ: λ = 0 is the
+The family dx = ½(1 + λ²) s du + λ dW, with τ = σ² and u = σ_max² − τ, has the marginals p_σ for every λ: λ = 0 is the
 probability-flow ODE dx/dσ = −σ·s, λ = 1 the reverse SDE; with a guided score λ → ∞ tends to the joint tilt. λ is the
 *stochasticity*. A step from τ to τ' splits the process into a part that is exact and a part that an ODE solver does well: half
 of the noise, of variance λ²(τ − τ') in all, then the ODE over the added variance plus τ − τ', then the other half. With
@@ -135,11 +135,14 @@ def cfg_plus_plus(uncond: Field, strength: Weight) -> Step:
     """Return the step D_λ + σ'·ε_u of the process of a conditional score, with D_λ = λ·D_c + (1−λ)·D_u, λ = `strength`.
 
     It renoises with the unconditional noise ε_u = −σ·s_u. It is Euler's step at the scale γ = λ/(1 − σ'/σ), which grows as
-    steps shrink: λ in [0, 1] has no limit in the grid (Chung et al., algorithm 2).
+    steps shrink, so a fixed λ in [0, 1] has no limit as the grid is refined (Chung et al., algorithm 2).
 
     Args:
         uncond: the unconditional score.
         strength: λ, a number or one per sample, [n].
+
+    Raises:
+        ValueError: a score that is no function, or a strength that is not finite.
 
     Example:
         >>> pair = analysis.GaussianPair.scalar(1.0, 1.0, 4.0)

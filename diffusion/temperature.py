@@ -19,6 +19,9 @@ from diffusion.models import Field
 def scaled(score: Field, beta: float) -> Field:
     """Return β·s(x, σ), the naive temperature 1/β.
 
+    Raises:
+        ValueError: a score that is no function, or β that is not positive and finite.
+
     Example:
         >>> score = diffusion.scaled(lambda x, sigma: -x / (1 + sigma**2), 2.0)
         >>> score(torch.ones(1, 1), torch.tensor(0.0))
@@ -35,6 +38,9 @@ def gaussian_correction(score: Field, beta: float, variance: float) -> Field:
         score: the score of N(m, a·I) noised by τ.
         beta: β.
         variance: a.
+
+    Raises:
+        ValueError: a score that is no function, or β or a variance that is not positive and finite.
 
     Example:
         >>> score = diffusion.gaussian_correction(lambda x, sigma: -x / (1 + sigma**2), 2.0, 1.0)

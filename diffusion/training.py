@@ -1,7 +1,9 @@
 r"""Losses of denoisers and of classifiers of noised data; `arguide.training.fit` minimises them.
 
-    denoiser      E λ(σ) ‖D(x_0 + σε, σ, y) − x_0‖²,    λ = (σ² + σ_d²)/(σ σ_d)²,    log σ ~ N(m, s²)
-    classifier    −E log p(y | x_0 + σε, σ),    the same σ; or σ = 0, which gives a classifier of clean data
+    denoiser      E λ(σ) ‖D(x_0 + σε, σ, y) − x_0‖²/d,    λ = (σ² + σ_d²)/(σ σ_d)²,    log σ ~ N(m, s²)
+    classifier    −E log p(y | x_0 + σε, σ),    log σ ~ N(0, 1.6²); or σ = 0, which gives a classifier of clean data
+
+d is the number of coordinates of x.
 
 Sources: Karras et al., "Elucidating the design space of diffusion-based generative models", arXiv:2206.00364, eqs. 2 and 8 and
 table 1; Dhariwal & Nichol, "Diffusion models beat GANs on image synthesis", arXiv:2105.05233, section 4.

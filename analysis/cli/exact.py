@@ -34,7 +34,7 @@ def exact(
     text_column: Annotated[str, texts(help="The column of the texts.")] = "text",
     length: Annotated[int, texts(help="Largest number of tokens, the end included; 0 for the longest text.", min=0)] = 0,
     max_labels: Annotated[int, texts(help="Keep the most frequent labels only; 0 for all.", min=0)] = 0,
-    tokenizer: Annotated[str | None, options.named("Its tokens in place of characters.", TEXTS)] = None,
+    tokenizer: Annotated[str | None, options.named("A tokenizer whose tokens replace characters.", TEXTS)] = None,
     mixture: Annotated[bool, texts(help="p(x) is the mixture of the labels, by exact draws.")] = False,
     sample: Annotated[int, texts(help="Texts to draw of each law.", min=0)] = 0,
     seed: Seed = 0,
@@ -50,7 +50,7 @@ def exact(
     if not order and (length or max_labels or tokenizer or mixture or sample):
         raise ValueError("--length, --max-labels, --tokenizer, --mixture and --sample are for texts; try --order 5 too")
     if mixture and temperature != 1:
-        raise ValueError("--mixture is drawn by acceptance, which knows no --temperature; leave one of them out")
+        raise ValueError("--mixture is drawn by acceptance, which has no --temperature; leave one of them out")
     if order and (smoothing or (out is not None and not sample)):
         raise ValueError("--order reads texts, which have no --smoothing, and whose --out holds draws; try --sample 100")
 

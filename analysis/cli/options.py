@@ -54,12 +54,12 @@ chat = group("Chat")
 NoChat = Annotated[bool, chat("--no-chat", help="Do not use the chat template of the tokenizer.")]
 System = Annotated[str | None, chat(help="System prompt, for a tokenizer with a chat template.")]
 NegativeSystem = Annotated[
-    str | None, chat(help="System prompt to steer away from, before --negative or else the prompt; may be empty.")
+    str | None, chat(help="System prompt to steer away from; it precedes --negative or, without one, the prompt. May be empty.")
 ]
 Dtype = Annotated[str, running(help="auto, float32, bfloat16 or float16.")]
-Name = Annotated[str, running("--engine", help="Run tasks here (in this process), in processes, or on ray.")]
+Name = Annotated[str, running("--engine", help="Run the tasks in this process (here), in processes, or on ray.")]
 Address = Annotated[str | None, running(help="A Ray cluster, host:port or auto; by default Ray starts on this machine.")]
-Shard = Annotated[str | None, running(metavar="<i/n>", help="Run part i of n, for array jobs; then the command without it.")]
+Shard = Annotated[str | None, running(metavar="<i/n>", help="Run part i of n, for array jobs; last, run without it.")]
 Device = Annotated[str, running("--device", help="Where to compute; exact laws need the cpu.")]
 
 
@@ -131,7 +131,7 @@ def scales_of(text: str, what: str = "scales", example: str = "1,1.5,2") -> list
     return list(dict.fromkeys(scales))
 
 
-def apart(scales: Iterable[float]) -> list[float]:
+def distinct(scales: Iterable[float]) -> list[float]:
     """Return the scales rounded to six digits, as they are printed, each once."""
     return list(dict.fromkeys(float(f"{scale:g}") for scale in scales))
 

@@ -66,7 +66,7 @@ def study(
     column, images = sources.kind_of(data, text_column, image_column)
     source = sources.Source(data, column, label_column, max_labels or (10 if images else 8), image_size, text_length)
     effort, seeds = (0.1, 2) if quick else (effort, seeds)
-    chosen = tuple(options.apart(options.scales_of(scales)))
+    chosen = tuple(options.distinct(options.scales_of(scales)))
     plan = Plan(source, images, chosen, seeds, samples, effort, seed, models, quick)
     loading.silence()
 

@@ -9,12 +9,12 @@ import typer
 
 from analysis import limits
 from analysis.cli import options
+from analysis.cli.exact import FILE
 from analysis.cli.options import Dtype, Json, NoChat, Seed, System, running
 from analysis.files import paths
 
 WAYS, MEASURED, OWN = "Ways to lower the temperature", "What is measured", "Exact laws of your own file"
 ways, measured_by, own = map(options.group, (WAYS, MEASURED, OWN))
-FILE = r"A .npy joint table \[y, x_1, …, x_T]; .csv/.parquet of discrete columns; or with --order, labelled texts."
 MODEL = "A folder, or a name on the hub. Without it, exact laws and exact scores are compared."
 
 
@@ -28,7 +28,7 @@ def temperature(
         str, ways(help="Draw from the likeliest tokens that together have this probability.")
     ] = ".1,.3,.5,.7,.8,.9",
     file: Annotated[Path | None, options.path(FILE, OWN)] = None,
-    label: Annotated[str | None, own(help="Of p(x | label); without it p(x).")] = None,
+    label: Annotated[str | None, own(help="The label of p(x | label); without it p(x).")] = None,
     label_column: Annotated[str | None, own(help="The column of labels.")] = None,
     text_column: Annotated[str, own(help="The column of the texts.")] = "text",
     order: Annotated[int, own(help="n of the n-gram models of texts; 0 for a table.", min=0)] = 0,

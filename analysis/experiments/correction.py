@@ -1,4 +1,4 @@
-r"""The correction of 29 May: diffusion guidance does not draw from the tilt of the data.
+r"""The post's correction of 29 May 2022: diffusion guidance does not draw from the tilt of the data.
 
 The guided score at noise level σ belongs to the tilt p_σ(x)^{1−γ} p_σ(x|y)^γ, which is not the tilt of p_0 with noise of
 variance σ² added, and a sampler follows neither. Scores are exact, so that guidance alone causes the gap. The toys are a pair

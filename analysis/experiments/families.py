@@ -251,8 +251,9 @@ EXPERIMENT = Experiment(
     tables=(
         Grid(
             drawn,
-            "Draws at γ = 3 on the longest table, with 95 % intervals; those of the third column are simultaneous. As many "
-            "exact draws are the floor. Weighted draws count for fewer, so they are above it even where their law is right.",
+            "Draws at γ = 3 on the longest table, with 95 % intervals; those of the third column are simultaneous. The floor "
+            "is as many exact draws. Weighted draws have a smaller effective sample size, so they are above it even where "
+            "their law is right.",
         ),
         Grid(tokens, "Diffusion of the tokens themselves, total variation to the joint law on the same table.", wide=True),
     ),

@@ -212,7 +212,7 @@ EXPERIMENT = Experiment(
             "text_gap",
             (figures.matched, figures.gap, figures.share),
             "Left: the same texts at equal adherence. Middle: the gap between the two laws against length, a line per prompt "
-            "and scale. Right: the share of sequential samples that counts once they are weighted towards the joint law.",
+            "and scale. Right: the effective sample size of sequential samples weighted towards the joint law, per sample.",
         ),
     ),
 )

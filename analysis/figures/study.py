@@ -74,13 +74,13 @@ def _only(panel: Panel, families: Families) -> Panel:
     """Return the panel of some samplers, and of the evaluator's own numbers."""
     if families is None:
         return panel
-    shown = {*families, "judge"}
+    shown = {*families, "evaluator"}
     return lambda frame, ax: panel(frame[frame["family"].isin(shown)], ax)
 
 
 def _line_per_sampler(frame: pd.DataFrame, ax: Axes, *, by: str, quantity: str, legend: str | None) -> Axes:
     rows = over_seeds(pick(frame, quantity=quantity), by)
-    rows = rows[rows["family"] != "judge"]
+    rows = rows[rows["family"] != "evaluator"]
     style.lines(rows, ax, x=by)
     limits = [LIMITS[quantity]] if quantity in LIMITS and (rows["value"] > 0).any() else []
     if limits:

@@ -92,7 +92,7 @@ def _grown(rows: pd.DataFrame) -> str:
 def _counted(rows: pd.DataFrame) -> str:
     last = rows[(rows["length"] == rows["length"].max()) & (rows["scale"] == rows["scale"].max())]
     at = f"γ = {rows['scale'].max():g}, T = {rows['length'].max():g}"
-    return f"At {at} a sequential sample counts for {last['value'].median():.1%} of a joint one"
+    return f"At {at} the effective sample size is {last['value'].median():.1%} of the samples"
 
 
 gap = _against_length("kl", _grown, "KL(sequential ‖ joint), nats")

@@ -25,7 +25,7 @@ BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
 
 def write(n: int, *, seed: int = 0) -> list[str]:
-    """Return n stories of three to six sentences."""
+    """Return n stories of five to nine sentences."""
     draw = random.Random(seed)  # noqa: S311 (no secret)
     return [_story(draw) for _ in range(n)]
 

@@ -27,7 +27,7 @@ class Scored(NamedTuple):
 
 
 class Incoherence(NamedTuple):
-    """Numbers that are 0 for a coherent pair, all but the bound.
+    """Measures of incoherence; `mixture_learned`, `learned_mixture` and `beyond` are 0 for a coherent pair.
 
     mixture_learned: KL(mixture ‖ learned p), nats.
     learned_mixture: KL(learned p ‖ mixture), nats.

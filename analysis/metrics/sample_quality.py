@@ -3,7 +3,8 @@ r"""Quality of samples: distances between samples x and held-out data y.
 The reach of a point is the ball up to its k-th nearest neighbour among its own kind.
 
     precision, recall   share of samples within the reach of data, and of data within the reach of samples
-    density, coverage   data whose reach holds a sample, a mean per sample over k; share of data whose reach holds a sample
+    density             mean over samples of the number of data whose reach holds the sample, divided by k
+    coverage            share of data whose reach holds a sample
     spread              mean distance of two samples of one label
     energy distance     2 E‖x − y‖ − E‖x − x'‖ − E‖y − y'‖, 0 for equal laws
 

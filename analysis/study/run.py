@@ -101,7 +101,7 @@ def publish(plan: Plan, folder: Path, track: Any, engine: Engine, *, fresh: bool
     """
     rows = prepare(plan, folder, fresh=fresh)
     run(plan, folder, track, engine)
-    chance = pd.DataFrame([{"family": "judge", "quantity": "chance", "value": 1 / len(rows.names), "std_error": 0.0}])
+    chance = pd.DataFrame([{"family": "evaluator", "quantity": "chance", "value": 1 / len(rows.names), "std_error": 0.0}])
     frame = pd.concat([frame_of(plan, folder), chance], ignore_index=True)
     chapters = [Chapter(story, frame, False, plan.quick) for story in stories(images=plan.images, about=about(plan))]
     made_by, found = command(plan), conclude(chapters)

@@ -83,7 +83,7 @@ def sample(seed: int, scale: float, plan: Plan, folder: Path) -> pd.DataFrame:
         plan: of the study.
         folder: of the results.
     """
-    accuracy = {"family": "judge", "quantity": "accuracy", "value": evaluator(plan)[1].accuracy}
+    accuracy = {"family": "evaluator", "quantity": "accuracy", "value": evaluator(plan)[1].accuracy}
     drawn = _drawn(plan, Models(plan, folder, seed), scale, _generator(seed, round(1000 * scale)))
     return _measured(plan, folder, seed, [accuracy], (({"family": family, "scale": scale}, each) for family, each in drawn))
 

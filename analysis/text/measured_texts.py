@@ -94,8 +94,6 @@ def laws(loaded: Loaded, target: Target) -> Laws:
     request, length = Request(target.prompt, target.negative, target.scale), target.max_new_tokens
     encoded = encode(loaded, [request], length, chat=target.chat)[0]
     ends = stop_tokens(loaded)
-    if target.cap == "force" and not ends:
-        raise ValueError("no token ends the texts of this model, so --cap force has nothing to force; try --cap truncate")
     guided = law(loaded, encoded, max_new_tokens=length, temperature=target.tau, cap=target.cap)
     cond, uncond = (law(loaded, encoded._replace(scale=scale), max_new_tokens=length) for scale in (1.0, 0.0))
     return Laws(guided, cond if target.base == "model" else uncond, (cond, uncond), encoded.prompt, ends)

@@ -115,8 +115,6 @@ def measure_texts(loaded: Loaded, target: Target, plan: Plan, *, seed: int = 0, 
     """
     length = target.max_new_tokens
     encoded = encode(loaded, [Request(target.prompt, None, 1.0)], length, chat=target.chat)[0]
-    if target.cap == "force" and not stop_tokens(loaded):
-        raise ValueError("no token ends the texts of this model, so --cap force has nothing to force; try --cap truncate")
     generator = torch.Generator(loaded.model.device).manual_seed(seed)
 
     def power(beta: float) -> Any:

@@ -1,7 +1,7 @@
 r"""`Clamped`: sequential guidance by a pair of models whose ratio is clamped, the control that is bounded but incoherent.
 
-By Bayes' rule log p(x|y)/p(x) is at most −log π_y. A pair of models that are learned apart, or by dropping labels, passes that
-bound. The clamp restores it, token by token, and leaves the pair as it is otherwise.
+By Bayes' rule log p(x|y)/p(x) is at most −log π_y. A pair of models that are learned separately, or by dropping labels,
+exceeds that bound. The clamp restores it, token by token, and leaves the pair as it is otherwise.
 """
 
 import math

@@ -4,7 +4,8 @@ Guided rates are Π_k (rate of branch k)^{w_k}. With masks, branch k unmasks x_j
 positions, so the guided rate is ∝ w_j(v | x_U) = Π_k p_k(v | x_U)^{w_k}. Only the order of the jumps matters:
 
 * unnormalised rates: the next jump is (j, v) with probability w_j(v | x_U)/S(x_U), S = Σ over masked j of Z_j = Σ_v w_j(v);
-  since the product of the w_j along any order is w(x), the law is w(x) Σ_π Π_k 1/S(x_{π<k});
+  since the product of the w_j along any order is w(x), the law is w(x) Σ_orders Π_i 1/S(x_{U_i}), U_i the
+  positions unmasked before jump i;
 * rates normalised at every position: the probability is w_j(v | x_U)/(m Z_j), with m masks, and the law is the mean over
   orders of sequential laws.
 

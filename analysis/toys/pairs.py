@@ -14,7 +14,7 @@ UNLIKELY = 0.01
 
 
 class Pair(NamedTuple):
-    """A conditional law, an unconditional one, and what the label is worth.
+    """A conditional law, an unconditional one, the posterior of the label, and Bayes' bound.
 
     laws: a table with the rows (p(x|y), p(x)).
     log_posterior: log p(y|x) of the exact joint law, [V_1, …, V_T].
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
     @property
     def log_ratio(self) -> Tensor:
-        """The ratio log p(x|y)/p(x), [V_1, …, V_T]; −∞ where p(x|y) = 0."""
+        """The log-ratio log p(x|y)/p(x), [V_1, …, V_T]; −∞ where p(x|y) = 0."""
         return torch.where(self.log_cond == -math.inf, -math.inf, self.log_cond - self.laws.log_probs(1))
 
 

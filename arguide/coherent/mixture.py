@@ -3,7 +3,7 @@ r"""A mixture of autoregressive models, which is an autoregressive model too.
     p(x) = Σ_k π_k p_k(x),    p(x_t | x_<t) = Σ_k ρ_k(x_<t) p_k(x_t | x_<t),    ρ_k(x_<t) ∝ π_k p_k(x_<t)
 
 The pair (p_y, p) is *coherent*: p_y(x)/p(x) = ρ_y(x)/π_y ≤ 1/π_y, as Bayes' rule demands. A conditional and an unconditional
-model that are learned apart, or by dropping labels, satisfy no such bound. Guided by a coherent pair, each token follows
+model that are learned separately, or by dropping labels, satisfy no such bound. Guided by a coherent pair, each token follows
 p(x_t|x_<t) [ρ_y(x_≤t)/ρ_y(x_<t)]^γ, so guidance fades where the label is certain.
 
 Sources: Cohn-Gordon et al., "Pragmatically informative image captioning with character-level inference", arXiv:1804.05417, and
@@ -11,7 +11,7 @@ Sources: Cohn-Gordon et al., "Pragmatically informative image captioning with ch
 arXiv:2009.06367, and Yang & Klein, "FUDGE", arXiv:2104.05218, which guide another base model by such posteriors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
@@ -65,7 +65,7 @@ class Mixture(Composite):
         object.__setattr__(self, "models", tuple(self.models))
         object.__setattr__(self, "log_prior", checked_prior(self.log_prior))
 
-    def guidance(self, label: int, scale: Weight, *, temperature: float = 1.0) -> LogLinear:
+    def guidance(self, label: int, scale: Weight | Callable[[Any], Weight], *, temperature: float = 1.0) -> LogLinear:
         """Return the sequential law of γ guided by the coherent pair (p_y, p); all components are read once.
 
         Args:

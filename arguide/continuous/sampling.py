@@ -187,7 +187,7 @@ def repeat_joint(
     """Draw from the joint law several times and compare: runs, and probes that draw candidates from each model in turn.
 
     Args:
-        model: as in `sample_joints`, as are the arguments that are not listed here.
+        model: as in `sample_joints`.
         n: N.
         length: T.
         repeats: number of runs, 2 at least.

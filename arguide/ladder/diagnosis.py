@@ -14,10 +14,12 @@ from torch import Tensor
 from arguide.ladder import estimates
 from arguide.ladder.replicas import Info
 from arguide.ladder.texts import Levels, Texts
-from arguide.smc.diagnostics import judged
+from arguide.smc.diagnostics import verdict_of
 
-# Limits of a positive verdict: nats, standard errors, a share of exchanges, round trips per ladder, and standard errors.
+# Limits of a positive verdict: the standard error of log Ẑ and differences in nats, the share of exchanges, round trips per
+# ladder, and standard errors of a difference.
 ERROR, NATS, SWAPPED, TRIPS, DEVIATIONS = 0.15, 0.25, 0.1, 1.0, 4.0
+# Standard errors of a drift, independent texts per ladder, and the autocorrelation at which its sum ends.
 APART, LEAST, CORRELATED = 3.0, 5.0, 0.05
 ADVICE = "use more sweeps, more levels, a scale and a power nearer 1, or shorter texts"
 
@@ -98,7 +100,7 @@ def diagnosed(levels: Levels, texts: Texts, info: Info) -> Ladder:
         consistent=False,
         verdict="",
     )
-    consistent, verdict = judged(_doubts(found), _facts(found), ADVICE)
+    consistent, verdict = verdict_of(_doubts(found), _facts(found), ADVICE)
     return found._replace(consistent=consistent, verdict=verdict)
 
 
@@ -117,10 +119,10 @@ def _drift(ratios: Tensor) -> tuple[float, float]:
 
 
 def correlation_time(ratios: Tensor) -> float:
-    """Return the number of sweeps τ = 1 + 2 Σ_k ρ_k that make one independent value of r.
+    """Return the integrated autocorrelation time of r, τ = 1 + 2 Σ_k ρ_k, in sweeps.
 
-    ρ_k is the autocorrelation around the mean of all ladders, so ladders that stay apart count as slow. The sum ends where ρ_k
-    is below 0.05.
+    ρ_k is the autocorrelation around the mean of all ladders, so ladders with different means have a long time. The sum
+    ends where ρ_k is below 0.05.
 
     Args:
         ratios: r of the target's texts after every sweep, [S, n].

@@ -53,7 +53,7 @@ class Info(NamedTuple):
     ratios: r of the texts at every level, [L, n].
     log_weights: Σ_t log Z_t of level 0 along them, [L, n].
     accepted: whether each text moved, by level, [L − 1, n].
-    exchanged: probability of every exchange, [L − 1, n]; NaN where the turn is another's.
+    exchanged: probability of every exchange, [L − 1, n]; NaN for the pairs of the other turn.
     trips: number of texts that came to level 0 after level L − 1, or to level L − 1 after level 0, [2, n].
     """
 

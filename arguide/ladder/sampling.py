@@ -49,8 +49,9 @@ def sample_ladder(
         n: number of ladders, 2 at least.
         length: T, number of tokens; the cap of an `Ending`.
         levels: L, 2 at least, level 0 included.
-        sweeps: number of sweeps that count, 2 at least; a sweep redraws two suffixes per text, and exchanges every pair once.
-        burn_in: number of sweeps before them.
+        sweeps: number of sweeps after the burn-in, 2 at least; a sweep redraws two suffixes per text, and exchanges every
+            pair once.
+        burn_in: number of sweeps before them, which no estimate uses.
         texts: number of texts of the target per ladder, at equal distances over the sweeps.
         start: index of the branch that is level 0; by default that of the largest weight; of a `continuation` the
             prompt's own.

@@ -1,8 +1,8 @@
 r"""Exact draws by acceptance: proposals x are kept with probability w ρ(x)^a, where ρ ≤ 1 is the posterior of a label.
 
-    law of what is kept = proposal(x) w(x) ρ(x)^a / A,    A = E_proposal[w ρ^a],    log Z = log A − a log π.
+    law of the kept x = proposal(x) w(x) ρ(x)^a / A,    A = E_proposal[w ρ^a],    log Z = log A − a log π.
 
-The weight w ≤ 1 is what a length cap takes from a proposal, 1 without one.
+The weight w ≤ 1 is the probability of an ending token where a length cap forces one, and 1 elsewhere.
 
 With a = γ − 1 and p(x|y) as the proposal, or a = γ and the mixture p(x), this is the joint guided law
 p(x) p(y|x)^γ / E_p[p(y|x)^γ] of a coherent pair, and Z = Σ_x p(x)^{1−γ} p(x|y)^γ.
@@ -202,8 +202,8 @@ def accept(
         n: number of samples per result.
         log_prior: log π of the label.
         uniform: [rows] ↦ uniform numbers in [0, 1).
-        tolerance: largest standard error of log Ẑ; more proposals are made until it is reached. ∞ makes no more than n draws
-            need.
+        tolerance: largest standard error of log Ẑ; more proposals are made until it is reached. with ∞, no more proposals
+            are made than n draws need.
         least: the smallest A that passes.
         rows: proposals per batch; by default n, between 64 and 4,096, and twice as many per further batch up to 512.
 

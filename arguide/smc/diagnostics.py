@@ -5,10 +5,11 @@ in the number of ancestors and, where values are given, in means. Runs with one 
 large weight. Probes look for such tokens: they are runs on the same target with another proposal. No finite number of runs
 proves convergence, so the positive verdict is "no disagreement found"; benchmarks/README.md has its error rate.
 
-Ẑ is unbiased for every proposal, so log Ẑ is pooled over two groups, runs and probes, with weights 1/(v_g + τ²), v_g the
-variance of a group's mean. The variance between groups is τ² = max(0, (m_1 − m_2)² − 4 (v_1 + v_2))/2, which is 0 for means
-m_1, m_2 that differ by less than two standard errors. If the log Ẑ of a probe is more than half a nat larger than that of the
-runs, the v_g are too small, and all runs and probes have equal weights.
+Ẑ is unbiased for every proposal. So Ẑ, not log Ẑ, is averaged over two groups, runs and probes, with weights 1/(v_g + τ²).
+Here m_g is the mean of Ẑ in a group, and v_g the variance of that mean. The variance between groups is
+τ² = max(0, (m_1 − m_2)² − 4 (v_1 + v_2))/2, which is 0 for means that differ by less than two standard errors.
+If the log Ẑ of a probe is more than half a nat larger than that of the runs, the v_g are too small, and all runs and probes
+have equal weights.
 
 Source: DerSimonian & Laird, "Meta-analysis in clinical trials" (1986), doi:10.1016/0197-2456(86)90046-2, for random effects.
 """
@@ -110,11 +111,11 @@ def diagnose(
         consistent=False,
         verdict="",
     )
-    consistent, verdict = judged(_doubts(found), _facts(found), advice)
+    consistent, verdict = verdict_of(_doubts(found), _facts(found), advice)
     return found._replace(consistent=consistent, verdict=verdict)
 
 
-def judged(doubts: Iterable[str], facts: Iterable[str], advice: str) -> tuple[bool, str]:
+def verdict_of(doubts: Iterable[str], facts: Iterable[str], advice: str) -> tuple[bool, str]:
     """Return whether there are no doubts, and the verdict in words.
 
     Args:
@@ -180,7 +181,7 @@ def _mean_of(logs: Tensor) -> tuple[float, float]:
 
 
 def _random_effects(*groups: Tensor) -> tuple[float, float]:
-    """Return log Ẑ pooled over two groups by the random-effects model, and its standard error."""
+    """Return the log of Ẑ averaged over two groups by the random-effects model, and its standard error."""
     top = torch.cat(groups).max()
     ratios = [(logs - top).exp() for logs in groups]
     means = torch.stack([each.mean() for each in ratios])

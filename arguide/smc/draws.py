@@ -44,19 +44,31 @@ def categorical(generator: torch.Generator | None = None) -> Draw:
 
 
 def torch_categorical(generator: torch.Generator | None = None) -> Draw:
-    """Return the draw of one index per row by `torch.multinomial`."""
+    """Return the draw of one index per row by `torch.multinomial`.
+
+    Raises:
+        ValueError: a generator of another kind.
+    """
     checks.generator(generator)
     return lambda log_probs: torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(-1)
 
 
 def normal(generator: torch.Generator | None = None) -> Draw:
-    """Return the draw of standard normals."""
+    """Return the draw of standard normals.
+
+    Raises:
+        ValueError: a generator of another kind.
+    """
     checks.generator(generator)
     return lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
 def uniform(generator: torch.Generator | None = None) -> Draw:
-    """Return the draw of uniform numbers in [0, 1), with the shape, dtype and device of x."""
+    """Return the draw of uniform numbers in [0, 1), with the shape, dtype and device of x.
+
+    Raises:
+        ValueError: a generator of another kind.
+    """
     checks.generator(generator)
     return lambda x: torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 

@@ -20,6 +20,9 @@ Resample = Callable[[Tensor, torch.Generator | None], Tensor]
 def multinomial(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw every ancestor independently.
 
+    Raises:
+        ValueError: weights that are not [N], or no finite one.
+
     Example:
         >>> arguide.multinomial(torch.tensor([0.0, 1.0, 0.0]).log())
         tensor([1, 1, 1])
@@ -30,6 +33,9 @@ def multinomial(log_weights: Tensor, generator: torch.Generator | None = None) -
 
 def stratified(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw one ancestor in each of N equal strata, (i + u_i)/N.
+
+    Raises:
+        ValueError: weights that are not [N], or no finite one.
 
     Example:
         >>> log_weights = torch.tensor([0.5, 0.25, 0.25, 0.0]).log()
@@ -43,6 +49,9 @@ def stratified(log_weights: Tensor, generator: torch.Generator | None = None) ->
 def systematic(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw one ancestor in each of N equal strata at one common offset, (i + u)/N.
 
+    Raises:
+        ValueError: weights that are not [N], or no finite one.
+
     Example:
         >>> log_weights = torch.tensor([0.5, 0.25, 0.25, 0.0]).log()
         >>> arguide.systematic(log_weights)
@@ -54,6 +63,9 @@ def systematic(log_weights: Tensor, generator: torch.Generator | None = None) ->
 
 def residual(log_weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Copy particle i ⌊N·w_i⌋ times, and draw the other ancestors in proportion to N·w_i − ⌊N·w_i⌋.
+
+    Raises:
+        ValueError: weights that are not [N], or no finite one.
 
     Example:
         >>> log_weights = torch.tensor([0.5, 0.25, 0.25, 0.0]).log()

@@ -176,7 +176,8 @@ def continuation(
         rows give each of n prefixes prompts of its own.
 
     Raises:
-        ValueError: arguments that do not fit, several prompts, no room in a context, or a model without a cache.
+        ValueError: arguments that do not fit, several prompts, no room in a context, no token for a cap to force, or a model
+            without a cache.
 
     Example:
         >>> config = transformers.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, bos_token_id=None, eos_token_id=None)
@@ -203,6 +204,8 @@ def continuation(
         combination.check_room(prompt.width, max_new_tokens)
     ends = plain.generation_config.eos_token_id if eos_token_id is None else eos_token_id
     ends = (ends,) if isinstance(ends, int) else tuple(ends or ())
+    if cap == "force" and not ends:
+        raise ValueError("no token ends the texts of this model, so a cap has nothing to force; try truncate")
     return Ending(replace(law, ends=ends), ends, max_new_tokens, cap) if ends else law
 
 

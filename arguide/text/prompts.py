@@ -15,7 +15,7 @@ EMPTY = "every prompt must have at least one token, got none; try the beginning-
 
 
 class Prompt(NamedTuple):
-    """n prompts, padded on the left: token ids [n, L] or embeddings [n, L, d], and their mask [n, L], 1 on tokens."""
+    """n prompts, padded on one side: token ids [n, L] or embeddings [n, L, d], and their mask [n, L], 1 on tokens."""
 
     inputs: Tensor
     mask: Tensor

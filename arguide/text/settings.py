@@ -1,8 +1,9 @@
 r"""Settings of a guided law of text: scales, what every branch reads, and temperatures; and the weights w_k that follow.
 
-    log p̃(v | x_<t) = (γ log p_c + (1 − γ − Σ_i γ_i) log p_u + Σ_i γ_i log p_i) / τ,    p_k ∝ p_k^{1/τ_k}.
+    log p̃(v | x_<t) = (γ log p_c + (1 − γ − Σ_i γ_i) log p_u + Σ_i γ_i log p_i) / τ,    p_k ∝ P_k^{1/τ_k}.
     w = (γ, 1 − γ − Σ_i γ_i, γ_1, γ_2, …) / τ,    the weights of (cond, uncond, further conditions).
 
+P_k is the law of branch k's model, before its temperature τ_k.
 c reads the prompt, u the negative prompt (the prompt's last token by default), i the further conditions. A `guidance_prior` π
 makes the pair coherent (`arguide.coherent`): the unconditional law is then the mixture of all of them,
 
@@ -25,6 +26,7 @@ from transformers import PreTrainedModel
 
 from arguide import checks
 from arguide.guidance import Weight
+from arguide.smc.draws import wide
 from arguide.text.prompts import check_model, check_rows
 
 Scale = float | Tensor | Callable[[int], float | Tensor]
@@ -255,8 +257,7 @@ def _over(weights: Sequence[Weight], rows: Tensor) -> Weight:
     """Return one branch's weights at t positions as a number, or as [n, t]."""
     if len(weights) == 1 and isinstance(weights[0], float):
         return weights[0]
-    wide = torch.float32 if rows.device.type == "mps" else torch.float64  # that device has no float64
-    values = [torch.as_tensor(weight, dtype=torch.float64).to(wide).to(rows.device) for weight in weights]
+    values = [torch.as_tensor(weight, dtype=torch.float64).to(wide(rows)).to(rows.device) for weight in weights]
     return torch.stack([each[rows] if each.ndim else each.expand(len(rows)) for each in values], 1)
 
 

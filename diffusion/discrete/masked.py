@@ -5,7 +5,8 @@ guided rates are w_j(v) = Π_k p_k(v | x_U)^{w_k}, Z_j = Σ_v w_j(v), S = Σ ove
 law of the next jump (j, v): `unnormalized`, `normalized` or `left_to_right`. Each has its own law of x, none the joint one.
 
 Weights make any of them exact. Let the target draw the next position with o_j(x_U), and the value by w_j(v), unnormalised.
-As Σ_π Π o = 1 for every x, its mass on x is Π_k p_k(x)^{w_k}, whatever the order; a jump drawn with probability q(j, v) weighs
+The probabilities of all orders sum to 1 for every x, so its mass on x is Π_k p_k(x)^{w_k} for any o. A jump drawn with
+probability q(j, v) has the weight
 
     o_j w_j(v) / q(j, v):    S/m for unnormalised rates (o_j = 1/m),    Z_j for normalised ones (whatever o_j).
 
@@ -77,7 +78,13 @@ def defensive(rule: Rule, share: float) -> Rule:
     Args:
         rule: gives q and the target's order.
         share: ε, in [0, 1).
+
+    Raises:
+        ValueError: a share outside [0, 1).
     """
+    checks.number("share", share, "in [0, 1)", lambda found: 0 <= found < 1)
+    if share == 0:
+        return rule
 
     def wider(log_rates: Tensor, masked: Tensor) -> Jump:
         jump = rule(log_rates, masked)

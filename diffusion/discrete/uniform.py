@@ -4,9 +4,9 @@ From t to s < t, branch k moves every token by the exact reverse kernel of its o
 
     k_k(v | x_t) = Σ_a D_k(a) K_s(v|a) K_{t−s}(x_j|v) / K_t(x_j|a),    K_t(v|a) = e^{−t}[v = a] + (1 − e^{−t})/V_j,
 
-and guidance multiplies the kernels, K_{t−s}^{1−W} Π_k k_k^{w_k} / Z_j; where the weights do not sum to W = 1, noise makes up
-for it. With rates R_k(x → x') = p_{t,k}(x')/(V_j p_{t,k}(x)), x' one token away, small steps tend to the process of guided
-rates Π_k R_k^{w_k} V_j^{W−1}, whose law is not the joint one. Their log normalizer is
+and guidance multiplies the kernels, K_{t−s}^{1−W} Π_k k_k^{w_k} / Z_j with W = Σ_k w_k; where W ≠ 1, the noise K_{t−s} has the
+remaining weight 1 − W. With rates R_k(x → x') = p_{t,k}(x')/(V_j p_{t,k}(x)), x' one token away, small steps tend to the
+process of guided rates Π_k R_k^{w_k} V_j^{W−1}, whose law is not the joint one. Their log normalizer is
 
     Σ_j log Z_j = (t − s) Σ_{x'} [Π_k R_k^{w_k} V_j^{W−1} − Σ_k w_k R_k − (1 − W)/V_j] + O((t − s)²),
 

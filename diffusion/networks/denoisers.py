@@ -131,10 +131,10 @@ def _rename(_module: nn.Module, parameters: dict[str, Any], *_: Any) -> None:
 
 
 def _levels(x: Tensor, sigma: Tensor) -> Tensor:
-    """Return noise levels, [n], or [1] if all are equal, so that their embedding is computed once."""
+    """Return noise levels, [n], or [1] for one number, so that their embedding is computed once."""
     return torch.as_tensor(sigma, dtype=x.dtype, device=x.device).clamp(min=1e-3).reshape(-1)
 
 
 def _labels(x: Tensor, label: Any, null: int) -> Tensor:
-    """Return labels, [n], or [1] if all are equal."""
+    """Return labels, [n], or [1] for one number."""
     return torch.as_tensor(null if label is None else label, dtype=torch.long, device=x.device).reshape(-1)

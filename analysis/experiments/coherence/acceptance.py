@@ -57,7 +57,7 @@ def measure(case: Case, cheap: Case, table: Table, sigmas: Tensor) -> Iterator[R
 
 
 def exact(table: Table, scale: float) -> dict[str, Tensor]:
-    """Return A, and KL(joint ‖ p(x|y)) and the total variation, which −log A and 1 − A bound."""
+    """Return A, and KL(joint ‖ p(x|y)) and the total variation, which −log A and 1 − A bound for γ ≥ 1."""
     (log_joint, _), log_cond = table.log_joint(guidance(LABEL, scale)), table.log_probs(LABEL)
     kept = log_cond if scale >= 1 else table.log_probs()
     power = scale - 1 if scale >= 1 else scale

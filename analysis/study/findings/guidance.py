@@ -56,7 +56,7 @@ def _clear(word: str, found: Difference) -> str:
 def _compared(first: str, found: Comparison | None) -> str:
     """Return the sentence on one joint sampler against its proposal."""
     if found is None:
-        return f"{first}: populations disagree on log Z at every scale, so the sampler did not converge."
+        return f"{first}: the sampler converged at no scale above 1."
     return (
         f"{first} − {PAIRS[first]} is compared at γ = {found.scale:g}, the largest scale where the joint sampler converged; "
         f"about {found.remaining:.0%} of the bias remains."
@@ -91,7 +91,7 @@ def trade(frame: pd.DataFrame) -> Verdict:
     means = pick(frame, quantity="accuracy").groupby(["family", "scale"], sort=False)["value"].mean()
     scales = sorted(means.index.unique("scale"))
     spread = by_seed(frame, SEQUENTIAL, "spread").mean()
-    judge = pick(frame, family="judge", quantity="accuracy")["value"].mean()
+    judge = pick(frame, family="evaluator", quantity="accuracy")["value"].mean()
     return Verdict(
         f"accuracy of {SEQUENTIAL} by an independent classifier, γ = {scales[0]:g} to its best γ",
         f"{means[SEQUENTIAL][scales[0]]:.2f} → {means[SEQUENTIAL].max():.2f}",

@@ -49,7 +49,7 @@ def measured(values):
 @pytest.mark.parametrize("values", [(0.125, 0.875), (0.875, 0.125)])
 def test_the_title_of_a_measure_has_its_ends(ax, values):
     (panel,) = figures.against("scale", "accuracy")
-    panel(pd.concat([measured(values), tidy([{"family": "judge", "quantity": "chance", "value": 0.5}])]), ax)
+    panel(pd.concat([measured(values), tidy([{"family": "evaluator", "quantity": "chance", "value": 0.5}])]), ax)
     assert ax.get_label() == f"Accuracy, {SEQUENTIAL}: {values[0]:.2f} → {values[1]:.2f}"
 
 

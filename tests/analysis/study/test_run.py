@@ -34,7 +34,7 @@ def test_a_study_repeats_only_lost_tasks(run, names, tmp_path, monkeypatch):
     assert "<script" not in page
     assert "arguide study --data names.csv" in page
     frame = pd.read_parquet(tmp_path / "s" / "results.parquet")
-    assert set(frame["family"]) >= {SEQUENTIAL, JOINT, "judge"}
+    assert set(frame["family"]) >= {SEQUENTIAL, JOINT, "evaluator"}
     both = frame[frame["quantity"] == "accuracy"].pivot_table(index=["seed", "scale"], columns="family", values="value")
     at_0 = both.xs(0.0, level="scale")
     assert (at_0[JOINT] == at_0[SEQUENTIAL]).all()

@@ -229,6 +229,7 @@ def test_texts_may_fill_the_context(models):
         ("guidance_scale must be given", {"guidance_scale": None}),
         ("smoothing must be in", {"smoothing": 1.0}),
         ("cap must be", {"max_new_tokens": 3, "eos_token_id": 2, "cap": "stop"}),
+        ("nothing to force", {"max_new_tokens": 3, "eos_token_id": (), "cap": "force"}),
     ],
 )
 def test_what_has_no_joint_law_is_refused(models, message, wrong):

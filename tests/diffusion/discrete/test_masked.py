@@ -10,7 +10,7 @@ from analysis.toys import Table, guidance
 from analysis.toys.discrete_diffusion import masked_law
 from diffusion import LogLinear, conditioned
 from diffusion.discrete.base import State
-from diffusion.discrete.masked import Jump, left_to_right, normalized, sample, sample_joint, step, unnormalized
+from diffusion.discrete.masked import Jump, defensive, left_to_right, normalized, sample, sample_joint, step, unnormalized
 
 RULES = [normalized, unnormalized, left_to_right]
 SHAPES = [(3, (2, 3, 3), 0.0), (5, (3, 2, 3, 2), 0.0), (8, (2, 3, 2, 3), 0.3)]
@@ -194,3 +194,20 @@ def test_a_scale_a_row_guides_each_row_by_its_own(table, replay):
     torch.testing.assert_close(laws[0], torch.cat(laws[1:]))
     with pytest.raises(ValueError, match="share one target"):
         sample_joint(guided(table, scale), 2, table.length)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_defensive_rule_gives_every_possible_jump_its_share(share):
+    log_rates = torch.tensor([[[0.1, 0.3, 0.0], [0.2, 0.0, 0.4]]]).log()
+    masked = torch.ones(1, 2, dtype=torch.bool)
+    plain = unnormalized(log_rates, masked)
+    wider = defensive(unnormalized, share)(log_rates, masked)
+    even = (log_rates > -torch.inf).double() / 4
+    torch.testing.assert_close(wider.log_probs.exp().double(), (1 - share) * plain.log_probs.exp() + share * even)
+    assert wider.log_order.equal(plain.log_order)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_outside_its_range_is_refused(share):
+    with pytest.raises(ValueError, match="share must be in"):
+        defensive(unnormalized, share)
