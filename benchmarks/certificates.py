@@ -6,7 +6,8 @@ power β at γ = 1. Every sampler of `--samplers` draws every law `--draws` time
 kept in the file, and the same command goes on; `--table` prints what a file has. A shard of an array job has a file of its
 own; together the files of all shards, joined by `cat`, are that of one run.
 
-A verdict is false if it is positive and log Ẑ is off by more than half a nat. The limit is that of Clopper and Pearson.
+A verdict is false if it is positive and log Ẑ is off by more than half a nat. Verdicts on one law are correlated, so a law counts
+as false if any of its verdicts is, and the limit is that of Clopper and Pearson for laws with a positive verdict.
 """
 
 import argparse
@@ -174,9 +175,9 @@ def table(frame: pd.DataFrame) -> str:
     frame = frame.assign(error=frame["log_z"] - frame["exact"])
     setting = frame["scale"].map("γ = {:g}".format).where(frame["power"] == 1, frame["power"].map("β = {:g}".format))
     names = (
-        "laws",
+        "runs",
         "positive",
-        "false, upper limit",
+        "false laws of those with a positive verdict, limit",
         "within .1 (.05) nat",
         "median error, nats",
         "rms error ÷ std. error",
@@ -190,12 +191,12 @@ def table(frame: pd.DataFrame) -> str:
     ]
     for (what, sampler), rows in parts:
         positive, off = rows[rows["positive"]], rows["error"].abs()
-        false = int((positive["error"].abs() > NATS).sum())
+        false = (positive["error"].abs() > NATS).groupby([positive[name] for name in Law._fields]).any()
         ratio = (positive["error"] / positive["std_error"]).pow(2).mean() ** 0.5 if len(positive) else math.nan
         cells = (
             f"{len(rows)}",
             f"{rows['positive'].mean():.0%}",
-            f"{false}, {upper(false, len(positive)):.1%}" if len(positive) else "–",
+            f"{false.sum()} of {len(false)}, {upper(int(false.sum()), len(false)):.1%}" if len(positive) else "–",
             f"{(off < 0.1).mean():.0%} ({(off < 0.05).mean():.0%})",
             f"{off.median():.3f}",
             f"{ratio:.2f}",
