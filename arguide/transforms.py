@@ -98,7 +98,7 @@ def nucleus(mass: float) -> Transform:
 
 
 def typical(mass: float) -> Transform:
-    """Return the restriction to the smallest set of tokens of least |−log p − H| and of probability at least `mass`, H the entropy.
+    """Return the restriction to the tokens of least |−log p − H|, H the entropy, as few as have the probability `mass`.
 
     Raises:
         ValueError: a mass outside (0, 1]; on calls, a row with NaN or without a possible token.

@@ -6,8 +6,8 @@ power β at γ = 1. Every sampler of `--samplers` draws every law `--draws` time
 kept in the file, and the same command goes on; `--table` prints what a file has. A shard of an array job has a file of its
 own; together the files of all shards, joined by `cat`, are that of one run.
 
-A verdict is false if it is positive and log Ẑ is off by more than half a nat. Verdicts on one law are correlated, so a law counts
-as false if any of its verdicts is, and the limit is that of Clopper and Pearson for laws with a positive verdict.
+A verdict is false if it is positive and log Ẑ is off by more than half a nat. Verdicts on one law are correlated, so a law
+counts as false if any of its verdicts is, and the limit is that of Clopper and Pearson for laws with a positive verdict.
 """
 
 import argparse

@@ -51,7 +51,7 @@ else:
 # ## One line changes
 #
 # `arguide.guided` gives a view of the model that shares its parameters. `generate` then takes a scale γ: 0 is the unconditional
-# model, 1 the model itself, above 1 the prompt counts for more. The unconditional branch reads what the prompt would be without
+# model, 1 the model itself, above 1 the prompt has more influence. The unconditional branch reads what the prompt would be without
 # its news: the beginning of a text, or, as the tiny model was trained with, a pet that is not named. All three texts below use
 # the same random numbers.
 

@@ -205,6 +205,18 @@ def test_arguments_that_no_test_can_see_stay():
     assert mutant.after == "pass"
 
 
+def test_files_that_are_named_after_the_module_come_first():
+    """Files of one start share it: the budget is spent on their tests."""
+
+    def made(file, seconds):
+        return runs.Test(file, file, f"tests/{file}.py", 4.0, seconds, frozenset(["a/b.py:f"]))
+
+    tests = [made("c/test_b", 0.1), made("a/test_c", 0.2), made("a/test_b", 0.4), made("a/test_b_more", 0.3)]
+    mutant = mutants.Mutant("a/b.py", "f", 1, "", "", "")
+    names = [test.name for test in runs.chosen(mutant, tests, 4.95)]
+    assert names == ["a/test_b_more", "a/test_b", "a/test_c"]
+
+
 def test_the_tests_of_the_function_come_first_then_those_of_the_module():
     """What stands outside of functions may be seen by any test."""
 

@@ -107,7 +107,7 @@ def chapters(title: str, done: Sequence["Chapter"]) -> None:
     if any(chapter.quick for chapter in done):
         Console().print(Text(BANNER, style="bold"))
     rows = [(each.experiment.title, each.verdict.measure, each.verdict.number) for each in done]
-    table(title, ("chapter", "what decides it", "number"), rows)
+    table(title, ("chapter", "measure", "number"), rows)
     for each in done:
         for grid in () if each.quick else (grid for grid in each.experiment.tables if not grid.wide):
             table(f"\n{each.experiment.title}", *grid.filled(each.frame))

@@ -11,7 +11,7 @@ from analysis.cli import options
 from analysis.cli.options import Dtype, Json, Model, Negative, NegativeSystem, NoChat, Seed, System, running
 from analysis.files import paths
 
-MEASURED, FILES = "What is measured", "Files to write"
+MEASURED, FILES = "Measurement", "Files to write"
 measured_by = options.group(MEASURED)
 EXPLORE = "Write log Z_t of every token, and texts of both laws, into this new .json file; the page explore.html shows it."
 TEXTS = "Texts to measure instead of samples: a .txt file, one per line, or .csv, .parquet, .jsonl or .json with a column text."

@@ -10,7 +10,7 @@ from analysis.cli.options import Address, Device, Json, Name, Seed, Shard, runni
 from analysis.cli.train import DATA
 from analysis.files import paths
 
-SAMPLES = "What is trained and drawn"
+SAMPLES = "Training and sampling"
 rows, drawing = map(options.group, ("The data", SAMPLES))
 MODELS = "A folder of models to load instead of training, of the same data, with the names that a study gives (pixels-0)."
 

@@ -13,7 +13,7 @@ from analysis.cli.exact import FILE
 from analysis.cli.options import Dtype, Json, NoChat, Seed, System, running
 from analysis.files import paths
 
-WAYS, MEASURED, OWN = "Ways to lower the temperature", "What is measured", "Exact laws of your own file"
+WAYS, MEASURED, OWN = "Ways to lower the temperature", "Measurement", "Exact laws of your own file"
 ways, measured_by, own = map(options.group, (WAYS, MEASURED, OWN))
 MODEL = "A folder, or a name on the hub. Without it, exact laws and exact scores are compared."
 

@@ -1,4 +1,6 @@
-"""Conclude from a whole run, in a few sentences for newcomers: every number is the run's, and every sentence may be the other.
+"""Conclude from a whole run, in a few sentences for newcomers.
+
+Every number comes from the run, and every sentence has a form for the opposite result.
 
 A sentence is left out where the run lacks its chapter.
 """
@@ -71,7 +73,7 @@ def corrected(frame: pd.DataFrame) -> str:
 
 
 def coherent(frame: pd.DataFrame) -> str:
-    """Return how far the two laws of whole texts are apart, with each of the two unconditional laws."""
+    """Return the difference of the two laws of whole texts, with each of the two unconditional laws."""
     scale, order = frame["scale"].max(), frame["order"].max()
     pooled, mixture = (
         whole_texts.at(frame, pair, "kl_sequential_joint", scale) for pair in (whole_texts.POOLED, whole_texts.MIXTURE)

@@ -1,1 +1,1 @@
-"""Figures: frame in, axes out. No computation, no `plt.show`; one module an experiment, `style` for what they share."""
+"""Figures: frame in, axes out. No computation, no `plt.show`; one module per experiment, `style` for what they share."""

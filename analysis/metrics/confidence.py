@@ -135,7 +135,7 @@ def difference(first: Estimate, second: Estimate, smallest: float, comparisons: 
 
 
 def decide(found: Sequence[Difference], *, lower_is_better: bool = False) -> str:
-    """Return one of `DECISIONS` on several differences; one counts if it is clear and large enough to matter."""
+    """Return one of `DECISIONS` on several differences, of which only those that are clear and not small are used."""
     sign = -1 if lower_is_better else 1
     gains = [sign * each.mean > 0 for each in found if each.clear and not each.small]
     if gains:

@@ -31,13 +31,13 @@ def entropy(log_p: Tensor) -> Tensor:
 
 
 def expectation(log_p: Tensor, value: Tensor) -> Tensor:
-    """Return Σ p·value, []; values where p = 0 do not count."""
+    """Return Σ p·value, []; values where p = 0 are ignored."""
     checks.alike("value", value, "log_p", log_p)
     return (log_p.exp() * torch.where(log_p == -math.inf, 0.0, value)).sum()
 
 
 def deviation(log_p: Tensor, value: Tensor) -> Tensor:
-    """Return the standard deviation of a value under p, []; values where p = 0 do not count."""
+    """Return the standard deviation of a value under p, []; values where p = 0 are ignored."""
     return expectation(log_p, (value - expectation(log_p, value)) ** 2).sqrt()
 
 

@@ -1,4 +1,4 @@
-r"""Measure how far the joint and the sequential law of whole texts of n-gram models are apart, and draw texts of each.
+r"""Measure the difference of the joint and the sequential law of whole texts of n-gram models, and draw texts of each.
 
 All figures but the total variation are exact. With m = (p + q)/2, TV = E_m[|p − q| / (p + q)] is a mean of numbers from 0 to 1
 over exact draws, and has a standard error.

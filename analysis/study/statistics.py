@@ -25,7 +25,7 @@ class Comparison(NamedTuple):
         scale: that γ.
         at_scale: quantity ↦ difference at that γ.
         at_accuracy: the difference of coverage at equal accuracy, None if no accuracy occurs in both.
-        remaining: the share of the bias that remains.
+        remaining: Var(Ẑ)/Z², a proxy for the share of the bias that remains.
     """
 
     scale: float

@@ -62,7 +62,7 @@ class MarkovLaw(NamedTuple):
         return counts
 
     def expectation(self, first: Tensor, step: Tensor) -> Tensor:
-        """Return E[first(x_1) + Σ_t step(x_t, x_{t+1})], []; values where the law has no mass do not count."""
+        """Return E[first(x_1) + Σ_t step(x_t, x_{t+1})], []; values where the law has no mass are ignored."""
         checks.alike("first", first, "the law's", self.first)
         checks.alike("step", step, "the law's", self.step)
         masses = ((self.log_initial().exp(), first), (self.transition_counts(), step))

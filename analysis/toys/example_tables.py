@@ -36,7 +36,7 @@ def coupled_table(length: int, coupling: float = 1.0, size: int = 3, seed: int =
 
 
 def special_tables(length: int) -> dict[str, Table]:
-    """Return three tables on which joint and sequential guidance agree; the source names independence only."""
+    """Return three tables on which joint and sequential guidance agree; the post names independence only."""
     own = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.3, 0.5]], dtype=torch.float64)
     first = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]], dtype=torch.float64)
     step = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)

@@ -25,7 +25,7 @@ class GaussianMixture:
     Args:
         means: μ, [M, d].
         covariances: isotropic variances [M], or full covariances [M, d, d]; variance 0 makes a point.
-        weights: p(y, m), [K, M], summing to 1; or p(m), [M], for one label a component.
+        weights: p(y, m), [K, M], summing to 1; or p(m), [M], for one label per component.
 
     Raises:
         ValueError: shapes that do not fit, negative variances or weights, covariances that are not symmetric, weights that

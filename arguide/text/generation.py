@@ -211,8 +211,8 @@ def guided(model: PreTrainedModel) -> GuidedLM:
         model = arguide.guided(AutoModelForCausalLM.from_pretrained(name))
         model.generate(**inputs, guidance_scale=1.5, negative_prompt_ids=negative.input_ids)
 
-    γ = 0 writes the unconditional text, γ = 1 the model's own; above 1 the prompt counts for more. The negative prompt is the
-    prompt's last token by default. The other keywords of guidance are the fields of `arguide.Guidance`.
+    γ = 0 writes the unconditional text, γ = 1 the model's own; above 1 the prompt has more influence. The negative prompt is
+    the prompt's last token by default. The other keywords of guidance are the fields of `arguide.Guidance`.
 
     The view shares the model's parameters, and is an instance of its class too, so it can replace the model; without a guidance
     scale it does what the model does. Guided steps on a CPU may store the weights of `Conv1D` (GPT-2) with other strides, and

@@ -1,4 +1,7 @@
-"""Conclude from a study, in a few sentences for newcomers: every number is the study's, and every sentence may be the other."""
+"""Conclude from a study, in a few sentences for newcomers.
+
+Every number comes from the study, and every sentence has a form for the opposite result.
+"""
 
 from collections.abc import Sequence
 

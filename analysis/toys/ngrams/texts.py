@@ -146,7 +146,7 @@ class TextLaw:
         return torch.from_numpy(self._arcs.counts(self.occupancy.numpy(), self._steps[::-1]))
 
     def expectation(self, value: Tensor) -> Tensor:
-        """Return E[Σ_t value(s_t, x_t)] of a value per arc, [S, V] ↦ []; arcs without mass do not count."""
+        """Return E[Σ_t value(s_t, x_t)] of a value per arc, [S, V] ↦ []; arcs without mass are ignored."""
         checks.alike("value", value, "the weights", self.log_weights)
         return (self.arc_counts * torch.where(self.arc_counts > 0, value, 0.0)).sum()
 

@@ -13,9 +13,9 @@ from analysis.cli.commands import app
 COMMANDS = dict(typer.main.get_command(app).commands)
 GROUPS = {
     "generate": ["Options", "Chat", "Sampling", "Guidance", "The joint law", "A file of prompts", "Running"],
-    "scale-factors": ["Options", "Chat", "What is measured", "Files to write", "Running"],
+    "scale-factors": ["Options", "Chat", "Measurement", "Files to write", "Running"],
     "train": ["Options", "The data", "The model", "The training", "Running"],
-    "study": ["Options", "The data", "What is trained and drawn", "Running"],
+    "study": ["Options", "The data", "Training and sampling", "Running"],
     "reproduce": ["Options", "Running"],
     "exact": ["Options", "Texts", "Running"],
     "published": ["Options", "Running"],
@@ -24,7 +24,7 @@ GROUPS = {
         "Chat",
         "Ways to lower the temperature",
         "Exact laws of your own file",
-        "What is measured",
+        "Measurement",
         "Running",
     ],
 }

@@ -27,7 +27,21 @@ ENDLESS = 2, 60.0  # a mutant's tests may take so many times what they took befo
 PASSED, FAILED, NO_TESTS = 0, 1, 5  # exit codes of pytest
 FAR = 2  # the rank of a test that runs nothing of a module
 # What takes seconds to import is imported once, by the server that every process with tests is a fork of.
-PRELOAD = ["pytest", "seaborn", "scipy.stats", "torch", "datasets", "transformers.generation", "transformers.models.llama"]
+# `transformers` itself imports its parts only when they are used.
+PRELOAD = [
+    *(
+        "pytest",
+        "hypothesis",
+        "seaborn",
+        "scipy.stats",
+        "sklearn.datasets",
+        "sklearn.decomposition",
+        "typer",
+        "torch",
+        "datasets",
+    ),
+    *("transformers.generation.utils", "transformers.models.llama.modeling_llama", "transformers.models.gpt2.modeling_gpt2"),
+]
 
 
 def digest(*texts: str | bytes) -> str:
@@ -189,18 +203,27 @@ def passing(lines: Iterable[dict]) -> list[Test]:
 
 
 def chosen(mutant: Mutant, tests: Iterable[Test], budget: float) -> list[Test]:
-    """Return tests that take `budget` seconds: first those that run the changed function, then its module, the fastest first.
+    """Return tests that take `budget` seconds: first those that run the changed function, then its module.
 
-    What stands outside of functions runs where the module is imported, which the file of any test may do.
+    Among them come first those of the file that the module's tests are expected in, then of its folder, and the fastest first.
+    What stands outside of functions runs where the module is imported, which the file of any test may do. Files share what they
+    import, so the slowest start counts once.
     """
-    found, files, total = list[Test](), set[str](), 0.0
-    for rank, test in sorted(((_rank(mutant, test), test) for test in tests), key=lambda pair: (pair[0], pair[1].seconds)):
-        cost = test.seconds + (0.0 if test.file in files else test.start)
-        if (rank < FAR or not mutant.function) and (not found or total + cost <= budget):
+    found, start, total = list[Test](), 0.0, 0.0
+    for test in sorted(tests, key=lambda test: (_rank(mutant, test), _distance(mutant, test), test.seconds)):
+        more = test.seconds + max(0.0, test.start - start)
+        if (_rank(mutant, test) < FAR or not mutant.function) and (not found or total + more <= budget):
             found.append(test)
-            files.add(test.file)
-            total += cost
+            start, total = max(start, test.start), total + more
     return found
+
+
+def _distance(mutant: Mutant, test: Test) -> int:
+    """Return 0 for the file tests/FOLDER/test_MODULE….py, 1 for its folder, 2 for others."""
+    module, file = Path(mutant.module), Path(test.file)
+    if Path("tests") / module.parent != file.parent:
+        return 2
+    return int(not file.stem.startswith(f"test_{module.stem}"))
 
 
 def _rank(mutant: Mutant, test: Test) -> int:
