@@ -210,20 +210,21 @@ def chosen(mutant: Mutant, tests: Iterable[Test], budget: float) -> list[Test]:
     import, so the slowest start counts once.
     """
     found, start, total = list[Test](), 0.0, 0.0
-    for test in sorted(tests, key=lambda test: (_rank(mutant, test), _distance(mutant, test), test.seconds)):
+    ranked = [(rank, test) for test in tests if (rank := _rank(mutant, test)) < FAR or not mutant.function]
+    folder, name = f"tests/{Path(mutant.module).parent}/", f"test_{Path(mutant.module).stem}"
+
+    def distance(test: Test) -> int:
+        """Return 0 for the file tests/FOLDER/test_MODULE….py, 1 for its folder, 2 for others."""
+        if not test.file.startswith(folder) or "/" in test.file[len(folder) :]:
+            return 2
+        return int(not test.file[len(folder) :].startswith(name))
+
+    for _, test in sorted(ranked, key=lambda pair: (pair[0], distance(pair[1]), pair[1].seconds)):
         more = test.seconds + max(0.0, test.start - start)
-        if (_rank(mutant, test) < FAR or not mutant.function) and (not found or total + more <= budget):
+        if not found or total + more <= budget:
             found.append(test)
             start, total = max(start, test.start), total + more
     return found
-
-
-def _distance(mutant: Mutant, test: Test) -> int:
-    """Return 0 for the file tests/FOLDER/test_MODULE….py, 1 for its folder, 2 for others."""
-    module, file = Path(mutant.module), Path(test.file)
-    if Path("tests") / module.parent != file.parent:
-        return 2
-    return int(not file.stem.startswith(f"test_{module.stem}"))
 
 
 def _rank(mutant: Mutant, test: Test) -> int:
