@@ -70,10 +70,10 @@ def test_brackets_in_a_text_are_no_markup():
     assert "[y, x_1, …, x_T]" in shown("exact", "--help", width=120)
 
 
-def test_the_command_alone_shows_its_help():
-    alone = subprocess.run([ARGUIDE], capture_output=True, text=True)
-    assert "generate" in alone.stdout + alone.stderr
-    assert "Missing command" not in alone.stdout + alone.stderr
+def test_the_command_alone_shows_its_help(run):
+    _, out, err = run()
+    assert all(f" {name} " in out + err for name in COMMANDS)
+    assert "Missing command" not in out + err
 
 
 MODULE = (sys.executable, "-m", "arguide")

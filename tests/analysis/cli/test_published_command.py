@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from analysis.experiments.published import run as published
+
 COMMAND = ("published",)
 KEY = ("--only", "2510.14901")
 
@@ -30,6 +32,16 @@ def test_the_list_computes_nothing(run):
     assert (code, err) == (0, "")
     assert "2408.09000" in out
     assert "Bradley and Nakkiran" in out
+
+
+def test_a_source_of_one_claim_has_a_table(run, monkeypatch):
+    row = next(row for row in published.stored() if row["source"] == "2510.14901") | {"where": "the only table"}
+    monkeypatch.setattr(published, "rows", lambda *_: [row])
+    code, out, err = run(*KEY)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[1:3] == [row["title"], row["url"]]
+    assert "│ the only table " in out
+    assert out.splitlines()[-1] == f"1 claims: 1 {row['verdict']}"
 
 
 def test_rows_are_written_once(run, fails, tmp_path):

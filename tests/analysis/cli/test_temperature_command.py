@@ -221,7 +221,15 @@ def test_files_and_models_exclude_each_other(run, model, tmp_path):
         assert says in err
 
 
-def test_json_never_has_a_number_that_is_not_finite(fails, monkeypatch):
-    monkeypatch.setattr(exact, "run", lambda *_, **__: None)
+def test_a_table_that_is_not_there_is_named(fails, tmp_path):
+    assert fails("--file", tmp_path / "none.npy") == f"arguide: no file {tmp_path / 'none.npy'}\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--file", "t.npy")])
+def test_json_never_has_a_number_that_is_not_finite(fails, monkeypatch, tmp_path, options):
+    monkeypatch.chdir(tmp_path)
+    np.save("t.npy", np.full((2, 2), 1 / 4))
+    for name in ("run", "own"):
+        monkeypatch.setattr(exact, name, lambda *_, **__: None)
     monkeypatch.setattr(exact, "record", lambda *_: {"value": float("nan")})
-    assert "not JSON compliant" in fails("--json")
+    assert "not JSON compliant" in fails(*options, "--json")
