@@ -111,7 +111,7 @@ def _end_with_parent() -> None:
 def _on_ray(jobs: int, address: str | None) -> Iterator[Run]:
     with clusters.connected(jobs, address) as ray:
         clusters.count(ray, "CPU")
-        call_remotely = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
+        call_remotely = ray.remote(max_retries=RETRIES)(_call)  # on one CPU each
 
         def run(calls: Sequence[Callable[[], Any]]) -> Iterator[Any]:
             left = [call_remotely.remote(Path.cwd(), call) for call in calls]

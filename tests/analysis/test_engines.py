@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from analysis import clusters
+from analysis import clusters, engines
 from analysis.engines import Engine, engine, share
 
 LONG = 40.0  # seconds
@@ -75,7 +75,7 @@ def test_an_unknown_engine_is_refused(chosen, says, monkeypatch):
 def test_an_address_that_does_not_answer_is_refused(closed, monkeypatch):
     monkeypatch.setattr(clusters, "_package", lambda: None)
     for address in (closed, f"ray://{closed}"):
-        with pytest.raises(ValueError, match=f"no Ray cluster answers at --address {address}"):
+        with pytest.raises(ValueError, match=rf"no Ray cluster answers at --address {address} \(Connection refused\)"):
             Engine("ray", 2, address).check()
     monkeypatch.setenv("RAY_ADDRESS", closed)
     with pytest.raises(ValueError, match="no Ray cluster answers"):
@@ -83,9 +83,11 @@ def test_an_address_that_does_not_answer_is_refused(closed, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", None], ids=["another protocol", "closed", "silent"]
+    ("answer", "says"),
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers is not Ray"), (b"", "what answers is not Ray"), (None, "timed out")],
+    ids=["another protocol", "closed", "silent"],
 )
-def test_another_server_is_refused(answer, monkeypatch):
+def test_another_server_is_refused(answer, says, monkeypatch):
     monkeypatch.setattr(clusters, "_package", lambda: None)
     monkeypatch.setattr(clusters, "PATIENCE", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -102,16 +104,17 @@ def test_another_server_is_refused(answer, monkeypatch):
         held = []
         thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(ValueError, match="no Ray cluster answers"):
+        with pytest.raises(ValueError, match="no Ray cluster answers") as refused:
             Engine("ray", 2, f"127.0.0.1:{server.getsockname()[1]}").check()
         thread.join()
         for connection in held:
             connection.close()
+    assert f"({says})" in str(refused.value)
 
 
 def test_ray_must_be_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ValueError, match=r"needs the package ray: pip install 'arguide\[ray\]'"):
+    with pytest.raises(ValueError, match=r"needs the package ray: pip install '\.\[ray\]' in a clone"):
         Engine("ray").check()
 
 
@@ -124,6 +127,28 @@ def test_a_ray_that_cannot_start_says_why(monkeypatch):
         pass
 
 
+@pytest.fixture
+def ray(monkeypatch):
+    """Return a module ray that does nothing."""
+
+    class RayError(Exception):
+        cause = KeyError("lost")
+
+    exceptions = types.SimpleNamespace(RayError=RayError, RaySystemError=type("RaySystemError", (RayError,), {}))
+    found = types.SimpleNamespace(init=lambda *_, **__: None, shutdown=lambda: None, exceptions=exceptions)
+    monkeypatch.setattr(clusters, "_package", lambda: found)
+    return found
+
+
+@pytest.mark.parametrize(("address", "own"), [(None, {"num_cpus": 3, "include_dashboard": False}), ("host:1", {})])
+def test_ray_on_this_machine_starts_the_processes_that_are_asked_for_and_no_web_page(address, own, ray, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    started = {}
+    ray.init = lambda place, *, logging_level, log_to_driver, **options: started.update(options, place=place)
+    with clusters.connected(3, address):
+        assert started == own | {"place": address or "local"}
+
+
 @pytest.mark.parametrize(("unit", "says"), [("CPU", "ray start --address"), ("GPU", "try --device cpu")])
 def test_a_cluster_without_a_unit_is_refused(unit, says):
     ray = types.SimpleNamespace(cluster_resources=lambda: {"memory": 1.0})
@@ -131,13 +156,17 @@ def test_a_cluster_without_a_unit_is_refused(unit, says):
         clusters.count(ray, unit)
 
 
-def test_an_error_of_a_call_keeps_its_traceback(monkeypatch):
-    class RayError(Exception):
-        cause = KeyError("lost")
-
-    exceptions = types.SimpleNamespace(RayError=RayError, RaySystemError=type("RaySystemError", (RayError,), {}))
-    ray = types.SimpleNamespace(init=lambda *_, **__: None, shutdown=lambda: None, exceptions=exceptions)
-    monkeypatch.setattr(clusters, "_package", lambda: ray)
+def test_an_error_of_a_call_keeps_its_traceback(ray):
     with pytest.raises(KeyError) as caught, clusters.connected(1, None):
-        raise RayError("task f failed at line 3")
+        raise ray.exceptions.RayError("task f failed at line 3")
     assert caught.value.__notes__ == ["task f failed at line 3"]
+
+
+def test_a_process_ends_when_its_parent_is_gone(monkeypatch):
+    gone, ended = threading.Event(), threading.Event()
+    monkeypatch.setattr(engines.multiprocessing, "parent_process", lambda: types.SimpleNamespace(join=gone.wait))
+    monkeypatch.setattr(engines.os, "_exit", lambda _code: ended.set())
+    engines._end_with_parent()
+    assert not ended.wait(0.02)
+    gone.set()
+    assert ended.wait(5)

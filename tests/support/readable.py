@@ -8,6 +8,7 @@ from analysis.figures import style
 from analysis.frames import EMPTY
 
 LEAST = 9.0  # points
+TERMINAL = 100  # characters
 
 
 def check_figure(figure):
@@ -39,3 +40,10 @@ def check_table(columns, rows):
     assert rows
     assert {len(row) for row in rows} == {len(columns)}
     assert all(any(row[i] not in EMPTY for row in rows) for i in range(len(columns)))
+
+
+def check_width(grid, frame):
+    """Check that a table is marked as wide if no terminal of 100 characters can hold it."""
+    columns, rows = grid.filled(frame)
+    widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
+    assert grid.wide or sum(width + 3 for width in widths) < TERMINAL  # a line and two spaces per column

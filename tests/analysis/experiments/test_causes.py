@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 import torch
+from readable import check_width
 
 import diffusion
 from analysis.experiments.base import Settings, stream
@@ -225,3 +226,8 @@ def test_the_table_has_a_row_per_scale_and_family(drawn):
     assert [row[:2] for row in rows] == [["4", family] for family in causes.figures.ORDER]
     means = causes.over_seeds(drawn)
     assert rows[0][columns.index("coverage")] == str(means["coverage", causes.figures.ORDER[0]])
+
+
+def test_tables_that_no_terminal_holds_are_left_out_there(drawn):
+    for grid in causes.EXPERIMENT.tables:
+        check_width(grid, drawn)

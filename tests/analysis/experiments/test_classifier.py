@@ -47,6 +47,10 @@ def test_without_guidance_all_scores_draw_the_same_samples_from_the_same_noise(f
         assert values.max() - values.min() < 1e-9
 
 
+def test_every_number_is_measured_once(frame):
+    assert not frame.duplicated(["family", "quantity", "scale", "sigma"]).any()
+
+
 def test_samples_start_where_the_caption_says(frame, starts):
     assert set(frame["scale"].dropna()) == set(classifier.SCALES)
     assert set(starts) == {10.0}

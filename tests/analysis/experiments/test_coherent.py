@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from readable import check_width
 
 from analysis import Table
 from analysis.experiments.base import Settings
@@ -112,3 +113,8 @@ def test_a_joint_law_is_said_to_run_into_loops_only_where_it_does(frame):
     swapped["pair"] = swapped["pair"].replace({"other": coherent.INCOHERENT})
     assert "it runs into loops" in coherent._degenerate(frame)
     assert "it runs into loops" not in coherent._degenerate(swapped)
+
+
+def test_tables_that_no_terminal_holds_are_left_out_there(frame):
+    for grid in coherent.EXPERIMENT.tables:
+        check_width(grid, frame)

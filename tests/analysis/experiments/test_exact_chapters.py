@@ -58,6 +58,15 @@ def test_class_probability_and_entropy_are_means_over_the_labels(make_joint, bru
         assert rows[family, "entropy"] == pytest.approx(-sum((law * np.log(law)).sum() for law in each) / 2, abs=1e-10)
 
 
+def test_curves_of_fidelity_have_no_wide_gap_between_scales(monkeypatch):
+    monkeypatch.setattr(fidelity, "_measure", lambda law, table, scale: [{"law": law, "scale": scale, "value": 0.0}])
+    monkeypatch.setattr(fidelity, "coupled_table", lambda length: None)
+    monkeypatch.setattr(fidelity, "digits_table", lambda pixels: (None, None))
+    for _, scales in fidelity.run(Settings(), lambda items: items).groupby("law")["scale"]:
+        assert (scales.iloc[0], scales.iloc[-1]) == (0.0, 10.0)
+        assert scales.diff().dropna().between(0.1, 2.5).all()
+
+
 @pytest.fixture(scope="module")
 def rows(make_joint):
     return pd.DataFrame(real_data._table_rows("loops", Table(make_joint(4, (2, 3, 2)))))

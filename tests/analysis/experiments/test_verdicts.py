@@ -119,6 +119,14 @@ def test_pictures_of_the_plane_are_drawn_at_the_scales_that_are_shown(scale, sho
     assert ("draw" in {row["quantity"] for row in rows}) == shown
 
 
+@pytest.mark.parametrize(("law", "watched"), [(correction.MIXTURE, True), (correction.PAIR, False)])
+def test_the_mixture_alone_is_compared_with_the_candidates_on_the_way(law, watched, monkeypatch):
+    monkeypatch.setattr(correction, "_on_the_way", lambda case, toy, x, sigma: [{"sigma": float(sigma)}])
+    effort, case = correction.QUICK._replace(steps=30, samples=20), {"law": law, "scale": correction.SCALE, "noise": 0.0}
+    rows = list(correction._line(case, effort, torch.Generator().manual_seed(0)))
+    assert any("sigma" in row for row in rows) == watched
+
+
 @pytest.fixture(scope="module")
 def small_families():
     effort = families.Effort(200, 2, 12, 2, (3.0,), (2,), (2,), (2,))
