@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         places = [Path(stack.enter_context(TemporaryDirectory(prefix="audit-"))) for _ in range(options.jobs)]
         pool, copies = stack.enter_context(ThreadPoolExecutor(options.jobs)), Queue()
         for place in places:
-            copy = runs.Copy(root, place)
+            copy = runs.Copy(root, place, slow=options.slow)
             stack.callback(copy.stop)
             copies.put(copy)
         tests = recorded(options, root, modules, pool, copies)
@@ -50,6 +50,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="mutants that are tried at the same time")
     parser.add_argument("--budget", type=float, default=60, metavar="SECONDS", help="of tests per mutant")
     parser.add_argument("--at-least", type=float, default=0.95, metavar="SHARE", help="of mutants to catch, or exit with 1")
+    parser.add_argument("--slow", action="store_true", help="run the tests that are marked slow too")
     parser.add_argument("--only-survivors", action="store_true", help="try again what survived before, and nothing else")
     parser.add_argument("--state", type=Path, default=Path(".audit"), metavar="FOLDER", help="what is finished")
     parser.add_argument("--equivalent", type=Path, default=EQUIVALENT, metavar="FILE", help="mutants that change no behaviour")
@@ -74,12 +75,14 @@ def recorded(options, root: Path, modules: list[str], pool, copies: Queue) -> li
     """Return the tests that pass; files that were not recorded before with this source are recorded now."""
     sources = [name for name in runs.listed(root) if name.endswith(".py") and "/test_" not in name and "/audit/" not in name]
     path = options.state / f"tests-{runs.digest(*((root / name).read_bytes() for name in sources))}.jsonl"
-    files = {str(f.relative_to(root)): runs.digest(f.read_bytes()) for glob in options.tests for f in sorted(root.glob(glob))}
+    slow = ("slow",) if options.slow else ()
+    paths = sorted({path for glob in options.tests for path in root.glob(glob)})
+    files = {str(path.relative_to(root)): runs.digest(path.read_bytes(), *slow) for path in paths}
     known = {(line["file"], line["digest"]) for line in runs.read_lines(path)}
 
     def work(copy: runs.Copy, file: str) -> None:
         runs.unparse_all(copy, modules)
-        runs.record(copy, path, file)
+        runs.record(copy, path, file, files[file])
 
     in_turn("record", work, [file for file, digest in files.items() if (file, digest) not in known], pool, copies)
     lines = [line for line in runs.read_lines(path) if files.get(line["file"]) == line["digest"]]

@@ -81,7 +81,8 @@ def listed(root: Path) -> list[str]:
 class Copy:
     """A copy of the files of a repository that git does not ignore, to be changed and tested."""
 
-    def __init__(self, root: Path, place: Path) -> None:
+    def __init__(self, root: Path, place: Path, *, slow: bool = False) -> None:
+        self.marked = ["-m", ""] if slow else []
         self.folder = place.resolve() / "copy"
         self.process: BaseProcess | None = None
         self.stopped = False
@@ -102,7 +103,7 @@ class Copy:
         environ = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", **variables}
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
-        process = context.Process(target=_pytest, args=(self.folder, list(arguments), environ))
+        process = context.Process(target=_pytest, args=(self.folder, [*self.marked, *arguments], environ))
         process.start()
         self.process = process
         try:
@@ -166,8 +167,8 @@ class Test:
         return frozenset(name.split(":")[0] for name in self.ran)
 
 
-def record(copy: Copy, path: Path, file: str) -> None:
-    """Append to `path` what the tests of a file run, under the digest of the file, and how long it takes beside its tests."""
+def record(copy: Copy, path: Path, file: str, known_by: str) -> None:
+    """Append to `path` what the tests of a file run, under a digest, and how long it takes beside its tests."""
     found, begin = copy.folder.parent / "record", time.monotonic()
     found.unlink(missing_ok=True)
     code = copy.pytest([file], AUDIT_RECORD=str(found))
@@ -175,8 +176,7 @@ def record(copy: Copy, path: Path, file: str) -> None:
         raise RuntimeError(f"pytest did not run the tests of {file}: it ended with {code}")
     tests = read_lines(found)
     start = max(0.0, time.monotonic() - begin - sum(test["seconds"] for test in tests))
-    line = {"file": file, "digest": digest((copy.folder / file).read_bytes()), "start": round(start, 3), "tests": tests}
-    append_line(path, line)
+    append_line(path, {"file": file, "digest": known_by, "start": round(start, 3), "tests": tests})
 
 
 def unparse_all(copy: Copy, modules: Iterable[str]) -> None:

@@ -8,7 +8,15 @@ import diffusion
 from analysis.engines import Engine
 from analysis.experiments.published import SOURCES
 from analysis.experiments.published.claims import DIFFERS, REPRODUCED
-from analysis.experiments.published.papers import feynman_kac, guided_density, masked, powers, predictor_corrector, rectified
+from analysis.experiments.published.papers import (
+    feynman_kac,
+    guided_density,
+    masked,
+    powers,
+    predictor_corrector,
+    rectified,
+    stay_on_topic,
+)
 from analysis.experiments.published.run import row_of, rows, stored, summary
 from analysis.experiments.published.table import cells, markdown, notes, placed
 
@@ -155,7 +163,9 @@ def test_every_stored_row_has_a_control_that_turns_it_unless_it_is_not_decided()
     assert summary(stored()).split(" reproduced")[0].isdecimal()
 
 
-@pytest.mark.parametrize("source", [rectified.SOURCE, masked.SOURCE, powers.SOURCES[0]], ids=lambda source: source.key)
+@pytest.mark.parametrize(
+    "source", [rectified.SOURCE, masked.SOURCE, *powers.SOURCES[:2], stay_on_topic.SOURCE], ids=lambda source: source.key
+)
 def test_the_stored_rows_are_those_of_a_run(source):
     fresh = [row_of(source, claim) for claim in source.claims(0)]
     kept = [row for row in stored() if row["source"] == source.key]
@@ -166,6 +176,12 @@ def test_the_stored_rows_are_those_of_a_run(source):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.key)
-def test_every_stored_verdict_is_that_of_a_run(source):
-    kept = {(row["where"], row["claim"]): row["verdict"] for row in stored() if row["source"] == source.key}
-    assert {(claim.where, claim.claim): claim.verdict for claim in source.claims(0)} == kept
+def test_every_stored_verdict_and_number_is_that_of_a_run(source):
+    """Numbers that are drawn may differ within their intervals, for other processors draw others."""
+    kept = [row for row in stored() if row["source"] == source.key]
+    fresh = [row_of(source, claim) for claim in source.claims(0)]
+    exact = ("where", "claim", "published", "verdict", "rule", "note")
+    assert [[row[name] for name in exact] for row in fresh] == [[row[name] for name in exact] for row in kept]
+    for row, old in zip(fresh, kept, strict=True):
+        assert row["ours"] == pytest.approx(old["ours"], rel=1e-4, abs=1e-6 + row["half"]), row["claim"]
+        assert row["control"] == pytest.approx(old["control"], rel=0.02, abs=1e-6 + row["half"]), row["claim"]
