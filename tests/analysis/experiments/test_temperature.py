@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from analysis import limits
 from analysis.experiments.base import Settings
 from analysis.experiments.temperature import EXPERIMENT, claims, exact, scores, tokens
 from analysis.experiments.temperature.scores import CORRECTION, EXACT, GAUSSIAN, IDLE, MIXTURE, NOISE, ODE, SDE, WEIGHTS
 from analysis.frames import pick, tidy
-from analysis.metrics.confidence import Estimate
-from analysis.metrics.temperature.laws import ENTROPY, SEQUENTIAL
+from analysis.metrics.confidence import Estimate, of_row
+from analysis.metrics.temperature.laws import ENTROPY, SEQUENTIAL, OfTable
+from analysis.toys.example_tables import coupled_table
 
 BATCHES_OFF = 6.9  # standard errors of six batches: a false failure in a thousand estimates
 STEP = 0.03  # relative error of 110 steps
@@ -171,6 +173,37 @@ def test_the_seed_of_a_run_of_ones_own_is_that_of_its_samplers(monkeypatch):
     assert found["value"].tolist() == [7]
 
 
+def test_a_run_of_ones_own_answers_for_every_law_at_every_beta_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(scores, "LAWS", {})
+    monkeypatch.setattr(scores, "CLOSED_FORMS", {})
+    monkeypatch.setattr(tokens, "stories", lambda *_: None)
+    monkeypatch.setattr(tokens, "of_texts", lambda *_: [])
+    frame = exact.run([2.0, 3.0], [1], [0.5], seed=0, track=lambda items: items)
+    found = exact.record(frame, [2.0, 3.0], 0)["reached"]
+    laws = (tokens.SEQUENCE, tokens.COUPLED, tokens.INDEPENDENT)
+    assert [(each["law"], each["asked"]) for each in found] == [(law, beta) for beta in (2.0, 3.0) for law in laws]
+    by = {(each["law"], each["asked"]): each["beta"]["value"] for each in found}
+    assert by[tokens.INDEPENDENT, 3.0] == pytest.approx(3.0)
+
+
+def test_a_table_is_refused_where_a_byte_per_text_and_pair_of_tokens_exceeds_the_memory(monkeypatch):
+    laws = OfTable(coupled_table(2))
+    monkeypatch.setattr(limits, "_memory", lambda: 9 * 9)
+    assert set(exact.own("mine", laws, [2.0], [1], [0.5])["law"]) == {"mine"}
+    monkeypatch.setattr(limits, "_memory", lambda: 9 * 9 - 1)
+    with pytest.raises(ValueError, match="mine: 3 × 3 texts with their bigrams must fit into the memory"):
+        exact.own("mine", laws, [2.0], [1], [0.5])
+
+
+@pytest.mark.parametrize("law", [GAUSSIAN, MIXTURE])
+@pytest.mark.parametrize(("family", "reached"), [(EXACT, 2.0), (IDLE, 1.0)])
+def test_exact_draws_reach_the_beta_that_is_asked_for_and_draws_of_p_one(law, family, reached):
+    rows = scores._case(law, family, 2.0, Settings(quick=True), torch.Generator().manual_seed(0))
+    (found,) = [of_row(row) for row in rows if row["quantity"] == "effective_beta"]
+    assert abs(found.value - reached) < BATCHES_OFF * found.std_error < 0.5
+    assert found.freedom == 6 - 1.0
+
+
 def test_a_record_keeps_the_order_of_the_settings_and_has_no_number_that_is_not_finite():
     case = {"law": "z", "family": "way", "quantity": "lost", "value": 0.5}
     frame = tidy([case | {"setting": setting} for setting in (2.0, 1.5)] + [case | {"law": "a", "setting": 1.0}])
@@ -194,3 +227,20 @@ def test_the_table_at_equal_likelihood_has_the_settings_that_are_asked_for():
     assert [row[columns.index("lost")] for row in rows] == ["0.250"]
     assert rows[0][columns.index("way")] == "τ = 1/3"
     assert len(claims.at_equal_likelihood(frame)[1]) == 2
+
+
+def test_the_table_of_what_is_useless_has_a_row_per_figure_of_merit():
+    merits = {ENTROPY: 1.0, "distinct texts": 0.5}
+    values = merits | {"equal entropy": 1.75, "equal distinct texts": 0.25, "effective_beta": 1.5, "length": 5.0}
+    case = {"law": "l", "family": SEQUENTIAL, "setting": 2.0, "std_error": 0.0}
+    frame = tidy(case | {"quantity": name, "value": value} for name, value in (values | {"log_likelihood": -3.0}).items())
+    columns, rows = claims.useless_cells(frame)
+    assert [dict(zip(columns, row, strict=True)) for row in rows] == [
+        {
+            "law": "l",
+            "useless": "true and false",
+            "figure of merit": name,
+            "joint − sequential": f"{gap} ({least} would matter)",
+        }
+        for name, gap, least in ((ENTROPY, "better: +0.750", "0.25"), ("distinct texts", "worse: -0.250", "0.05"))
+    ]
