@@ -63,11 +63,9 @@ def check_data(name: str) -> None:
     """Refuse data that are not there; a name on the hub is looked up later.
 
     Raises:
-        ValueError: an empty name, no such file or folder, or a file with another suffix than `TABLES`.
+        ValueError: no such file or folder, or a file with another suffix than `TABLES`.
     """
     path = Path(name)
-    if not name:
-        raise ValueError("--data must name a file, a folder or a data set on the hub, got an empty text; try digits")
     if path.suffix in TABLES:
         check_file(path)
     if is_local(name) and not path.exists():

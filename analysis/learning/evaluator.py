@@ -53,7 +53,7 @@ class Evaluator:
             classifier = LogisticRegression(C=10.0, max_iter=300, class_weight="balanced")
             reducer = TruncatedSVD(random_state=0)
         read = reader.fit_transform(_plain(data.rows))
-        reducer.set_params(n_components=max(1, min(FEATURES, read.shape[0] - 1, read.shape[1])))
+        reducer.set_params(n_components=min(FEATURES, read.shape[0] - 1, read.shape[1]))
         self.classifier = make_pipeline(reader, classifier.fit(read, data.labels.numpy()))
         self.reducer = make_pipeline(reader, reducer.fit(read))
         rows, labels = reference(data)

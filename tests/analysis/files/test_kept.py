@@ -195,6 +195,11 @@ def test_a_changed_model_of_a_study_is_retrained(tmp_path, caplog):
     assert not task.finished(tmp_path)
 
 
+def test_a_record_shows_every_letter_as_itself(tmp_path):
+    run_folder.claim(tmp_path, {"label": "Größe"})
+    assert '"label": "Größe"' in (tmp_path / run_folder.RECORD).read_text(encoding="utf-8")
+
+
 def test_other_versions_do_not_resume_a_run(tmp_path, monkeypatch):
     run_folder.claim(tmp_path / "run", {"seed": 0})
     run = batch_jobs.Run(tmp_path / "out.parquet", pd.DataFrame({"prompt": ["a"]}), 1, {"seed": 0})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pandas as pd
@@ -69,6 +70,12 @@ def test_a_folder_is_no_pattern(tmp_path, name):
         for i in range(24):
             picture(tmp_path / folder / labels[i % 2] / f"{i}.png", 10 * i)
     assert datasets.read_images(Source(str(tmp_path / name), "image", size=4)).names == ("dark", "light[1]")
+
+
+def test_a_folder_without_images_has_no_rows(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path))}: no rows$"):
+        datasets.read_images(Source(str(tmp_path), "image"))
 
 
 def rewritten(path, write):

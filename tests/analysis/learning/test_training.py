@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from analysis.learning import label_models, learners, toy_stories
+from analysis import limits
+from analysis.learning import datasets, label_models, learners, toy_stories
 
 SMALL = ("--steps", 6, "--batch-size", 8, "--width", 16, "--depth", 1)
 
@@ -22,6 +23,7 @@ def test_a_training_leaves_its_model_card_and_losses(run, tmp_path, kind):
         path.name for path in (tmp_path / "m").iterdir()
     }
     assert not (tmp_path / "m" / "checkpoint.pt").exists()
+    assert all(path.is_file() for path in (tmp_path / "m").iterdir())
     assert len(pd.read_parquet(tmp_path / "m" / "losses.parquet")) == 6
     again = run("train", kind, "--data", "digits", "--out", tmp_path / "m", *SMALL, "--json")
     assert json.loads(again[1]) == told
@@ -75,6 +77,9 @@ def test_a_pretrained_model_learns_labels(run, fails, names, tmp_path):
     code, _, err = run("generate", tmp_path / "m", "--prompt", "<ab>", "--negative", "<any>", "--scale", 2, "--json")
     assert code == 0, err
     assert "none" in fails(*options, "--init", tmp_path / "none", "--out", tmp_path / "n")
+    rows = datasets.Data(["one", "two"] * 4, torch.arange(8) % 2, ("s", "pad"), ["one", "two"], torch.arange(2))
+    with pytest.raises(ValueError, match="already has tokens with the names of the labels; give the labels other names"):
+        label_models.pretrained(rows, str(tmp_path / "base"))  # whose texts begin with <s>
 
 
 def test_few_steps_lower_the_loss_of_a_real_model(run, data, tmp_path):
@@ -89,6 +94,16 @@ def test_few_steps_lower_the_loss_of_a_real_model(run, data, tmp_path):
         assert code == 0, err
         told[steps] = float(json.loads(out)["held-out loss, nats a sequence"].split()[0])
     assert told[30] < told[1] - 5
+
+
+def test_a_batch_beyond_the_memory_is_refused_before_anything_is_written(fails, tmp_path, monkeypatch):
+    """Every row of a batch has 64 pixels here, or the numbers of one layer if those are more, in 4 bytes each."""
+    monkeypatch.setattr(limits, "_memory", lambda: 1e6)
+    monkeypatch.setattr(learners, "train", lambda *given, **options: pytest.fail("the training began"))
+    options = ("train", "denoiser", "--data", "digits", "--out", tmp_path / "m", "--depth", 1, "--steps", 1, "--batch-size")
+    assert "--batch-size 4e+03 must fit into the memory" in fails(*options, 4000, "--width", 16)
+    assert "--batch-size 3e+03 must fit into the memory" in fails(*options, 3000, "--width", 96)
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_killed_training_continues_to_the_same_losses(run, fails, names, tmp_path, monkeypatch):

@@ -97,6 +97,9 @@ def test_reference_data_are_new_and_balanced(digits):
     assert len(set(rows[2:]) & {"x", "xx", "xxx", "y"}) == 2
     rows, labels = evaluators.reference(texts._replace(held_labels=torch.tensor([0] * 7 + [1])))  # one of a label is too few
     assert (rows, len(labels)) == (held, 8)
+    many = torch.arange(700) % 3  # of the first label 234 rows
+    rows, labels = evaluators.reference(digits._replace(held=torch.zeros(700, 1), held_labels=many, names=("a", "b", "c")))
+    assert labels.bincount().tolist() == [100] * 3
     rows, labels = evaluators.reference(digits, 20)
     assert labels.bincount().tolist() == [20] * 10
     pick = torch.randperm(len(digits.rows), generator=torch.Generator().manual_seed(0))[:300]

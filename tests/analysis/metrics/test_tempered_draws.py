@@ -168,6 +168,7 @@ def test_texts_of_a_group_are_of_its_own_ladders(power, monkeypatch):
     sample = arguide.sample_ladder
 
     def numbered(*args, **options):
+        assert options["burn_in"] == plan.sweeps / 2
         found = sample(*args, **options)
         kept.append(found)
         return found._replace(x=torch.arange(len(found.x))[:, None] % len(found.log_evidences) + 0 * found.x)
