@@ -6,5 +6,5 @@ that the installed distribution has.
 
 from importlib.metadata import distribution
 
-(command,) = distribution("arguide").entry_points.select(group="console_scripts")
+(command,) = distribution("arguide").entry_points
 command.load()()

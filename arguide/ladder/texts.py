@@ -152,7 +152,7 @@ def _tilted(start: Tensor, ratio: Tensor, u: float | Tensor) -> Tensor:
 
 
 def _empty(rows: int, levels: Levels, like: Tensor) -> Texts:
-    none = torch.empty((rows, 0), dtype=wide(like), device=like.device)
+    none = torch.empty((rows, 0), device=like.device)
     return Texts(none.long(), none, none, none[..., None].expand(-1, -1, len(levels.u)))
 
 

@@ -63,6 +63,21 @@ def test_every_doubt_has_its_sentence(message, changes):
     assert message in found
 
 
+def test_a_tenth_of_the_exchanges_is_enough():
+    assert doubt(exchanged=torch.tensor([0.5, 0.11])) == []
+
+
+def test_texts_are_slow_if_those_of_the_target_are():
+    """By so little that the halves of the run hardly differ."""
+    run = good()
+    ratios = run.ratios + 0.0
+    ratios[:, -1] = 0.1 * torch.linspace(0, 2 * math.pi, len(ratios)).double()[:, None].sin()
+    (found,) = doubt(ratios=ratios)
+    assert "the texts of the target change so slowly" in found
+    ratios[:, [0, -1]] = ratios[:, [-1, 0]]
+    assert doubt(ratios=ratios) == []
+
+
 def test_halves_that_differ_by_less_than_a_fiftieth_of_a_nat_raise_no_doubt():
     assert doubt(halves=(0.019, 0.0)) == [] != doubt(halves=(0.021, 0.0))
 

@@ -10,6 +10,7 @@ import torch
 import arguide
 from analysis import MarkovChain, Table
 from arguide import LogLinear, sample, sampling
+from arguide.smc.draws import torch_categorical
 
 # Plain numpy truncations of one row, written from their definitions.
 
@@ -264,3 +265,13 @@ def test_retraced_sequences_have_the_densities_that_they_were_drawn_with(make_jo
     drawn = sample(guided(table, {0: 2.0, None: -1.0}), 20, 3, generator=torch.Generator().manual_seed(0), **options)
     again = sampling.retrace(guided(table, {0: 2.0, None: -1.0}), drawn.tokens, **options)
     assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
+
+
+def test_a_row_of_a_plain_model_without_a_possible_token_has_no_mass(make_joint):
+    """The second row; a model without a log normalizer of its own."""
+    model = Table(make_joint(3, (2, 2, 2))).autoregressive()
+    state = sampling.State(model.start(2), torch.zeros(2, 0, dtype=torch.long))
+    state.model.log_probs[1] = -math.inf
+    _, info = sampling.step(model, state, torch_categorical())
+    assert info.log_normalizer.tolist() == [0.0, -math.inf]
+    assert info.log_target[1] == -math.inf < info.log_target[0]
