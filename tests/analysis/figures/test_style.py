@@ -1,6 +1,5 @@
 """Panels: they draw the chosen rows with their intervals, whatever the order of the frame."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,12 +17,6 @@ def frame():
         for family, value in (("joint", scale), ("sequential", -scale), ("other", 7.0))
     ]
     return pd.DataFrame([*rows, rows[0] | {"quantity": "tv", "value": 99.0}])
-
-
-@pytest.fixture
-def ax():
-    yield plt.figure().subplots()
-    plt.close("all")
 
 
 def test_a_line_panel_draws_the_chosen_rows_in_order_of_x(frame, ax):
