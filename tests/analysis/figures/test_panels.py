@@ -5,29 +5,13 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from drawn import entries, points, table
 from readable import strange_colours, wrong_colours
 
 from analysis.figures import classifier, correction, families, fidelity, measurement, real_data, scale_factors
 from analysis.figures.coherence import causes, coherent
 from analysis.figures.continuous import langevin
 from analysis.figures.published import masked_density
-from analysis.frames import tidy
-
-
-def entries(ax):
-    """Return the entries of the legend."""
-    return [text.get_text() for text in ax.get_legend().get_texts()]
-
-
-def points(ax):
-    """Return the points of every line with a name, by name."""
-    named = [line for line in ax.lines if not str(line.get_label()).startswith("_") and len(line.get_xdata())]
-    return {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in named}
-
-
-def table(columns, *rows, **case):
-    """Return a tidy frame: rows of values under the names of columns, and columns that have one value."""
-    return tidy(case | dict(zip(columns.split(), row, strict=True)) for row in rows)
 
 
 def guided():
@@ -153,6 +137,18 @@ def check_contours(ax):
     vertices = np.concatenate([path.vertices for path in contours.get_paths() if len(path.vertices)])
     assert vertices.min(0) == pytest.approx([2 - vertices[:, 0].max(), -vertices[:, 1].max()])
     assert np.ptp(vertices, axis=0) == pytest.approx([2, 2], abs=1.0)
+
+
+def test_final_densities_of_both_laws_and_samplers_are_drawn(ax):
+    rows = [
+        (family, x, height)
+        for family, height in zip(("joint", "conditional", *correction.SAMPLERS), (2.0, 1.0, 3.0, 4.0), strict=True)
+        for x in (0, 1)
+    ]
+    correction.densities("two modes", "Modes")(table("family x value", *rows, law="two modes", quantity="density"), ax)
+    names = ["joint tilt", "conditional", *correction.SAMPLERS]
+    assert points(ax) == {name: [[0, height], [1, height]] for name, height in zip(names, (2, 1, 3, 4), strict=True)}
+    assert ax.get_label() == "Modes: the ODE draws a narrower law than the joint tilt"
 
 
 def test_draws_of_a_learned_model_lie_over_the_contours_of_the_joint_law(ax):

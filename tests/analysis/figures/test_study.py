@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
+from analysis.figures import pictures, style
 from analysis.figures import study as figures
-from analysis.figures import style
-from analysis.frames import tidy
+from analysis.frames import Plot, tidy
 from analysis.study.samplers import JOINT, SEQUENTIAL
 
 
@@ -29,6 +29,12 @@ def test_labels_of_ten_characters_do_not_overlap(ax, labels):
     ax.figure.canvas.draw()
     boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     assert not any(left.overlaps(right) for i, left in enumerate(boxes) for right in boxes[i + 1 :])
+
+
+@pytest.mark.parametrize("save", [pictures.save_plot, pictures.save_panels])
+def test_a_label_that_the_font_lacks_gives_no_warning(save, tmp_path):
+    save(tmp_path / "samples.png", Plot("samples", (figures.samples(JOINT),), ""), images(["\u4e2d"]))
+    assert (tmp_path / "samples.png").stat().st_size > 1000
 
 
 def measured(values):
