@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -42,12 +44,8 @@ def save_plot(path: Path, plot: Plot, frame: pd.DataFrame, note: str = "") -> No
     Raises:
         ValueError: the folder cannot be written, or the disk is full.
     """
-    mpl.use("agg")
-    figure = style.draw(plot, frame, note)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the font lacks some characters that texts may hold
+    with _drawn(plot, frame, note) as figure:
         run_folder.write(path, partial(figure.savefig, dpi=150, bbox_inches="tight", pad_inches=0.05))
-    plt.close(figure)
 
 
 def save_panels(path: Path, plot: Plot, frame: pd.DataFrame) -> list[Picture]:
@@ -61,18 +59,28 @@ def save_panels(path: Path, plot: Plot, frame: pd.DataFrame) -> list[Picture]:
     Raises:
         ValueError: the folder cannot be written, or the disk is full.
     """
+    with _drawn(plot, frame) as figure:
+        figure.set_dpi(DENSITY * INCH)
+        figure.canvas.draw()
+        whole = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")  # type: ignore[attr-defined]
+        run_folder.write(path, partial(whole.save, format="PNG"))
+        return [
+            Picture(str(ax.get_label()), (box[2] - box[0]) // DENSITY, _png(whole.crop(box)))
+            for ax, box in zip(figure.axes, _boxes(figure), strict=True)
+        ]
+
+
+@contextmanager
+def _drawn(plot: Plot, frame: pd.DataFrame, note: str = "") -> Iterator[Figure]:
+    """Draw a plot, and close it at the end; the font may lack characters of labels, which gives no warning."""
     mpl.use("agg")
-    figure = style.draw(plot, frame)
-    figure.set_dpi(DENSITY * INCH)
-    figure.canvas.draw()
-    whole = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")  # type: ignore[attr-defined]
-    run_folder.write(path, partial(whole.save, format="PNG"))
-    pictures = [
-        Picture(str(ax.get_label()), (box[2] - box[0]) // DENSITY, _png(whole.crop(box)))
-        for ax, box in zip(figure.axes, _boxes(figure), strict=True)
-    ]
-    plt.close(figure)
-    return pictures
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        figure = style.draw(plot, frame, note)
+        try:
+            yield figure
+        finally:
+            plt.close(figure)
 
 
 def _boxes(figure: Figure) -> list[tuple[int, int, int, int]]:

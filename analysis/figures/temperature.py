@@ -61,7 +61,6 @@ def lost(frame: pd.DataFrame, ax: Axes) -> Axes:
     rows = pick(frame, law="coupled").dropna(subset="setting")
     wide = rows.pivot_table(index=["family", "setting"], columns="quantity", values="value", sort=False).dropna(subset="lost")
     points = wide.reset_index().rename(columns={"effective_beta": "beta", "lost": "value"})
-    points = points.assign(std_error=0.0)
     for family, each in points.groupby("family", sort=False):
         colour, marker = FAMILIES[str(family)]
         dash = "-" if family == "sequential" else " "  # k and p are not in the order of β

@@ -16,7 +16,7 @@ def check_figure(figure):
     figure.canvas.draw()
     for ax in figure.axes:
         assert ax.get_label()
-        assert wrong_colours(ax) == {}
+        assert wrong_colours(ax) == strange_colours(ax) == {}
     assert small_texts(figure) == {}
     plt.close(figure)
 
@@ -27,6 +27,13 @@ def wrong_colours(ax):
     laws = {name: [law for law in style.FAMILIES if name == law or name.startswith(f"{law}, ")] for name in lines}
     meant = {name: style.FAMILIES[max(found, key=len)][0].lower() for name, found in laws.items() if found}
     return {name: lines[name] for name, colour in meant.items() if lines[name] != colour}
+
+
+def strange_colours(ax):
+    """Return the lines of a panel whose colour is none of those that all figures share."""
+    shared = {each.lower() for each in (*vars(style).values(), *style.SHADES) if isinstance(each, str) and each.startswith("#")}
+    lines = {str(line.get_label()): to_hex(line.get_color()) for line in ax.get_lines()}
+    return {name: colour for name, colour in lines.items() if colour not in shared}
 
 
 def small_texts(figure):

@@ -1,18 +1,12 @@
 """Panels of a study: images with awkward labels, and titles that follow the data."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from analysis.figures import pictures, style
 from analysis.figures import study as figures
-from analysis.frames import tidy
+from analysis.frames import Plot, tidy
 from analysis.study.samplers import JOINT, SEQUENTIAL
-
-
-@pytest.fixture
-def ax():
-    yield plt.figure().subplots()
-    plt.close("all")
 
 
 def images(labels):
@@ -35,6 +29,12 @@ def test_labels_of_ten_characters_do_not_overlap(ax, labels):
     ax.figure.canvas.draw()
     boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     assert not any(left.overlaps(right) for i, left in enumerate(boxes) for right in boxes[i + 1 :])
+
+
+@pytest.mark.parametrize("save", [pictures.save_plot, pictures.save_panels])
+def test_a_label_that_the_font_lacks_gives_no_warning(save, tmp_path):
+    save(tmp_path / "samples.png", Plot("samples", (figures.samples(JOINT),), ""), images(["\u4e2d"]))
+    assert (tmp_path / "samples.png").stat().st_size > 1000
 
 
 def measured(values):
@@ -94,3 +94,24 @@ def losses(dropout, without):
 def test_the_title_of_the_losses_follows_the_data(ax, dropout, without, title):
     figures.held_out(losses(dropout, without), ax)
     assert ax.get_label() == title
+
+
+def test_a_frontier_draws_the_samplers_that_have_both_measures(ax):
+    both = pd.concat([measured((0.1, 0.9)), measured((0.2, 0.4)).assign(quantity="spread")])
+    (panel,) = figures.frontier("spread")
+    panel(pd.concat([both, measured((0.3, 0.5)).assign(family=JOINT)]), ax)
+    assert {line.get_label(): line.get_xydata().tolist() for line in ax.lines} == {SEQUENTIAL: [[0.9, 0.4]]}
+
+
+def test_a_held_out_loss_is_drawn_once_per_variant_that_knows_it(ax):
+    rows = losses((10.0,), (8.0,))
+    figures.held_out(pd.concat([rows, rows.assign(quantity="held-out loss, no label", value=rows["value"] + 4)]), ax)
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[10, 8], [14]]
+
+
+def test_the_loss_is_grey_below_its_moving_mean(ax):
+    (panel,) = figures.LOSS.panels
+    panel(pd.DataFrame({"step": range(80), "loss": [0.0, 1.0] * 40}), ax)
+    steps, smooth = ax.lines
+    assert [steps.get_color(), smooth.get_color()] == [style.SILVER, style.INK]
+    assert set(smooth.get_ydata()[1:-1]) == {0.5}

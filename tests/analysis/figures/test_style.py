@@ -20,12 +20,6 @@ def frame():
     return pd.DataFrame([*rows, rows[0] | {"quantity": "tv", "value": 99.0}])
 
 
-@pytest.fixture
-def ax():
-    yield plt.figure().subplots()
-    plt.close("all")
-
-
 def test_a_line_panel_draws_the_chosen_rows_in_order_of_x(frame, ax):
     order = {"sequential": "of tokens", "joint": "joint"}
     style.line_panel("Gap", "nats", "scale", {"quantity": "kl"}, order=order)(frame, ax)
@@ -65,3 +59,19 @@ def test_a_saved_plot_is_one_picture_that_shows_its_note(frame, tmp_path):
         found.append((tmp_path / "gap.png").read_bytes())
     assert found[0] != found[1]
     assert [path.name for path in tmp_path.iterdir()] == ["gap.png"]
+
+
+def test_a_title_begins_at_the_left_edge_of_its_panel(frame):
+    figure = style.draw(Plot("gap", (style.line_panel("Gap", "nats", "scale", {"quantity": "kl"}),), ""), frame)
+    (panel,) = figure.axes
+    title = panel._left_title.get_window_extent()
+    assert title.x0 == pytest.approx(panel.yaxis.label.get_window_extent().x0, abs=1.0)
+    plt.close(figure)
+
+
+def test_a_logarithmic_axis_has_plain_numbers(ax):
+    ax.plot([1, 2], [0.01, 100])
+    style.logarithmic(ax, "y")
+    assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "log")
+    ax.figure.canvas.draw()
+    assert {"0.01", "1", "100"} <= {label.get_text() for label in ax.get_yticklabels()}
