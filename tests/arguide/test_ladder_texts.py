@@ -51,9 +51,9 @@ def test_texts_are_drawn_once_if_all_are_possible(make_joint):
 
 def test_the_shares_of_many_levels_balance():
     """Levels that hardly overlap take more steps of the optimiser than its own limit allows."""
-    u = torch.linspace(0, 1, 12).double()
-    ratios = torch.stack([40 * each + 3 * torch.randn(200, generator=seeded(i)).double() for i, each in enumerate(u)])
-    densities = u * ratios.flatten()[:, None] - 20 * u**2
+    u = torch.linspace(0, 1, 20).double()
+    ratios = torch.stack([100 * each + 4 * torch.randn(200, generator=seeded(i)).double() for i, each in enumerate(u)])
+    densities = u * ratios.flatten()[:, None]
     log_z = estimates._balanced(densities)
     shares = (densities - log_z).softmax(1).mean(0)
-    torch.testing.assert_close(shares, torch.full_like(shares, 1 / 12), atol=1e-8, rtol=0)
+    torch.testing.assert_close(shares, torch.full_like(shares, 1 / 20), atol=1e-6, rtol=0)
