@@ -279,7 +279,8 @@ def test_several_processes_need_accelerate(fails, model, monkeypatch):
 
 
 def test_one_process_needs_no_accelerate(monkeypatch):
-    monkeypatch.setitem(sys.modules, "accelerate", None)
+    for name in ("accelerate", "accelerate.utils"):
+        monkeypatch.setitem(sys.modules, name, None)
     with distributed.team(None) as own:
         assert own.together(lambda: "done") == "done"
 

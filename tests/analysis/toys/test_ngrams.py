@@ -182,6 +182,11 @@ def test_the_growth_is_the_largest_eigenvalue_of_all_steps(words, large):
     assert law.log_growth == pytest.approx(math.log(max(np.linalg.eigvals(dense).real)), abs=1e-5)
 
 
+def test_the_growth_of_very_unlike_contexts_is_finite():
+    log_weights = np.array([[900.0, 0.0], [-900.0, 0.0]])
+    assert Arcs(np.array([[0, 0], [1, 1]], np.int32), log_weights).growth() == pytest.approx(900.0)
+
+
 def test_log_z_grows_without_end_where_the_growth_exceeds_one(words):
     law = words.joint_guided(1, 6.0)
     assert law.log_growth > 0
