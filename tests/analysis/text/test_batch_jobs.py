@@ -182,6 +182,36 @@ def test_a_batch_that_loses_its_processes_is_refused(model, tmp_path):
     assert sum(completer.complete_batches(frames, *given, Engine("here"))) == 3
 
 
+class Blocks:
+    """Ray Data in this process: a block per frame, which iteration joins unless it is told not to."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+
+    def map_batches(self, kind, *, fn_constructor_args, **_):
+        actor = kind(*fn_constructor_args)
+        return Blocks([actor(block) for block in self.blocks])
+
+    def iter_batches(self, *, batch_size=256, **_):
+        return iter(self.blocks if batch_size is None else [pd.concat(self.blocks)])
+
+
+def test_ray_tells_of_each_batch_and_of_the_first_error(model, tmp_path, monkeypatch):
+    context = SimpleNamespace(get_current=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(data=SimpleNamespace(DataContext=context, from_pandas=Blocks)))
+    monkeypatch.setattr(completer.clusters, "connected", lambda *_: nullcontext())
+    monkeypatch.setattr(completer.clusters, "count", lambda *_: 2)
+    given = Choice(str(model)), Sampling(max_new_tokens=2), "cpu", tmp_path, Engine("ray")
+    batch_jobs.run_folder.claim(tmp_path, {}, parts=())
+    frames = batches([Request("the", "", 1.5)] * 3, 2)
+    assert list(completer.complete_batches(frames, *given)) == [2, 1]
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
+    frames = batches([Request("the", "", 1.5)] * 2 + [Request("a" * 60, "", 1.5)], 1)
+    (tmp_path / "00000000.parquet").unlink()
+    with pytest.raises(ValueError, match="the prompt has 61 tokens"):
+        list(completer.complete_batches(frames, *given))
+
+
 def test_a_batch_names_its_prompts_by_their_place_in_the_file():
     first, last = batches([Request(prompt, None, 1.5) for prompt in ("a", "b", "c")], 2)
     assert list(first) == ["batch", "index", "prompt", "negative", "scale"]
