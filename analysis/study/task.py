@@ -15,14 +15,12 @@ class Task(NamedTuple):
     """One piece of work, which leaves a file.
 
     Attributes:
-        name: of the file, and of the folder of a model.
+        name: of the file, and of the folder of a model, if the task leaves one.
         run: (plan, folder) ↦ frame.
-        model: whether the task leaves a model as well.
     """
 
     name: str
     run: Callable[[Any, Path], pd.DataFrame]
-    model: bool = False
 
     def path(self, folder: Path) -> Path:
         """Return the path of the file."""
@@ -41,6 +39,6 @@ class Task(NamedTuple):
         """Do the task, and write the file."""
         with loading.quiet_thread():
             frame = self.run(plan, folder)
-        files = learners.files_of(folder / "models" / self.name) if self.model else []
+        files = learners.files_of(folder / "models" / self.name)  # none if the task leaves no model
         mark = run_folder.marked(frame, run_folder.part_of(folder, self.name), run_folder.digests(folder, files))
         run_folder.write_frame(self.path(folder), mark)

@@ -26,7 +26,7 @@ SHOWN = 8  # texts per label that a study keeps for its report
 
 def training(plan: Plan) -> list[Task]:
     """Return the trainings."""
-    return [Task(model_name(*each), partial(train, *each), model=True) for each in trained(plan)]
+    return [Task(model_name(*each), partial(train, *each)) for each in trained(plan)]
 
 
 def sampling(plan: Plan) -> list[Task]:

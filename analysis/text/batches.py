@@ -14,7 +14,7 @@ TRIED = ".tries"  # of the file beside that of a batch, with a byte per process 
 
 def batches(prompts: Sequence[Request], size: int) -> list[pd.DataFrame]:
     """Return one frame per batch, with the columns batch, index, prompt, negative and scale."""
-    frame = pd.DataFrame(prompts, columns=list(Request._fields)).astype({"prompt": object, "negative": object, "scale": float})
+    frame = pd.DataFrame(prompts).astype({"prompt": object, "negative": object, "scale": float})
     frame.insert(0, "index", range(len(frame)))
     frame.insert(0, "batch", frame["index"] // size)
     return [rows for _, rows in frame.groupby("batch")]

@@ -33,7 +33,7 @@ def read_prompts(path: Path, *, joint: bool = False) -> pd.DataFrame:
         if not (missing(value) or (isinstance(value, int | float) and math.isfinite(value))):
             raise ValueError(f"{path.name}: row {i + 1} has the scale {value!r}, not a finite number")
     try:
-        pa.Table.from_pandas(frame, preserve_index=False)
+        pa.Table.from_pandas(frame)
     except (pa.ArrowException, TypeError, ValueError) as error:  # it would fail at the end, with the work done
         raise ValueError(f"{path.name}: a column cannot be written to parquet ({paths.first_line(error)})") from error
     return frame

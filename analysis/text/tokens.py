@@ -92,7 +92,7 @@ def encode(loaded: Loaded, requests: Sequence[Request], max_new_tokens: int, *, 
 def guidance(
     loaded: Loaded, batch: Sequence[Encoded], plausibility: float = 0.0, prior: float | None = None
 ) -> arguide.Guidance:
-    """Return the settings of a batch's guided law; if any row has a negative, the default of the others is written out.
+    """Return the settings of a batch's guided law, in which the default of a row without a negative is written out.
 
     Args:
         loaded: the models.
@@ -102,8 +102,6 @@ def guidance(
     """
     scales = torch.tensor([each.scale for each in batch], dtype=torch.float64)
     settings = arguide.Guidance(scales, negative_model=loaded.negative, plausibility=plausibility, guidance_prior=prior)
-    if all(each.negative is None for each in batch):
-        return settings
     rows = [each.negative or (each.prompt[-1:] if loaded.negative is None else each.prompt) for each in batch]
     negative = padded(rows, pad_token(loaded)).to(loaded.model.device)
     return replace(settings, negative_prompt_ids=negative.inputs, negative_prompt_attention_mask=negative.mask)

@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 COMMAND = ("generate",)
 FEW = ("--max-new-tokens", 6)
@@ -40,6 +41,15 @@ def test_a_power_draws_the_joint_law(run, model):
     ]
     assert records[0][0]["log_evidence"] < -0.1
     assert records[1][0]["log_evidence"] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_forced_end_has_the_evidence_of_all_texts_that_end(run, model):
+    """At γ = 1 of one token, the probability of the end; the mass of all texts is 1 without it."""
+    ids = AutoTokenizer.from_pretrained(model)("ab", return_tensors="pt").input_ids
+    law = AutoModelForCausalLM.from_pretrained(model)(ids).logits[0, -1].detach().log_softmax(-1)
+    for cap, mass in (("force", float(law[2])), ("truncate", 0.0)):
+        _, out, _ = run(model, "--prompt", "ab", "--scale", 1, "--cap", cap, "--json", *JOINT[:5], "--max-new-tokens", 1)
+        assert json.loads(out)[0]["log_evidence"] == pytest.approx(mass, abs=1e-4)
 
 
 def test_a_ladder_has_a_verdict(run, model):

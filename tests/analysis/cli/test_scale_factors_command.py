@@ -181,6 +181,7 @@ def test_the_seed_decides_the_texts(run, tiny):
         (("--power", -1), "--power must be positive"),
         (("--power", "nan"), "--power must be positive"),
         (("--scale", "inf"), "--scale must be finite"),
+        (("--scale", "1.1e30"), "--scale must be finite, and at most 1e+30"),
         (("--cap", "stop"), "--cap must be one of truncate, force"),
         (("--samples", 1), "--samples"),
         (("--particles", 1), "--particles"),
@@ -200,6 +201,11 @@ def test_the_seed_decides_the_texts(run, tiny):
 )
 def test_bad_options_are_one_line(fails, tiny, options, says):
     assert says in fails(tiny, "--prompt", "a", "--scale", 2, *options)
+
+
+@pytest.mark.parametrize("scale", [-1e30, 1e30])
+def test_the_largest_scales_are_accepted(scale):
+    assert measured_texts.Target("a", None, scale).scale == scale
 
 
 def test_prompt_and_scale_are_needed(fails, tiny):

@@ -5,10 +5,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from analysis import read_ngrams
 from analysis.experiments.temperature import exact
+from analysis.metrics.confidence import Estimate
+from analysis.metrics.temperature.draws import Matched, Point
 from analysis.metrics.temperature.laws import TRANSFORMS, OfTexts
+from analysis.text import tempered_texts
+from analysis.text.tempered_texts import Pair, nearest
 
 COMMAND = ("temperature",)
 WAYS = ("--beta", "1,1.2", "--top-k", "1,3,100", "--top-p", ".4,.9")
@@ -37,6 +42,7 @@ def test_json_has_every_way_and_the_comparisons(run, options, tmp_path):
         assert low <= each["entropy"]["value"] <= high
     assert settings["joint"] == [1.0, 1.2]
     assert {1.0, 1.2, 20.0} <= set(settings["sequential"])
+    assert min(settings["sequential"]) == 1.0  # none is warmer than the model
     assert (settings["top-k"], settings["top-p"]) == ([1.0, 3.0, 100.0], [0.4, 0.9])
     assert [(each["beta"], each["family"]) for each in found["equal_likelihood"]] == [
         (1.2, family) for family in ("sequential", "top-k", "top-p")
@@ -97,6 +103,35 @@ def test_the_seed_decides_the_texts(run, options):
     one, again, other = (record(run, *options, "--seed", seed)["merits"] for seed in (1, 1, 2))
     assert one == again
     assert one != other
+
+
+def points_of(likelihoods):
+    groups = [dict.fromkeys(MERITS, torch.zeros(4)) | {"log_likelihood": torch.full((4,), at)} for at in likelihoods]
+    return [Point("sequential", float(i), values, torch.zeros(64, 5)) for i, values in enumerate(groups)]
+
+
+def test_a_difference_within_rounding_is_none():
+    (point,) = points_of([-3.0])
+    gaps = {"entropy": Estimate(0.5, 0.1, 3.0), "length": Estimate(1e-12, 0.0, 3.0)}
+    found = Pair(point, "sequential", Matched(1.5, gaps)).differences()
+    assert {name: each.mean for name, each in found.items()} == {"entropy": 0.5, "length": 0.0}
+    assert Pair(point, "sequential", None).differences() == {}
+
+
+def test_texts_of_another_way_are_shown_only_where_it_is_as_likely():
+    (point,), others = points_of([-3.0]), points_of([-9.0, -3.5, -1.0])
+    assert nearest(Pair(point, "sequential", Matched(1.5, {})), others) is others[1]
+    assert nearest(Pair(point, "sequential", None), others) is None
+
+
+@pytest.mark.parametrize(("sampler", "option"), [("particles", "--particles"), ("ladder", "--groups")])
+def test_too_little_memory_is_one_line(run, options, monkeypatch, sampler, option):
+    def full(*_):
+        raise torch.OutOfMemoryError("many lines")
+
+    monkeypatch.setattr(tempered_texts, "measure", full)
+    code, _, err = run(*options, "--sampler", sampler)  # with a progress bar
+    assert (code, err.splitlines()[-1]) == (2, f"arguide: cpu has too little memory; lower {option}")
 
 
 @pytest.mark.slow

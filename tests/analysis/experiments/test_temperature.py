@@ -1,5 +1,8 @@
 """The chapter on temperature: the β that samplers reach against closed forms, and verdicts that follow the numbers."""
 
+import itertools
+import math
+
 import pytest
 import torch
 
@@ -155,6 +158,36 @@ def test_cold_factors_write_longer_stories_and_powers_shorter_ones(frame):
     told = EXPERIMENT.verdict(frame).verdict
     assert "stories have 22.6 tokens on average, those of p² 10.5, and those of factors at τ = ½ 27.0" in told
     assert "no lower temperature of the whole text" in told
+
+
+def test_every_sampler_of_both_laws_has_an_answer():
+    near = {family: 0.0 if family == WEIGHTS else 5.0 for family in (*scores.SAMPLERS, IDLE)}
+    values = {"w1": near, "effective_beta": dict.fromkeys(near, 1.5)}
+    case = {"beta": 2.0, "temperature": float("nan"), "length": float("nan")}
+    frame = tidy(
+        case | {"law": law, "family": family, "quantity": quantity, "value": value}
+        for law, quantity in itertools.product(scores.LAWS, values)
+        for family, value in values[quantity].items()
+    )
+    found = {(each.law, each.way): each for each in claims.reached(frame)}
+    assert set(found) == set(itertools.product(scores.LAWS, scores.SAMPLERS))
+    assert {way for (_, way), each in found.items() if each.claim.answer == "false"} == {WEIGHTS}
+    assert {each.beta.value for each in found.values()} == {1.5}
+
+
+def test_a_gaussian_sequence_reaches_the_beta_of_its_factors_and_not_its_joint_law():
+    case, beta = {"law": tokens.SEQUENCE, "temperature": 0.5, "length": 4}, 2.0
+    found = {row["quantity"]: row for row in tokens._gaussian(4, 1 / beta)}
+    assert all(case.items() <= row.items() for row in found.values())
+    assert found["effective_beta"]["value"] == pytest.approx(beta)
+    idle = 4 / 2 * (beta - 1 - math.log(beta))  # KL(N(m, C) ‖ N(m, C/β)) in four dimensions
+    assert found["kl_untempered_joint"]["value"] == pytest.approx(idle)
+
+
+def test_a_table_whose_texts_exceed_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(limits, "_memory", lambda: 500)
+    with pytest.raises(ValueError, match="mine: 3 × 3 × 3 × 3 texts with their bigrams must fit"):
+        exact.own("mine", OfTable(coupled_table(4)), [2.0], [1], [0.5])
 
 
 def test_an_exact_number_has_no_interval():

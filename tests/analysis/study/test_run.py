@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -56,7 +57,8 @@ def test_a_study_joins_the_rows_of_its_tasks(tmp_path, monkeypatch):
 
     def named(name):
         rows = [{"family": name, "quantity": "accuracy", "value": value} for value in (0.1, 0.2)]
-        return task.Task(name, lambda *_: done.append(name) or tidy(rows))
+        make = pd.DataFrame if name == "lm-0" else tidy  # losses of a training have no standard error
+        return task.Task(name, lambda *_: done.append(name) or make(rows))
 
     monkeypatch.setattr(study_run, "training", lambda plan: [named("lm-0")])
     monkeypatch.setattr(study_run, "sampling", lambda plan: [named("samples-0-1"), named("samples-0-2")])
@@ -70,7 +72,26 @@ def test_a_study_joins_the_rows_of_its_tasks(tmp_path, monkeypatch):
         assert not checkpoint.exists()
     assert done == ["lm-0", "samples-0-1", "samples-0-2"]
     assert frame["family"].tolist() == [name for name in done for _ in range(2)]
+    assert frame["std_error"].tolist() == [0.0] * 6
     assert frame.index.is_unique
+
+
+def test_a_shard_tells_what_is_left_to_others(tmp_path, monkeypatch):
+    """No sampling begins before all trainings are finished."""
+    done = []
+
+    def named(*names):
+        return [task.Task(name, lambda *_, name=name: done.append(name) or tidy([{"value": 0.5}])) for name in names]
+
+    monkeypatch.setattr(study_run, "training", lambda plan: named("lm-0", "lm-1"))
+    monkeypatch.setattr(study_run, "sampling", lambda plan: named("samples-0-1"))
+    run_folder.claim(tmp_path, {}, plan.PROGRAM, parts=("experiments", "models"))
+    given = None, tmp_path, lambda title, items, total: items, Engine("here")
+    assert study_run.run(*given, (1, 2)) == "1 of 2 trainings"
+    assert len(done) == 1
+    assert study_run.run(*given, (2, 2)) == "1 of 1 samplings"
+    assert sorted(done) == ["lm-0", "lm-1"]
+    assert study_run.run(*given) == ""
 
 
 def test_the_report_has_the_conclusion_of_the_study(names, tmp_path, monkeypatch):
@@ -78,9 +99,14 @@ def test_the_report_has_the_conclusion_of_the_study(names, tmp_path, monkeypatch
     monkeypatch.setattr(study_run, "run", lambda *_: "")
     monkeypatch.setattr(study_run, "frame_of", lambda *_: study())
     monkeypatch.setattr(study_run.report, "publish", lambda *_, **more: given.update(more) or tmp_path)
-    _, chapters = study_run.publish(plan.Plan(datasets.Source(str(names), "text"), False), tmp_path / "s", None, Engine("here"))
+    asked = plan.Plan(datasets.Source(str(names), "text"), False)
+    _, chapters = study_run.publish(asked, tmp_path / "s", None, Engine("here"))
     assert given["conclusion"] == conclude(chapters)
     assert "differ at every γ above 1" in given["conclusion"][0]
+    other = replace(asked, seed=1), tmp_path / "s", None, Engine("here")
+    with pytest.raises(ValueError, match="other settings"):
+        study_run.publish(*other)
+    assert study_run.publish(*other, fresh=True)[0] == tmp_path
 
 
 def test_equal_rows_are_refused_before_training(fails, tmp_path):

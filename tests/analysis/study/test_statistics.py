@@ -1,5 +1,7 @@
 """Differences at equal accuracy and the convergence of joint samplers, from frames with known answers."""
 
+import itertools
+
 import pytest
 
 from analysis.frames import tidy
@@ -29,6 +31,20 @@ def test_means_over_seeds_decide_convergence():
     rows = [{"family": JOINT, "quantity": name, "seed": seed, "scale": scale, "value": value}
             for name, by in found.items() for scale, values in by.items() for seed, value in enumerate(values)]  # fmt: skip
     assert statistics.converged(tidy(rows), JOINT) == [1.25]
+
+
+def test_a_joint_sampler_is_compared_at_the_largest_scale_where_it_converged():
+    rows = []
+    for seed, scale in itertools.product(range(2), (1.5, 2.0, 3.0)):
+        for family, gap in ((SEQUENTIAL, 0.0), (JOINT, scale / 10)):
+            values = dict.fromkeys(statistics.MEASURES, 0.5 + gap)
+            if family == JOINT:
+                values |= {"log_z_apart": 0.1, "left": scale / 5}
+            rows += [{"family": family, "quantity": name, "seed": seed, "scale": scale, "value": value}
+                     for name, value in values.items()]  # fmt: skip
+    found = statistics.compare(tidy(rows), JOINT, SEQUENTIAL)
+    assert (found.scale, found.remaining) == (2.0, 0.4)
+    assert [found.at_scale[name].mean for name in statistics.MEASURES] == pytest.approx([0.2] * 3)
 
 
 def test_the_table_of_means_has_a_dash_where_a_sampler_has_no_number():

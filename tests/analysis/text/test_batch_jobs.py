@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -173,10 +175,61 @@ def test_a_batch_that_loses_its_processes_is_refused(model, tmp_path):
     own = completer.Completer(*given)
     assert len(own(frames[1])) == 1
     assert not (tmp_path / "00000001.tries").exists()
+    assert [path.name for path in tmp_path.glob("*.parquet")] == ["00000001.parquet"]
     (tmp_path / "00000000.tries").write_bytes(b"." * completer.TRIES)
     with pytest.raises(ValueError, match=r"batch 0 lost its process 5 times.*--batch-size"):
         own(frames[0])
     assert sum(completer.complete_batches(frames, *given, Engine("here"))) == 3
+
+
+class Blocks:
+    """Ray Data in this process: a block per frame, which iteration joins unless it is told not to."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+
+    def map_batches(self, kind, *, fn_constructor_args, **_):
+        actor = kind(*fn_constructor_args)
+        return Blocks([actor(block) for block in self.blocks])
+
+    def iter_batches(self, *, batch_size=256, **_):
+        return iter(self.blocks if batch_size is None else [pd.concat(self.blocks)])
+
+
+def test_ray_tells_of_each_batch_and_of_the_first_error(model, tmp_path, monkeypatch):
+    context = SimpleNamespace(get_current=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(data=SimpleNamespace(DataContext=context, from_pandas=Blocks)))
+    monkeypatch.setattr(completer.clusters, "connected", lambda *_: nullcontext())
+    monkeypatch.setattr(completer.clusters, "count", lambda *_: 2)
+    given = Choice(str(model)), Sampling(max_new_tokens=2), "cpu", tmp_path, Engine("ray")
+    batch_jobs.run_folder.claim(tmp_path, {}, parts=())
+    frames = batches([Request("the", "", 1.5)] * 3, 2)
+    assert list(completer.complete_batches(frames, *given)) == [2, 1]
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
+    frames = batches([Request("the", "", 1.5)] * 2 + [Request("a" * 60, "", 1.5)], 1)
+    (tmp_path / "00000000.parquet").unlink()
+    with pytest.raises(ValueError, match="the prompt has 61 tokens"):
+        list(completer.complete_batches(frames, *given))
+
+
+def test_a_batch_names_its_prompts_by_their_place_in_the_file():
+    first, last = batches([Request(prompt, None, 1.5) for prompt in ("a", "b", "c")], 2)
+    assert list(first) == ["batch", "index", "prompt", "negative", "scale"]
+    assert [first.values.tolist(), last.values.tolist()] == [
+        [[0, 0, "a", None, 1.5], [0, 1, "b", None, 1.5]],
+        [[1, 2, "c", None, 1.5]],
+    ]
+
+
+@pytest.mark.parametrize(("engine", "place"), [("ray", "cuda"), ("processes", "cuda:1")])
+def test_ray_finds_a_gpu_of_its_own_for_an_actor(model, tmp_path, monkeypatch, engine, place):
+    seen = []
+    monkeypatch.setattr(batch_jobs, "complete_batches", lambda frames, choice, sampling, *given: seen.append(given[0]) or [])
+    task = batch_jobs.Task(write_prompts(tmp_path, "txt"), tmp_path / "out.parquet")
+    team = distributed.Team(0, 1, torch.device("cuda", 1))
+    given = Choice(str(model)), Sampling(max_new_tokens=2), team, lambda **_: nullcontext(), Engine(engine, 2)
+    assert batch_jobs.complete_file(task, *given, shard=(1, 1)) == len(PROMPTS)
+    assert seen == [place]
 
 
 def environment():
@@ -240,10 +293,11 @@ def test_a_users_folder_can_hide_the_package(tmp_path):
 def test_one_failure_stops_all_processes(monkeypatch, rank):
     pytest.importorskip("accelerate")
     monkeypatch.setattr("accelerate.utils.gather_object", lambda mine: [*mine, "the other failed"])
-    monkeypatch.setattr(distributed, "PAUSE", 0)
+    monkeypatch.setattr(distributed.time, "sleep", (waits := []).append)
     team = distributed.Team(rank, 2, torch.device("cpu"), state=object())
     with pytest.raises(SystemExit if rank else ValueError, match="2" if rank else "the other failed"):
         team.together(lambda: "mine is fine")
+    assert waits == [distributed.PAUSE] * rank  # until the leader has reported it
     monkeypatch.setattr("accelerate.utils.gather_object", lambda mine: [*mine, None])
     assert team.together(lambda: "mine is fine") == "mine is fine"
 
@@ -252,6 +306,38 @@ def test_several_processes_need_accelerate(fails, model, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     assert "arguide[distributed]" in fails(model, "--prompt", "a")
+
+
+def test_one_process_needs_no_accelerate(monkeypatch):
+    for name in ("accelerate", "accelerate.utils"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with distributed.team(None) as own:
+        assert own.together(lambda: "done") == "done"
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "found"),
+    [(None, 0, "cpu"), ("cpu", 2, "cpu"), (None, 2, "cuda"), ("cuda", 2, "cuda"), (None, 1, None), ("cuda", 1, None)],
+)
+def test_every_process_has_a_gpu_of_its_own_or_none(monkeypatch, device, gpus, found):
+    """Two processes that torchrun started."""
+    accelerate = pytest.importorskip("accelerate")
+
+    def state(*, cpu, timeout):
+        place = torch.device("cpu") if cpu else torch.device("cuda", 1)
+        return SimpleNamespace(device=place, process_index=1, num_processes=2, destroy_process_group=lambda: None)
+
+    monkeypatch.setattr(accelerate, "PartialState", state)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if found is None:
+        with pytest.raises(ValueError, match="2 processes cannot share 1 GPUs"), distributed.team(device):
+            pass
+    else:
+        with distributed.team(device) as own:
+            assert (own.rank, own.size, own.device.type) == (1, 2, found)
 
 
 def test_shares_partition_the_batches(tmp_path):

@@ -33,6 +33,7 @@ def test_sums_of_tokens_are_the_scores_of_the_record(run, tiny, tmp_path):
     code, out, _ = run(tiny, "--prompt", "a <b>", "--scale", 2, *FEW, "--explore", tmp_path / "a.json", "--json")
     record, page = json.loads(out), json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert code == 0
+    assert (page["format"], page["version"]) == ("arguide text", 1)  # which the page expects
     assert page["log_z"] == pytest.approx(record["log_z"], abs=1e-6)
     assert page["kl_interval"] == pytest.approx(record["kl_interval"], abs=1e-5)
     assert (page["prompt"], page["negative"], page["scale"], page["temperature"]) == ("a <b>", None, 2.0, 1.0)
@@ -70,8 +71,9 @@ def test_joint_texts_come_from_the_particles(tiny):
 
 def test_a_given_text_and_its_end_are_marked(run, tiny, tmp_path):
     (tmp_path / "texts.txt").write_text("é\nab</s>\n", encoding="utf-8")
-    options = ("--prompt", "a", "--scale", 2, *FEW, "--texts", tmp_path / "texts.txt")
+    options = ("--prompt", "é", "--scale", 2, *FEW, "--texts", tmp_path / "texts.txt")
     page = written(run, tmp_path / "a.json", tiny, *options)
+    assert '"prompt": "é"' in (tmp_path / "a.json").read_text(encoding="utf-8")
     given = [text for text in page["texts"] if text["law"] == "given"]
     assert [text["ended"] for text in given] == [False, True]
     assert given[1]["tokens"] == ["a", "b", ""]

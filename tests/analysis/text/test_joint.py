@@ -34,8 +34,8 @@ def test_a_power_is_an_inverse_temperature():
 
 def test_texts_are_drawn_from_all_runs():
     """A run of two particles has two texts."""
-    texts, _ = Particles(particles=2, repeats=4).draw(law(), 1.5, 40, 4, torch.Generator().manual_seed(0))
-    assert 2 < len({tuple(row) for row in texts.tolist()}) <= 8
+    texts, _ = Particles(particles=2, repeats=2).draw(law(), 1.5, 40, 4, torch.Generator().manual_seed(0))
+    assert 2 < len({tuple(row) for row in texts.tolist()}) <= 4
 
 
 @pytest.mark.parametrize("settings", [Particles(2000, 2), Ladders(2000, 24)], ids=["particles", "ladders"])
@@ -59,6 +59,7 @@ def test_every_ladder_gives_one_text():
 def test_a_sampler_keeps_its_own_settings():
     given = {"particles": None, "repeats": 3, "sweeps": 7, "power": 1.0, "cap": "force"}
     assert sampler(None, coherent=False, **given) == Particles(64, 3, 1.0, "force")
+    assert sampler(None, coherent=False) == Particles(64, 4, 1.0, "truncate")
     assert sampler("ladder", coherent=False, **given) == Ladders(8, 7, 1.0, "force")
     assert isinstance(sampler(None, coherent=False, **given | {"power": 2.9}), Particles)
     assert sampler(None, coherent=False, **given | {"power": 3.0}) == Ladders(8, 7, 3.0, "force")

@@ -34,6 +34,9 @@ def broken(model, folder, name):
         (folder / "model.safetensors").write_bytes(b"12345678901234")
     elif name == "fewer":
         (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    elif name == "own model code":
+        (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModelForCausalLM": "own.Own"}}))
+        (folder / "own.py").write_text("raise ValueError('the code was executed')")
     elif name == "misshapen":
         (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 20}))
     return folder
@@ -59,6 +62,11 @@ def test_a_broken_model_is_one_line(fails, model, tmp_path, name, says):
     err = fails(broken(model, tmp_path / "model", name), "--prompt", "a")
     assert says in err
     assert "model" in err
+
+
+def test_own_code_of_a_known_model_is_not_executed(run, model, tmp_path):
+    given = ("--prompt", "a", "--max-new-tokens", 4)
+    assert run(broken(model, tmp_path / "model", "own model code"), *given) == run(model, *given)
 
 
 @pytest.mark.parametrize(

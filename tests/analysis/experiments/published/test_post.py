@@ -3,6 +3,7 @@
 import itertools
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,6 +49,12 @@ def found(module, where=""):
 def test_the_post_is_the_source_of_all_parts():
     assert (factors, scores, classifiers, dropout, langevin) == post.PARTS
     assert post.SOURCE.key == "post"
+
+
+def test_the_claims_are_those_of_all_parts_in_their_order(monkeypatch):
+    parts = [SimpleNamespace(claims=lambda seed, name=name: [f"{name} {seed}", "another"]) for name in "ab"]
+    monkeypatch.setattr(post, "PARTS", parts)
+    assert list(post.SOURCE.claims(3)) == ["a 3", "another", "b 3", "another"]
 
 
 @pytest.mark.parametrize("module", [factors, scores, classifiers, langevin])
@@ -133,6 +140,7 @@ def test_tables_whose_tokens_are_independent_have_no_gap(monkeypatch):
     monkeypatch.setattr(factors, "coupled_table", lambda _length: flat)
     first = list(itertools.islice(factors.claims(0), 2))
     assert [claim.verdict for claim in first] == [DIFFERS] * 2
+    assert [claim.verdict for claim in found(factors, "adherence")] == [DIFFERS] * 2  # of no label more than of another
 
 
 # --------------------------------------------------------------------------------------------------------------------- scores
@@ -141,7 +149,7 @@ def test_tables_whose_tokens_are_independent_have_no_gap(monkeypatch):
 def test_weak_guidance_of_one_law_draws_the_tilt(monkeypatch, small):
     """At γ = 1 guided diffusion is right, and the row of the correction says so."""
     monkeypatch.setattr(scores, "SCALE", 1.0)
-    assert next(scores._correction(0)).verdict == DIFFERS
+    assert [claim.verdict for claim in scores._correction(0)] == [DIFFERS] * 2
 
 
 def test_a_corrected_score_draws_the_power(monkeypatch, small):
