@@ -183,7 +183,7 @@ def test_a_batch_that_loses_its_processes_is_refused(model, tmp_path):
 
 
 class Blocks:
-    """Ray Data in this process: a block per frame, which iteration joins unless it is told not to."""
+    """Ray Data in this process: a block per frame, which iteration joins by default."""
 
     def __init__(self, blocks):
         self.blocks = blocks
