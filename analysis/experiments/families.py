@@ -252,8 +252,8 @@ EXPERIMENT = Experiment(
         Grid(
             drawn,
             "Draws at γ = 3 on the longest table, with 95 % intervals; those of the third column are simultaneous. The floor "
-            "is as many exact draws. Weighted draws have a smaller effective sample size, so they are above it even where "
-            "their law is right.",
+            "is that of as many exact draws. Weighted draws have a smaller effective sample size, so they are above it even "
+            "where their law is right.",
         ),
         Grid(tokens, "Diffusion of the tokens themselves, total variation to the joint law on the same table.", wide=True),
     ),

@@ -38,7 +38,7 @@ def _read_images(folder: str) -> dict[str, list[Any]]:
     `datasets` takes the path for a pattern, so it is escaped; and finds nothing behind a link then, so it is resolved.
     """
     with tempfile.TemporaryDirectory() as cache:
-        return _read_hub("imagefolder", data_dir=glob.escape(str(Path(folder).resolve())), cache_dir=cache)
+        return _read_hub("imagefolder", data_dir=glob.escape(str(Path(folder).resolve())), cache_dir=cache, keep_in_memory=True)
 
 
 def _read_hub(name: str, **options: Any) -> dict[str, list[Any]]:

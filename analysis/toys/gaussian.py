@@ -3,7 +3,7 @@ r"""Gaussians, for which every law of the argument, in both wings, is Gaussian a
 * joint tilt Π_k N(μ_k, Σ_k)^{w_k}: precision P = Σ_k w_k Σ_k^{−1}, mean P^{−1} Σ_k w_k Σ_k^{−1} μ_k;
 * sequential (autoregressive) tilt: every conditional N(·; m_k(x_<t), v_k) is tilted on its own;
 * guided diffusion of stochasticity λ (0 for the ODE, 1 for the reverse SDE): its first two moments follow linear equations,
-  with P(τ) = Σ_k w_k (Σ_k + τI)^{−1}, h(τ) = Σ_k w_k (Σ_k + τI)^{−1} μ_k τ = σ² and u = −τ,
+  with P(τ) = Σ_k w_k (Σ_k + τI)^{−1}, h(τ) = Σ_k w_k (Σ_k + τI)^{−1} μ_k, τ = σ² and u = −τ,
   dm = ½(1+λ²)(h − Pm) du,  dC = (−½(1+λ²)(PC + CP) + λ²I) du.
 """
 

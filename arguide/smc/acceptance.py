@@ -202,7 +202,7 @@ def accept(
         n: number of samples per result.
         log_prior: log π of the label.
         uniform: [rows] ↦ uniform numbers in [0, 1).
-        tolerance: largest standard error of log Ẑ; more proposals are made until it is reached. with ∞, no more proposals
+        tolerance: largest standard error of log Ẑ; more proposals are made until it is reached. With ∞, no more proposals
             are made than n draws need.
         least: the smallest A that passes.
         rows: proposals per batch; by default n, between 64 and 4,096, and twice as many per further batch up to 512.

@@ -87,8 +87,8 @@ def resampled(
 ) -> tuple[Population, Tensor]:
     """Replace particles by their ancestors, drawn in proportion to w ψ; return the population and their rows, [G·N].
 
-    The mean of w ψ goes to log Ẑ, and the particles weigh 1/ψ, so for any ψ > 0,
-    even a random one, the target and E[Ẑ] stay the same.
+    The mean of w ψ goes to log Ẑ, and the particles weigh 1/ψ, so for any ψ > 0, even a random one, the target
+    and E[Ẑ] stay the same.
 
     Args:
         population: before resampling.

@@ -177,7 +177,7 @@ EXPERIMENT = Experiment(
             at_scales,
             "Means over the trained seeds, ± half the width of their 95 % interval. Outside: the share below the 1 % quantile "
             "of log p(x|y). Coverage: Σ min of the shares of draws and of exact draws that are nearest to each Gaussian, 1 at "
-            "most; row “data”: as many exact draws. Energy distances are to exact draws of p(x|y) and of the joint "
+            "most; “data” stands for as many exact draws. Energy distances are to exact draws of p(x|y) and of the joint "
             "tilt. Accuracy: mean exact p(y|x).",
             wide=True,
         ),

@@ -91,12 +91,12 @@ def trade(frame: pd.DataFrame) -> Verdict:
     means = pick(frame, quantity="accuracy").groupby(["family", "scale"], sort=False)["value"].mean()
     scales = sorted(means.index.unique("scale"))
     spread = by_seed(frame, SEQUENTIAL, "spread").mean()
-    judge = pick(frame, family="evaluator", quantity="accuracy")["value"].mean()
+    right = pick(frame, family="evaluator", quantity="accuracy")["value"].mean()
     return Verdict(
         f"accuracy of {SEQUENTIAL} by an independent classifier, γ = {scales[0]:g} to its best γ",
         f"{means[SEQUENTIAL][scales[0]]:.2f} → {means[SEQUENTIAL].max():.2f}",
         f"From γ = {scales[0]:g} to {scales[-1]:g} the spread within a label of {SEQUENTIAL} goes from {spread.iloc[0]:.2f} to "
-        f"{spread.iloc[-1]:.2f}.\nThe classifier itself is right on {judge:.1%} of held-out data.",
+        f"{spread.iloc[-1]:.2f}.\nThe classifier itself is right on {right:.1%} of held-out data.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Panels of texts have their own law's numbers, and their titles say what is decided at which γ."""
+"""A panel of texts draws the numbers of its law, and its title names the γ at which something is decided."""
 
 import pytest
 from drawn import entries, points, table
