@@ -64,7 +64,7 @@ def test_a_ladder_has_a_verdict(run, model):
 
 def test_every_sampler_draws_a_coherent_pair(run, model):
     pair = ("--prompt", "ab", "--negative", "c", "--prior", 0.4, "--cap", "force", "--max-new-tokens", 2, "--scale", 2)
-    sizes = ("--particles", 100, "--sweeps", 20, "--json")
+    sizes = ("--particles", 60, "--sweeps", 12, "--json")
     exact = json.loads(run(model, *pair, "--sampler", "accept", "--particles", 1000, "--json")[1])[0]
     for sampler in ("particles", "ladder", "accept"):
         code, out, _ = run(model, *pair, "--sampler", sampler, *sizes)

@@ -79,10 +79,10 @@ def test_agrees_with_the_reference_where_the_other_form_is_better(models, transp
     """Four, eight and twenty rows a step; the last are too many."""
     given, negative, model = padded(PROMPTS).given, padded(NEGATIVES), models(name)
     torch.manual_seed(0)
-    want = reference(model, PROMPTS, NEGATIVES, 1.7).generate(**given, use_cache=False, max_new_tokens=9, **mode)
+    want = reference(model, PROMPTS, NEGATIVES, 1.7).generate(**given, use_cache=False, max_new_tokens=5, **mode)
     negatives = {"negative_prompt_ids": negative.ids, "negative_prompt_attention_mask": negative.mask}
     torch.manual_seed(0)
-    ours = guided(model).generate(**given, guidance_scale=1.7, max_new_tokens=9, **negatives, **mode)
+    ours = guided(model).generate(**given, guidance_scale=1.7, max_new_tokens=5, **negatives, **mode)
     assert ours.tolist() == want.tolist()
     assert bool(transposing) is (mode.get("num_beams") != 5)
     assert not any("forward" in module.__dict__ for module in model.modules())
