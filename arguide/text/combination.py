@@ -50,7 +50,7 @@ class Branch:
         """Return the width of this branch's prompts, given that of the prompts themselves; 0 if `model` checks them itself."""
         if self.own is not None:
             return self.own.width
-        return 0 if self.last or self.model is model else given
+        return 0 if self.model is model else given
 
     def check_context(self, number: int, length: int, tokens: int) -> None:
         """Raise ValueError unless the context has room for a prompt and all new tokens but the last, which nothing follows.

@@ -147,7 +147,7 @@ class GuidedLM(View):
         check_tokens("input_ids", ids, self.unguided)
         check_arguments(kwargs, ids, lent=combination.lends(self.unguided))
         kwargs.pop("logits_to_keep", None)
-        call = CallState(combination, beam_law, self.unguided)
+        call = CallState(combination, beam_law, self.unguided, width=0 if ids is None else ids.shape[1])
         if self.config.is_encoder_decoder:
             kwargs |= self._encoding(call, inputs, generation_config, kwargs)
         kwargs |= {"guided_call": call, "guided_rows": torch.arange(rows, device=device or self.device)}

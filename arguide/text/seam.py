@@ -92,15 +92,6 @@ class Hooks(GenerationMixin):
         prepare = super()._prepare_cache_for_generation if call is None else call.prepare_cache
         prepare(generation_config, model_kwargs, *given)
 
-    def _expand_inputs_for_generation(
-        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **model_kwargs: Any
-    ) -> tuple[Tensor, dict[str, Any]]:
-        if (call := model_kwargs.get("guided_call")) is not None and input_ids is not None:
-            call.width = input_ids.shape[1]
-        return super()._expand_inputs_for_generation(
-            expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
-        )
-
     def _get_logits_processor(
         self, generation_config: GenerationConfig, input_ids_seq_length: int | None = None, **kwargs: Any
     ) -> LogitsProcessorList:

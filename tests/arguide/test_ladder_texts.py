@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import arguide
 from analysis import Table
 from arguide import LogLinear
-from arguide.ladder import estimates
+from arguide.ladder import estimates, sampling
 from arguide.ladder.sampling import _drawn
 from arguide.ladder.texts import Levels
 from arguide.smc.draws import torch_categorical
@@ -57,3 +58,14 @@ def test_the_shares_of_many_levels_balance():
     log_z = estimates._balanced(densities)
     shares = (densities - log_z).softmax(1).mean(0)
     torch.testing.assert_close(shares, torch.full_like(shares, 1 / 20), atol=1e-6, rtol=0)
+
+
+def test_texts_of_the_target_are_in_the_order_of_the_ladders(monkeypatch):
+    states, run = [], sampling.run
+    monkeypatch.setattr(sampling, "run", lambda *given: states.append(run(*given)) or states[-1])
+    table = Table(np.random.default_rng(0).dirichlet(np.ones(54)).reshape(2, 3, 3, 3))
+    law = arguide.LogLinear.guidance(table.autoregressive(1), table.autoregressive(), 2.0)
+    ladder = sampling.sample_ladder(law, 8, 3, levels=4, sweeps=4, burn_in=8, generator=torch.Generator().manual_seed(0))
+    state, tokens = states[-1][0], states[-1][0].texts.tokens.view(3, 8, 3)
+    assert len(set(state.level.argmax(0).tolist())) > 1
+    assert ladder.tokens.tolist() == [tokens[place, i].tolist() for i, place in enumerate(state.level.argmax(0))]

@@ -115,17 +115,17 @@ def test_a_unet_learns_images_by_their_label():
 EARLIER = {"backbone": "trunk", "embed": "tell", "modulations": "told", "modulation": "told", "shortcut": "past"}
 
 
-@pytest.mark.parametrize("network", ["mlp", "unet"])
-def test_files_of_earlier_versions_load(tmp_path, network):
+@pytest.mark.parametrize(("kind", "own"), [(Denoiser, {"network": "mlp"}), (Denoiser, {"network": "unet"}), (Classifier, {})])
+def test_files_of_earlier_versions_load(tmp_path, kind, own):
     """Parameters have new names; a file with the old ones gives the same network."""
-    model = Denoiser([1, 8, 8], 3, width=16, depth=2, network=network)
+    model = kind([1, 8, 8], 3, width=16, depth=2, **own)
     model.save_pretrained(tmp_path)
     parameters = load_file(tmp_path / "model.safetensors")
     for new, old in EARLIER.items():
         parameters = {name.replace(f"{new}.", f"{old}."): value for name, value in parameters.items()}
     save_file(parameters, tmp_path / "model.safetensors")
     x, sigma = torch.ones(2, 1, 8, 8), torch.tensor(0.4)
-    assert torch.equal(Denoiser.from_pretrained(tmp_path)(x, sigma), model(x, sigma))
+    assert torch.equal(kind.from_pretrained(tmp_path)(x, sigma), model(x, sigma))
 
 
 def test_a_file_without_a_parameter_is_refused(tmp_path):

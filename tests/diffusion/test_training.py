@@ -172,3 +172,11 @@ def test_a_seed_fixes_the_noise_that_is_learned_from():
         first, again, other = (draw(torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_noise_keeps_the_type_of_the_data_and_its_precision(dtype):
+    x, generator = torch.zeros(4, 2, dtype=dtype), torch.Generator().manual_seed(0)
+    found = noised(x, torch.full((4,), 2.0, dtype=dtype), generator)
+    assert found.dtype == dtype
+    assert (found != found.float().to(dtype)).any() == (dtype == torch.float64)

@@ -268,3 +268,12 @@ def test_the_base_follows_from_the_target():
 def test_a_table_shows_half_the_interval():
     frame = pd.DataFrame({"log_s": [1.0], "log_s_low": [0.75], "log_s_high": [1.25], "log_s_prime": [0.5], "text": ["a  b"]})
     assert display.extremes(frame) == [("1.00 ± 0.25", "0.50", "+0.50", "a b")]
+
+
+def test_too_little_memory_is_one_line(fails, tiny, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("many lines")
+
+    monkeypatch.setattr(measured_texts, "measure", full)
+    said = fails(tiny, "--prompt", "a dog", "--negative", "", "--scale", 1.5, *FEW)
+    assert "cpu has too little memory; lower --particles" in said

@@ -1,6 +1,7 @@
 """The command `arguide temperature`: its numbers, its texts, and its errors."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -122,6 +123,24 @@ def test_texts_of_another_way_are_shown_only_where_it_is_as_likely():
     (point,), others = points_of([-3.0]), points_of([-9.0, -3.5, -1.0])
     assert nearest(Pair(point, "sequential", Matched(1.5, {})), others) is others[1]
     assert nearest(Pair(point, "sequential", None), others) is None
+
+
+def test_a_truncation_that_keeps_all_is_the_plain_law(monkeypatch):
+    """Half way between a narrow truncation and the plain law: k is 50 there, the whole vocabulary, and p is 1."""
+    likelihoods = {("joint", 2.0): -2.0, ("sequential", 1.0): -3.0, ("top-k", 10.0): -1.0, ("top-p", 0.5): -1.0}
+
+    def measured(_, family, setting, *__):
+        (point,) = points_of([likelihoods.get((family, setting), -9.0)])
+        return point._replace(family=family, setting=setting)
+
+    monkeypatch.setattr(tempered_texts, "encode", lambda *_, **__: [None])
+    monkeypatch.setattr(tempered_texts, "measure", measured)
+    loaded = SimpleNamespace(model=SimpleNamespace(device="cpu"), tokenizer=range(50))
+    found = tempered_texts.measure_texts(loaded, tempered_texts.Target("", (2.0,), (10.0,), (0.5,)), None)
+    assert {pair.family: pair.matched.setting for pair in found.pairs if pair.family != "sequential"} == {
+        "top-k": 30,
+        "top-p": 0.75,
+    }
 
 
 @pytest.mark.parametrize(("sampler", "option"), [("particles", "--particles"), ("ladder", "--groups")])

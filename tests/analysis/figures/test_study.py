@@ -1,7 +1,11 @@
 """Panels of a study: images with awkward labels, and titles that follow the data."""
 
+import io
+
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from analysis.figures import pictures, style
 from analysis.figures import study as figures
@@ -35,6 +39,23 @@ def test_labels_of_ten_characters_do_not_overlap(ax, labels):
 def test_a_label_that_the_font_lacks_gives_no_warning(save, tmp_path):
     save(tmp_path / "samples.png", Plot("samples", (figures.samples(JOINT),), ""), images(["\u4e2d"]))
     assert (tmp_path / "samples.png").stat().st_size > 1000
+
+
+def ink(picture):
+    return int((np.asarray(picture) < 128).sum())
+
+
+def test_panels_are_cut_from_one_height_and_dense_enough_for_a_page(tmp_path):
+    """The title of the second panel needs more lines; nothing of it is lost."""
+    titles = ("title", "a title of so many words that they need several lines " * 2)
+    panels = [lambda frame, ax, title=title: style.label(ax, title=title, x="x", y="y") for title in titles]
+    plot, path = Plot("two", tuple(panels), ""), tmp_path / "two.png"
+    short, long = [Image.open(io.BytesIO(each.png)).convert("L") for each in pictures.save_panels(path, plot, images(["a"]))]
+    assert short.height == pytest.approx(long.height, abs=pictures.MARGIN)
+    inches = style.draw(plot, images(["a"])).get_size_inches()[0]
+    with Image.open(path) as whole:
+        assert whole.width == pytest.approx(inches * pictures.INCH * pictures.DENSITY, abs=1)
+        assert sum(map(ink, (short, long))) == pytest.approx(ink(whole.convert("L")), rel=0.005)
 
 
 def measured(values):

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from analysis.learning import datasets, label_models
@@ -72,3 +73,13 @@ def test_samples_are_measured_and_some_of_the_first_seed_are_kept(monkeypatch, t
 
 def test_thinned_losses_are_means_of_stretches():
     assert list(tasks._thinned([1.0, 2.0, 3.0, 4.0, 5.0], most=2)) == [(2, 1.5), (4, 3.5), (5, 5.0)]
+    assert list(tasks._thinned([1.0, 2.0], most=2)) == [(1, 1.0), (2, 2.0)]
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_images_are_cooled_in_both_wings(monkeypatch, images):
+    monkeypatch.setattr(samplers, "autoregressive", lambda *given: [("factors", given[-1])])
+    monkeypatch.setattr(temperatures, "denoising", lambda _, beta, *given: [("scores", beta)])
+    plan = plans.Plan(datasets.Source("any", "column"), images)
+    models = SimpleNamespace(causal=lambda: None, denoiser=lambda: None)
+    assert list(tasks._cooled(plan, models, 1.5, None)) == [("factors", 1.5), ("scores", 1.5)][: 1 + images]

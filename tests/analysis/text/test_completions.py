@@ -128,7 +128,9 @@ def test_a_system_prompt_needs_a_template(fails, model, chatty, option):
 
 def test_a_template_error_is_one_line(fails, tmp_path):
     folder = save(tmp_path / "strict", chat="{{ raise_exception('no users here') }}")
-    assert "no users here" in fails(folder, "--prompt", "hi")
+    said = fails(folder, "--prompt", "hi")
+    assert "no users here" in said
+    assert "try --no-chat" in said
     assert "try without a system prompt" in fails(folder, "--prompt", "hi", "--system", "be")
 
 

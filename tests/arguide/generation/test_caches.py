@@ -31,7 +31,7 @@ def act(layer, operation, seed):
 
 
 @given(st.lists(st.sampled_from(OPERATIONS), min_size=1, max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_layer_with_room_holds_what_transformers_own_holds(operations):
     roomy, plain = RoomyLayer(), DynamicLayer()
     for seed, operation in enumerate(operations):

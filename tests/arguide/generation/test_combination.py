@@ -7,7 +7,8 @@ import torch
 from reference import Reference, padded, plain, reference
 from small import build
 
-from arguide import Condition, guided, schedules
+from arguide import Condition, Guidance, guided, schedules
+from arguide.text.combination import Combination
 from arguide.text.settings import Weights
 
 PROMPTS, NEGATIVES = [[5, 6, 7, 8, 9], [12, 13]], [[20, 21], [22, 23, 24]]
@@ -278,3 +279,19 @@ def test_a_scale_of_one_element_is_a_number(models):
     guided(model).generate(torch.tensor([PROMPTS[0]]), guidance_scale=torch.tensor(1.0), max_new_tokens=3)
     handle.remove()
     assert set(rows) == {1}
+
+
+@pytest.mark.parametrize("scale", [1.1, [1.1, 2.3]])
+def test_a_scale_is_read_in_double_precision(scale):
+    given = torch.tensor(scale, dtype=torch.float64)
+    weights = Weights.of([scale], 2).over(0, 1, torch.arange(2))
+    for found, exact in zip(weights, (given, 1 - given), strict=True):
+        assert torch.as_tensor(found, dtype=torch.float64).flatten().tolist() == exact.flatten().tolist()
+
+
+def test_a_model_that_checks_its_own_prompts_is_not_checked_again(models):
+    """Texts beyond the context are left to `transformers`, with guidance as without."""
+    combination = Combination.of(models("llama"), Guidance(guidance_scale=2.0), rows=1)
+    combination.check_room(5, 70, models("llama"))
+    with pytest.raises(ValueError, match="exceed its model's context of 64"):
+        combination.check_room(5, 70)

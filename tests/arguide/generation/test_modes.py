@@ -274,7 +274,7 @@ def test_padding_is_found_by_the_pad_token(models):
     assert view.generate(prompt.ids, **given).tolist() == view.generate(**prompt.given, **given).tolist()
 
 
-@pytest.mark.parametrize("mode", ["greedy", "sampling", "several samples", "beams", "no cache"])
+@pytest.mark.parametrize("mode", ["greedy", "sampling", "several samples", "beams", "static cache", "no cache"])
 @pytest.mark.parametrize("negatives", [NEGATIVES, None], ids=["negatives", "last token"])
 @pytest.mark.parametrize("name", ["t5", "bart"])
 def test_an_encoder_decoder_is_guided_by_what_its_encoder_reads(request, name, mode, negatives):
@@ -353,3 +353,6 @@ def test_a_step_over_static_caches_may_be_compiled(models):
         expected, _ = both(models("llama"), prompts, negatives)
         assert ours.tolist() == expected.tolist()
     assert graphs
+    graphs.clear()
+    view.generate(torch.tensor(PROMPTS[:1]), guidance_scale=SCALE, **mode | {"cache_implementation": None, "max_new_tokens": 3})
+    assert not graphs  # a cache that grows is not compiled

@@ -22,6 +22,14 @@ def test_masks_grow_with_the_text(models, monkeypatch):
     assert guided(models("llama")).generate(**prompts.given, **GIVEN).tolist() == want.tolist()
 
 
+@pytest.mark.parametrize("prompt", [PROMPT, [12, 13]])
+def test_a_static_cache_has_room_for_the_longest_prompt_and_the_text(models, monkeypatch, prompt):
+    rooms, of = [], Reading.of
+    monkeypatch.setattr(Reading, "of", lambda *given, length, **more: rooms.append(length) or of(*given, length=length, **more))
+    guided(models("llama")).generate(torch.tensor([prompt]), **GIVEN, cache_implementation="static")
+    assert rooms == [max(len(prompt), len(NEGATIVE)) + GIVEN["max_new_tokens"] - 1]
+
+
 @pytest.mark.parametrize("name", ["gpt2", "llama", "mamba", "t5", "bart"])
 def test_rows_take_along_what_they_have_read(models, request, name):
     """Rows of unequal prompts reordered half way continue as if they had been in that order from the start."""

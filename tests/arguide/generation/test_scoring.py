@@ -101,12 +101,14 @@ def test_a_row_without_room_is_refused(models, prompt, negative, message):
     arguide.score(models("gpt2"), ones[:, :prompt], ones[:, :4], **given)
 
 
-def test_an_encoder_decoder_is_scored_from_its_start_token(t5):
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_an_encoder_decoder_is_scored_from_its_start_token(request, name):
+    model = request.getfixturevalue(name)
     width = max(map(len, PROMPTS))
     ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in PROMPTS])
     text, mask = texts()
     scores = arguide.score(
-        t5,
+        model,
         ids,
         text,
         attention_mask=(ids != 0).long(),
@@ -115,7 +117,7 @@ def test_an_encoder_decoder_is_scored_from_its_start_token(t5):
         negative_prompt_ids=torch.tensor([[9]]),
     )
     for i, words in enumerate(TEXTS):
-        joint, normalizers = by_hand([(PROMPTS[i], 2.0, t5), ([9], -1.0, t5)], words)
+        joint, normalizers = by_hand([(PROMPTS[i], 2.0, model), ([9], -1.0, model)], words)
         assert scores.joint[i] == pytest.approx(joint, abs=2e-4)
         assert scores.sequential[i] == pytest.approx(joint - normalizers, abs=2e-4)
 

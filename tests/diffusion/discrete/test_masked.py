@@ -9,6 +9,7 @@ import torch
 from analysis.toys import Table, guidance
 from analysis.toys.discrete_diffusion import masked_law
 from diffusion import LogLinear, conditioned
+from diffusion.discrete import masked
 from diffusion.discrete.base import State
 from diffusion.discrete.masked import Jump, defensive, left_to_right, normalized, sample, sample_joint, step, unnormalized
 
@@ -185,6 +186,16 @@ def test_branches_that_share_nothing_are_a_dead_end():
         sample_joint(model, 3, 2)
 
 
+def test_a_dead_end_says_how_many_masks_are_left():
+    """Both branches begin with token 0 and differ in the second one."""
+    joint = np.zeros((2, 2, 2))
+    joint[0, 0, 0] = joint[1, 0, 1] = 0.5
+    table = Table(joint)
+    model = LogLinear((conditioned(table.denoise_masked, 0), conditioned(table.denoise_masked, 1)), (0.5, 0.5))
+    with pytest.raises(ValueError, match="dead end with 1 masks left"):
+        sample(model, 3, 2, rule=left_to_right)
+
+
 def test_a_scale_a_row_guides_each_row_by_its_own(table, replay):
     scale = torch.tensor([0.7, 2.0], dtype=torch.float64)
     laws = []
@@ -211,3 +222,15 @@ def test_a_defensive_rule_gives_every_possible_jump_its_share(share):
 def test_a_share_outside_its_range_is_refused(share):
     with pytest.raises(ValueError, match="share must be in"):
         defensive(unnormalized, share)
+
+
+def test_runs_that_are_compared_follow_their_own_rule(table):
+    """Every jump of the runs and of the probe, which is defensive, asks the rule."""
+    asked = []
+
+    def rule(*given):
+        asked.append(1)
+        return unnormalized(*given)
+
+    masked.repeat_joint(guided(table, 2.0), 4, table.length, repeats=2, probes=1, rule=rule)
+    assert len(asked) == 3 * table.length
