@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 from itertools import product
 from pathlib import Path
 
@@ -89,6 +90,12 @@ def replayed_law(sample, shape):
     for mass, tokens in every_branch(lambda choose: sample(drawing(choose))):
         law[tuple(tokens[0].tolist())] += mass
     return law
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Let interrupts through as in a terminal: a shell starts what runs in the background without them, and tests send some."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(name="make_joint", scope="session")
