@@ -89,6 +89,7 @@ SAMPLERS: dict[str, Callable[[arguide.Ending, torch.Generator], Found]] = {
     "blocks of 4": lambda model, generator: particles(model, generator, block=4),
     "particles × 32": lambda model, generator: particles(model, generator, 32 * 256),
     "look-ahead": lambda model, generator: particles(model, generator, twist=arguide.particles.ahead),
+    "look-ahead × 32": lambda model, generator: particles(model, generator, 32 * 256, twist=arguide.particles.ahead),
     "ladder": ladder,
     "particles × 128": lambda model, generator: particles(model, generator, 128 * 256),
     "ladder × 4": lambda model, generator: ladder(model, generator, 16, 10, 400),
