@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from analysis.cli import display
-from analysis.metrics.confidence import Difference, Estimate
+from analysis.metrics.confidence import Difference
 from analysis.metrics.temperature.claims import USELESS, Claim
 from analysis.metrics.temperature.draws import MERITS, Point
 from analysis.metrics.temperature.laws import FORMS, LIKELIHOOD
@@ -87,11 +87,7 @@ def _way(point: Point) -> str:
 
 
 def _merits(point: Point) -> tuple[str, ...]:
-    return tuple(_shown(point.estimate(name)) for name in (LIKELIHOOD, *MERITS))
-
-
-def _shown(found: Estimate) -> str:
-    return f"{found.value:z.2f} ± {found.half:.2f}"
+    return tuple(f"{point.estimate(name):.2f}" for name in (LIKELIHOOD, *MERITS))
 
 
 def _compared(pair: Pair) -> tuple[str, ...]:

@@ -182,12 +182,8 @@ def by_order(frame: pd.DataFrame) -> Cells:
     rows = []
     for order, part in pick(frame, scale=AT).groupby("order"):
         cells = [at(part, *each) for each in wanted]
-        rows.append([f"{order:g}", *("–" if each is None else _cell(each) for each in cells)])
+        rows.append([f"{order:g}", *("–" if each is None else f"{each:.2f}" for each in cells)])
     return columns, rows
-
-
-def _cell(found: Estimate) -> str:
-    return f"{found.value:z.2f} ± {found.half:.2f}" if found.std_error else f"{found.value:z.2f}"
 
 
 EXPERIMENT = Experiment(

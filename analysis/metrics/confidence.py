@@ -33,7 +33,16 @@ class Estimate(NamedTuple):
     freedom: float
 
     def __str__(self) -> str:
-        return f"{self.value:z.3f} ± {self.half:.3f}"
+        return format(self)
+
+    def __format__(self, form: str) -> str:
+        form = form or ".3f"
+        return f"{self.value:z{form}}" + ("" if self.exact else f" ± {self.half:{form}}")
+
+    @property
+    def exact(self) -> bool:
+        """Whether the number was computed, not drawn: no error, and no seeds that happen to agree."""
+        return self.std_error == 0 and math.isinf(self.freedom)
 
     @property
     def half(self) -> float:

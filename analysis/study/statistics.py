@@ -91,7 +91,7 @@ def by_value(frame: pd.DataFrame, families: Sequence[str], quantity: str, by: st
     rows = []
     for at in sorted({at for table in tables.values() for at in table.columns}):
         found = [mean_of(table[at].dropna().tolist()) if at in table else None for table in tables.values()]
-        rows.append([f"{at:g}", *("–" if each is None else f"{each.value:z{form}} ± {each.half:{form}}" for each in found)])
+        rows.append([f"{at:g}", *("–" if each is None else f"{each:{form}}" for each in found)])
     return ("γ" if by == "scale" else "β", *tables), rows
 
 

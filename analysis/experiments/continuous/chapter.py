@@ -5,6 +5,7 @@ the joint tilt. The exact law is a Gaussian sequence, whose joint, sequential an
 is a network of two coordinates, whose joint tilt is found by quadrature.
 """
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -86,7 +87,7 @@ def _rows(case: Row, estimates: list[Estimate]) -> Iterator[Row]:
 
 
 def _known(values: list[float]) -> list[Estimate]:
-    return [Estimate(value, 0.0, 1e9) for value in values]
+    return [Estimate(value, 0.0, math.inf) for value in values]
 
 
 def _exact(effort: Effort, seed: int) -> Iterator[Row]:

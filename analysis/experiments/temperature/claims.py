@@ -68,9 +68,8 @@ def reached_cells(frame: pd.DataFrame, beta: float = AT) -> Cells:
 
 
 def number(found: Estimate) -> str:
-    """Return an estimate as text, an exact number without interval."""
-    form = ".3f" if abs(found.value) < 100 else ".0f"
-    return f"{found.value:z{form}}" + (f" ± {found.half:{form}}" if found.std_error > 0 else "")
+    """Return an estimate as text, a large one without decimals."""
+    return format(found, ".3f" if abs(found.value) < 100 else ".0f")
 
 
 def useless(frame: pd.DataFrame) -> dict[str, Claim]:

@@ -80,7 +80,7 @@ def at_scales(frame: pd.DataFrame) -> Cells:
         for scale, kl in divergence(frame, wing).items():
             acceptance, bound = (mean_at(frame, wing.joint, name, scale) for name in ("acceptance", "kl bound"))
             law = f"{bound:.2f}" if scale >= 1 else "–"
-            rows.append([wing.name, f"{scale:g}", f"{acceptance:.2f}", law, f"{kl.value:.2f} ± {kl.half:.2f}"])
+            rows.append([wing.name, f"{scale:g}", f"{acceptance:.2f}", law, f"{kl:.2f}"])
             for name, form in (("accuracy", ".2f"), ("energy distance", ".3f")):
                 three = (mean_at(frame, family, name, scale) for family in (wing.joint, wing.coherent, wing.plain))
                 rows[-1].append(" / ".join(f"{each:{form}}" for each in three))

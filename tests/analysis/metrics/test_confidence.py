@@ -31,6 +31,19 @@ def test_a_difference_is_printed_with_its_interval():
     assert str(Difference(0.012, 0.08, 0.05)) == "+0.012 ± 0.080 (0.05 would matter)"
 
 
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(-0.0004, 0.0, math.inf), "0.00"),
+        (Estimate(2.0, 0.0, 3.0), "2.00 ± 0.00"),  # four seeds that agree
+        (Estimate(2.0, 0.1, math.inf), "2.00 ± 0.20"),
+        (Estimate(2.0, math.nan, 0.0), "2.00 ± nan"),
+    ],
+)
+def test_only_a_drawn_number_has_an_interval(estimate, text):
+    assert f"{estimate:.2f}" == text
+
+
 @pytest.mark.parametrize(("given", "freedom"), [({"freedom": 3.0}, 3.0), ({"freedom": math.nan}, math.inf), ({}, math.inf)])
 def test_a_row_without_freedom_has_a_normal_error(given, freedom):
     assert confidence.of_row({"value": 1, "std_error": 0.5} | given) == Estimate(1.0, 0.5, freedom)
