@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
 
     @property
     def exact(self) -> bool:
-        """Whether the number has no error because it was computed; that of seeds that happen to agree is drawn."""
+        """Whether a computation without draws gave the number."""
         return self.std_error == 0 and math.isinf(self.freedom)
 
     @property

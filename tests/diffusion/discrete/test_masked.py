@@ -175,25 +175,16 @@ def test_a_denoiser_is_given_the_share_of_masked_tokens_as_its_time(table):
     )
 
 
-def test_branches_that_share_nothing_are_a_dead_end():
+@pytest.mark.parametrize(("other", "left", "options"), [((1, 1), 2, {}), ((0, 1), 1, {"rule": left_to_right})])
+def test_branches_that_share_no_token_are_a_dead_end(other, left, options):
     joint = np.zeros((2, 2, 2))
-    joint[0, 0, 0] = joint[1, 1, 1] = 0.5
+    joint[0, 0, 0] = joint[(1, *other)] = 0.5
     table = Table(joint)
     model = LogLinear((conditioned(table.denoise_masked, 0), conditioned(table.denoise_masked, 1)), (0.5, 0.5))
-    with pytest.raises(ValueError, match="dead end with 2 masks left"):
-        sample(model, 3, 2)
+    with pytest.raises(ValueError, match=f"dead end with {left} masks left"):
+        sample(model, 3, 2, **options)
     with pytest.raises(ValueError, match="weight 0"):
-        sample_joint(model, 3, 2)
-
-
-def test_a_dead_end_says_how_many_masks_are_left():
-    """Both branches begin with token 0 and differ in the second one."""
-    joint = np.zeros((2, 2, 2))
-    joint[0, 0, 0] = joint[1, 0, 1] = 0.5
-    table = Table(joint)
-    model = LogLinear((conditioned(table.denoise_masked, 0), conditioned(table.denoise_masked, 1)), (0.5, 0.5))
-    with pytest.raises(ValueError, match="dead end with 1 masks left"):
-        sample(model, 3, 2, rule=left_to_right)
+        sample_joint(model, 3, 2, **options)
 
 
 def test_a_scale_a_row_guides_each_row_by_its_own(table, replay):
